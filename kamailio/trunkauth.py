@@ -1,0 +1,17 @@
+"""The script that app_python3 loads: it makes the routes and hands them to Kamailio. Nothing else belongs here.
+
+It lies outside the package because app_python3 puts this folder first on sys.path: inside `kemi/`, every module of the
+package would also be importable by its bare name.
+"""
+
+from __future__ import annotations
+
+import os
+
+from kemi.routes import TrunkAuth
+from kemi.settings import Settings
+
+
+def mod_init() -> TrunkAuth:
+    """Called by app_python3 once, before the workers fork. Raises SettingError, which stops the start."""
+    return TrunkAuth(Settings.from_environment(os.environ))

@@ -1,0 +1,1 @@
+"""Answers a carrier's digest challenge for calls that pass through Kamailio."""

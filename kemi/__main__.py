@@ -1,0 +1,146 @@
+"""`python -m kemi run [ARGUMENT…]` starts Kamailio in the foreground with the settings of the environment; the
+arguments given go on to Kamailio. `python -m kemi db` makes the tables. Whatever keeps either from its work is said
+in one line on stderr, with exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import re
+import shutil
+import socket
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from kemi import schema
+from kemi.settings import PROJECT, SettingError, Settings, Socket
+from kemi.trunks import open_engine
+
+
+class StartError(RuntimeError):
+    """What keeps Kamailio from starting; the text is one line for the operator."""
+
+
+def main() -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m kemi", description=__doc__)
+    parser.add_argument("command", choices=("run", "db"))
+    command, extra = parser.parse_known_args()
+    os.umask(0o077)
+    try:
+        settings = Settings.from_environment(os.environ)
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if command.command == "db":
+            print(make_tables(settings))
+        else:
+            run(settings, extra)
+    except (SettingError, StartError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"TRUNKAUTH_STATE_DIR: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_tables(settings: Settings) -> str:
+    """Create the missing tables; returns what was done, in one line. Raises StartError."""
+    engine = open_engine(settings.db_url)
+    try:
+        made = schema.create(engine)
+        if settings.is_embedded and "address" in made:
+            schema.open_to_loopback(engine)
+    except (SQLAlchemyError, schema.SchemaError) as error:
+        raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {_cause(error)}") from None
+    finally:
+        engine.dispose()
+    return f"{settings.shown_db_url}: {'created ' + ', '.join(made) if made else 'up to date'}"
+
+
+def run(settings: Settings, extra: list[str]) -> None:
+    """Check what can be checked, then become Kamailio. Returns never; raises StartError."""
+    kamailio = shutil.which("kamailio", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
+    if not kamailio:
+        raise StartError("kamailio is not installed; on Debian: apt-get install kamailio kamailio-python3-modules")
+    check_interpreter()
+    check_database(settings)
+    for sip_socket in settings.listen:
+        check_free(sip_socket)
+    settings.rpc_socket.unlink(missing_ok=True)
+    arguments = [kamailio, "-DD", "-E", "-f", str(PROJECT / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
+    os.execve(kamailio, [*arguments, *extra], kamailio_environment(settings, os.environ))  # noqa: S606
+
+
+def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment that kamailio.cfg and trunkauth.py read: every setting spelled out, and where Python finds us."""
+    pythonpath = [str(PROJECT), sysconfig.get_path("purelib"), environment.get("PYTHONPATH", "")]
+    return {
+        **environment,
+        "PYTHONPATH": os.pathsep.join(filter(None, pythonpath)),
+        "TRUNKAUTH_DB_URL": settings.db_url.render_as_string(hide_password=False),
+        "TRUNKAUTH_STATE_DIR": str(settings.state_dir),
+        "TRUNKAUTH_LISTEN": " ".join(map(str, settings.listen)),
+        "TRUNKAUTH_DEFAULT_TRUNK": settings.default_trunk,
+        "TRUNKAUTH_REG_CONTACT": settings.reg_contact,
+        "TRUNKAUTH_WORKERS": str(settings.workers),
+        "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
+        "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
+        "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",
+        "TRUNKAUTH_SCRIPT": str(PROJECT / "kamailio/trunkauth.py"),
+    }
+
+
+def check_interpreter() -> None:
+    """See that app_python3 embeds the Python that we run on: packages made for another one would not load."""
+    for module in Path("/usr").glob("lib*/**/kamailio/modules/app_python3.so"):
+        embedded = re.search(rb"libpython(3\.[0-9]+)", module.read_bytes())
+        mine = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if embedded and embedded[1].decode() != mine:
+            raise StartError(f"app_python3 embeds Python {embedded[1].decode()}, and this is {mine}: use that one")
+
+
+def check_database(settings: Settings) -> None:
+    """See that the database opens and has its tables; an embedded one is made. Raises StartError."""
+    if settings.is_embedded:
+        make_tables(settings)
+        return
+    engine = open_engine(settings.db_url)
+    try:
+        schema.check(engine)
+    except (SQLAlchemyError, schema.SchemaError) as error:
+        raise StartError(f"TRUNKAUTH_DB_URL: cannot use {settings.shown_db_url}: {_cause(error)}") from None
+    finally:
+        engine.dispose()
+
+
+def check_free(sip_socket: Socket) -> None:
+    """See that a socket can be bound: Kamailio itself would share a UDP port with another one. Raises StartError."""
+    if sip_socket.host in (name for _, name in socket.if_nameindex()):
+        return  # an interface: Kamailio finds its addresses
+    kind = socket.SOCK_DGRAM if sip_socket.proto == "udp" else socket.SOCK_STREAM
+    try:
+        family, _, _, _, address = socket.getaddrinfo(sip_socket.host.strip("[]"), sip_socket.port, type=kind)[0]
+        with socket.socket(family, kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not matter
+            probe.bind(address)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        advice = "stop what uses it, or choose another port" if taken else "choose an address of this machine"
+        raise StartError(f"TRUNKAUTH_LISTEN: {sip_socket}: {error.strerror or error}; {advice}") from None
+
+
+def _cause(error: Exception) -> str:
+    """An error in one line, with neither SQL nor parameters."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return " ".join(str(cause).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""A WWW-Authenticate or Proxy-Authenticate value becomes Challenges: RFC 3261 20.44 and 25.1, RFC 7616 3.3, RFC 8760.
+
+The rules, as the parser keeps them:
+
+1. A field holds one challenge or several, comma-joined; empty list elements are allowed (RFC 9110 5.6.1).
+2. A challenge is a scheme, white space, and parameters `name=value`, comma-joined, in any order.
+3. A value is a token or a quoted string; in a quoted string a backslash takes the next character as it is.
+4. White space is any run of spaces and tabs, and a folded line counts as one.
+5. Names, schemes, algorithms and qop values are compared without case; realm, nonce and opaque are kept as sent.
+6. Schemes other than Digest are stepped over, whatever they carry.
+7. A Digest challenge has exactly one realm and one nonce; no parameter that matters here comes twice.
+8. Whatever breaks a rule is refused whole, with a reason. Nothing is guessed: a wrong guess is a wrong digest.
+
+Pure: no I/O, no clock, no state. The time taken is linear in the length of the field.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_FOLD = re.compile(r"\r?\n[ \t]+")
+_GAP = re.compile(r"[ \t,]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 (RFC 9110 5.6.2)
+_PARAMETER = re.compile(
+    rf'(?P<name>{_TOKEN})[ \t]*=[ \t]*(?:(?P<token>{_TOKEN})|"(?P<quoted>[^"\\]*(?:\\.[^"\\]*)*)")[ \t]*(?=,|$)'
+)
+_SCHEME = re.compile(rf"(?P<scheme>{_TOKEN})(?:[ \t]+|(?=,|$))")
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*[ \t]*(?=,|$)")  # what NTLM and Negotiate carry (RFC 9110 11.2)
+_QUOTED_PAIR = re.compile(r"\\(.)")
+
+_KNOWN = frozenset({"realm", "nonce", "opaque", "algorithm", "qop", "stale"})
+
+
+class ChallengeError(ValueError):
+    """A field that is no challenge; the text is the reason, and quotes nothing from the wire."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One Digest challenge.
+
+    realm, nonce, opaque: unquoted, as sent; opaque is None where absent. algorithm: as the carrier wrote it, None where
+    absent (which means MD5). qop: the values offered, in lower case and the carrier's order; empty where absent
+    (RFC 2069).
+    """
+
+    realm: str
+    nonce: str
+    opaque: str | None = None
+    algorithm: str | None = None
+    qop: tuple[str, ...] = ()
+    stale: bool = False
+
+    @property
+    def hash_name(self) -> str:
+        """The algorithm in upper case; MD5 where the carrier named none (RFC 7616 3.3)."""
+        return (self.algorithm or "MD5").upper()
+
+
+def parse(field: str) -> tuple[Challenge, ...]:
+    """The Digest challenges of one field's value, in order; other schemes are left out. Raises ChallengeError."""
+    text = _FOLD.sub(" ", field)
+    if _CONTROL.search(text):
+        raise ChallengeError("a control character")
+    return tuple(_digest(parameters) for scheme, parameters in _schemes(text) if scheme == "digest")
+
+
+def _schemes(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Split a field into its schemes, in lower case, each with its parameters (rules 1 to 4)."""
+    found: list[tuple[str, list[tuple[str, str]]]] = []
+    position = _skip_gap(text, 0)
+    while position < len(text):
+        if parameter := _PARAMETER.match(text, position):
+            if not found:
+                raise ChallengeError("a parameter before any scheme")
+            found[-1][1].append((parameter["name"].lower(), _unquoted(parameter)))
+            position = parameter.end()
+        elif scheme := _SCHEME.match(text, position):
+            found.append((scheme["scheme"].lower(), []))
+            position = scheme.end()
+            blob = None if _PARAMETER.match(text, position) else _TOKEN68.match(text, position)
+            if blob and found[-1][0] != "digest":
+                position = blob.end()
+        else:
+            raise ChallengeError("neither a scheme nor a parameter")
+        position = _skip_gap(text, position)
+    return found
+
+
+def _skip_gap(text: str, position: int) -> int:
+    gap = _GAP.match(text, position)
+    return gap.end() if gap else position
+
+
+def _unquoted(parameter: re.Match[str]) -> str:
+    if parameter["token"] is not None:
+        return parameter["token"]
+    return _QUOTED_PAIR.sub(r"\1", parameter["quoted"])
+
+
+def _digest(parameters: list[tuple[str, str]]) -> Challenge:
+    """Put one challenge together (rules 5 and 7)."""
+    values: dict[str, str] = {}
+    for name, value in parameters:
+        if name in _KNOWN:
+            if name in values:
+                raise ChallengeError(f"{name} comes twice")
+            values[name] = value
+    for name in ("realm", "nonce"):
+        if name not in values:
+            raise ChallengeError(f"no {name}")
+    if not values["nonce"]:
+        raise ChallengeError("an empty nonce")
+    return Challenge(
+        realm=values["realm"],
+        nonce=values["nonce"],
+        opaque=values.get("opaque"),
+        algorithm=values.get("algorithm"),
+        qop=tuple(word.strip().lower() for word in values.get("qop", "").split(",") if word.strip()),
+        stale=values.get("stale", "").lower() == "true",
+    )

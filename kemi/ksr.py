@@ -1,0 +1,266 @@
+"""The only importer of KSR: what the routes ask of Kamailio, in SIP's own terms.
+
+Nothing is decided here. KEMI functions answer 1 or more for yes, less for no (src/core/kemi.c); a value that is not
+UTF-8 cannot be read at all, which is raised as UnreadableError. Header edits reach the wire with the next relay and are
+not seen by later reads of the same message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import KSR
+
+MOST_HEADERS = 32  # challenges read from one reply
+
+_SANITY_CHECKS = (
+    17895  # the checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths
+)
+_SANITY_URIS = 7  # R-URI, From and To
+
+_CREDENTIAL_AVPS = ("$avp(auser)", "$avp(apass)", "$avp(arealm)")
+
+
+class UnreadableError(ValueError):
+    """A value from the wire that is not UTF-8."""
+
+
+# --- what came in
+
+
+def method() -> str:
+    """The request's method."""
+    return _text("$rm")
+
+
+def call_id() -> str:
+    """The Call-ID, for log lines; never raises."""
+    try:
+        return _text("$ci")
+    except UnreadableError:
+        return "(not UTF-8)"
+
+
+def header(name: str) -> str:
+    """The first header field of this name, as it came in; empty where there is none. Raises UnreadableError."""
+    return _text(f"$hdr({name})").strip()
+
+
+def request_uri() -> str:
+    """The R-URI. Raises UnreadableError."""
+    return _text("$ru")
+
+
+def request_domain() -> str:
+    """The R-URI's host. Raises UnreadableError."""
+    return _text("$rd")
+
+
+def caller() -> tuple[str, str]:
+    """User and domain of From, each empty where it has none. Raises UnreadableError."""
+    return _text("$fU"), _text("$fd")
+
+
+def has_to_tag() -> bool:
+    """Whether the request belongs to a dialog, by its own words."""
+    return KSR.siputils.has_totag() > 0
+
+
+def asks_for_us() -> bool:
+    """Whether the R-URI is this proxy itself, with no user part."""
+    return KSR.is_myself_ruri() and not _text("$rU")
+
+
+def leads_to_us() -> bool:
+    """Whether the R-URI's host is one of our own sockets: relaying there would loop."""
+    return KSR.is_myself_ruri()
+
+
+def source_may_call() -> bool:
+    """Whether the source is in the address table, group 1."""
+    return KSR.permissions.allow_source_address(1) > 0
+
+
+def is_sane() -> bool:
+    """Whether the request is fit to be routed; if not, it has been answered (400, 483) or dropped."""
+    if KSR.maxfwd.process_maxfwd(10) < 0:
+        KSR.sl.sl_send_reply(483, "Too Many Hops")
+        return False
+    return KSR.sanity.sanity_check(_SANITY_CHECKS, _SANITY_URIS) > 0
+
+
+def is_retransmission() -> bool:
+    """Whether the transaction is known already; if so, its last reply has been sent again."""
+    if KSR.tmx.t_precheck_trans() > 0:
+        KSR.tm.t_check_trans()
+        return True
+    return KSR.tm.t_check_trans() == 0
+
+
+def belongs_to_transaction() -> bool:
+    """Whether a CANCEL, or an ACK of a failure, has the transaction that it is about here."""
+    return KSR.tm.t_check_trans() > 0
+
+
+# --- dialogs
+
+
+def follows_route() -> bool:
+    """Loose routing: whether the request carries our own Route, which is taken off (RFC 3261 16.4)."""
+    return KSR.rr.loose_route() > 0
+
+
+def dialog_is_known() -> bool:
+    """Whether the request belongs to a dialog that was set up through this Kamailio."""
+    return KSR.dialog.is_known_dlg() > 0
+
+
+def goes_to_callee() -> bool:
+    """Whether a request inside a known dialog comes from the side that sent the first INVITE (RFC 3261 12.1)."""
+    return _text("$ft") == _text("$dlg(from_tag)") != ""
+
+
+def track_dialog(trunk: str) -> None:
+    """Follow the dialog that this INVITE starts: its CSeq, and the trunk (l_uuid) that it runs over."""
+    KSR.dialog.dlg_manage()
+    KSR.pv.sets("$dlg_var(trunk)", trunk)
+
+
+def dialog_trunk() -> str:
+    """The trunk (l_uuid) of the request's dialog; empty where unknown."""
+    return _text("$dlg_var(trunk)")
+
+
+# --- what goes out
+
+
+def remove_headers(names: tuple[str, ...]) -> None:
+    """Take every header field of these names off the request."""
+    for name in names:
+        KSR.hdr.remove(name)
+
+
+def add_record_route() -> None:
+    """Stay in the path of the dialog (RFC 3261 16.6, step 4)."""
+    KSR.rr.record_route()
+
+
+def set_request_uri(uri: str) -> None:
+    """Set the R-URI."""
+    KSR.pv.sets("$ru", uri)
+
+
+def set_next_hop(uri: str) -> bool:
+    """Send to this SIP URI, whatever the R-URI says. False: not a URI that Kamailio can parse."""
+    return KSR.setdsturi(uri) > 0
+
+
+def set_socket(sip_socket: str) -> bool:
+    """Send from this socket, `proto:address:port`. False: not one that we listen on."""
+    KSR.pv.sets("$fs", sip_socket)
+    return _text("$fs") == sip_socket
+
+
+def relay() -> bool:
+    """Relay the request. False: it could not be sent, and nothing was replied."""
+    return KSR.tm.t_relay() > 0
+
+
+def relay_for(trunk: str, answered: int = 0) -> bool:
+    """Relay the request over a trunk (l_uuid), with TRUNKAUTH to deal with failures; answered: challenges so far."""
+    KSR.pv.sets("$avp(trunk)", trunk)
+    KSR.pv.seti("$avp(answered)", answered)
+    KSR.tm.t_on_failure("TRUNKAUTH")
+    return relay()
+
+
+def reply(code: int, reason: str) -> None:
+    """Answer the request, within its transaction if there is one. An ACK is never answered."""
+    KSR.sl.send_reply(code, reason)
+
+
+def reply_not_allowed(methods: str) -> None:
+    """Answer 405 and name the methods that are served (RFC 3261 8.2.1)."""
+    KSR.hdr.append_to_reply(f"Allow: {methods}\r\n")
+    reply(405, "Method Not Allowed")
+
+
+# --- in a failure route
+
+
+def is_canceled() -> bool:
+    """Whether the caller has cancelled."""
+    return KSR.tm.t_is_canceled() > 0
+
+
+def failure_status() -> int:
+    """The status of the reply that the failure route is about."""
+    status = KSR.pv.get("$T_reply_code")
+    return status if isinstance(status, int) else 0
+
+
+def challenge_fields(name: str) -> Iterator[str]:
+    """The fields of this name (Proxy-Authenticate, WWW-Authenticate) in the carrier's reply, in order. Raises
+    UnreadableError.
+    """
+    for index in range(MOST_HEADERS):
+        field = _text(f"$T_rpl($(hdr({name})[{index}]))")
+        if not field:
+            return
+        yield field
+
+
+def relayed_trunk() -> str:
+    """The trunk (l_uuid) that relay_for() was given; empty where the request was relayed without one."""
+    return _text("$avp(trunk)")
+
+
+def answered_challenges() -> int:
+    """How many challenges of this request have been answered."""
+    count = KSR.pv.get("$avp(answered)")
+    return count if isinstance(count, int) else 0
+
+
+def answer_challenge(username: str, password: str, realm: str) -> bool:
+    """Add the credentials for the carrier's challenge (uac_auth); the AVPs that held them are empty afterwards.
+
+    realm: the only realm answered, empty for any. False: this Kamailio could not answer.
+    """
+    try:
+        for avp, value in zip(_CREDENTIAL_AVPS, (username, password, realm), strict=True):
+            KSR.pv.sets(avp, value)
+        return KSR.uac.uac_auth() > 0
+    finally:
+        for avp in _CREDENTIAL_AVPS:
+            KSR.pv.unset(avp)
+
+
+def reply_instead(code: int, reason: str) -> None:
+    """Answer the caller with this, in place of what the carrier said."""
+    KSR.tm.t_reply(code, reason)
+
+
+# --- log
+
+
+def notice(line: str) -> None:
+    """A log line for what went as it should."""
+    KSR.notice(f"{line}\n")
+
+
+def warning(line: str) -> None:
+    """A log line for what the operator should look at."""
+    KSR.warn(f"{line}\n")
+
+
+def error(line: str) -> None:
+    """A log line for a fault."""
+    KSR.err(f"{line}\n")
+
+
+def _text(variable: str) -> str:
+    try:
+        value = KSR.pv.get(variable)
+    except UnicodeDecodeError:
+        raise UnreadableError(variable) from None
+    return "" if value is None else str(value)
