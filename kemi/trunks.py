@@ -95,6 +95,10 @@ class TrunkStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def close(self) -> None:
+        """Close the connection. The store opens another one when it is asked again."""
+        self._engine.dispose()
+
     def by_uuid(self, uuid: str) -> Trunk | None:
         """The trunk of this l_uuid."""
         return self._first(uacreg.c.l_uuid == uuid)

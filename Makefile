@@ -1,0 +1,59 @@
+# Everything installs what it is missing: Debian's packages (as root, or with sudo), and a virtual environment made with
+# Debian's own python3, which is the one that app_python3 embeds.
+
+KAMAILIO = kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-postgres-modules kamailio-mysql-modules
+VENV = .venv
+PYTHON = $(VENV)/bin/python
+
+.PHONY: demo run db test lint lab lab-down base-image setup engine
+
+demo: setup
+	@kamailio/install sip-tester
+	@$(PYTHON) kamailio/lab/demo.py
+
+run: setup
+	@exec $(PYTHON) -m kemi run
+
+db: setup
+	@$(PYTHON) -m kemi db
+
+test: setup $(VENV)/test engine
+	@kamailio/install sip-tester postgresql mariadb-server
+	@$(PYTHON) -m pytest
+
+lint: $(VENV)/test
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+lab: base-image
+	@kamailio/lab/engine lab
+
+lab-down:
+	@kamailio/lab/engine lab-down
+
+base-image:
+	@kamailio/lab/engine base-image
+
+setup: $(VENV)/ready
+	@kamailio/install $(KAMAILIO)
+
+engine:
+	@if [ "$(TRUNKAUTH_NO_DOCKER)" = 1 ]; then \
+		echo "TRUNKAUTH_NO_DOCKER=1: the container image and the lab are not tested"; \
+	else \
+		kamailio/lab/engine base-image; \
+	fi
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@kamailio/install python3-venv
+	@/usr/bin/python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgresql,mysql]'
+	@touch $@
+
+# sippy, which verifies digests in the tests, comes as source.
+$(VENV)/test: $(VENV)/ready
+	@kamailio/install gcc python3-dev
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgresql,mysql,test]'
+	@touch $@

@@ -1,0 +1,139 @@
+"""`make db` and the store of trunks on every kind of server: tables as Kamailio's own scripts make them, no row touched."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, Connection, Engine, Inspector, inspect, text
+
+from kemi import schema
+from kemi.trunks import Trunk, TrunkStore, open_engine
+
+KAMAILIO_SCRIPTS = Path("/usr/share/kamailio")
+FOLDERS = {"sqlite": "db_sqlite", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
+
+
+@pytest.fixture
+def engine(empty_database: URL) -> Iterator[Engine]:
+    engine = open_engine(empty_database)
+    yield engine
+    engine.dispose()
+
+
+def execute(engine: Engine, *statements: str) -> None:
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def run_kamailios_scripts(engine: Engine) -> None:
+    """What `kamdbctl create` runs for the tables that calls need."""
+    folder = KAMAILIO_SCRIPTS / FOLDERS[engine.dialect.name]
+    for name in ("standard", "uac", "permissions"):
+        sql = (folder / f"{name}-create.sql").read_text()
+        execute(engine, *(statement for statement in sql.split(";") if statement.strip()))
+
+
+def columns(inspector: Inspector, table: str) -> list[tuple[str, str, bool, str]]:
+    """Name, type, nullability and default of every column, as the server itself describes them."""
+    described = inspector.get_columns(table)
+    return [
+        (column["name"], str(column["type"]), column["nullable"], re.sub(r"'(\d+)'", r"\1", str(column["default"])))
+        for column in described
+    ]
+
+
+def versions_in(connection: Connection) -> dict[str, int]:
+    return {name: version for name, version in connection.execute(text("SELECT table_name, table_version FROM version"))}
+
+
+def test_tables_are_those_of_kamailios_own_scripts(engine: Engine) -> None:
+    run_kamailios_scripts(engine)
+    kamailios = {table: columns(inspect(engine), table) for table in schema.VERSIONS}
+    with engine.connect() as connection:
+        versions = versions_in(connection)
+    execute(engine, *(f"DROP TABLE {table}" for table in (*schema.VERSIONS, "trusted")))
+    assert schema.create(engine) == list(schema.VERSIONS)
+    assert {table: columns(inspect(engine), table) for table in schema.VERSIONS} == kamailios
+    with engine.connect() as connection:
+        mine = versions_in(connection)
+    assert mine == {table: versions[table] for table in schema.VERSIONS}
+
+
+def test_a_database_made_by_kamailios_scripts_is_used_as_it_is(engine: Engine) -> None:
+    run_kamailios_scripts(engine)
+    execute(engine, "INSERT INTO uacreg (l_uuid, auth_username) VALUES ('kept', 'me')")
+    assert schema.create(engine) == []
+    assert TrunkStore(engine).by_uuid("kept") == Trunk(uuid="kept", auth_username="me")
+
+
+def test_creating_again_touches_no_row(engine: Engine) -> None:
+    schema.create(engine)
+    execute(
+        engine,
+        "INSERT INTO uacreg (l_uuid, auth_password) VALUES ('kept', 'x')",
+        "INSERT INTO address (ip_addr, mask) VALUES ('192.0.2.0', 24)",
+        "UPDATE version SET table_version = 6 WHERE table_name = 'uacreg'",  # Kamailio 6.2's: works as well
+    )
+    assert schema.create(engine) == []
+    with engine.connect() as connection:
+        rows = [
+            connection.execute(text(f"SELECT {what} ORDER BY 1")).all()
+            for what in ("l_uuid, auth_password FROM uacreg", "ip_addr FROM address", "table_name, table_version FROM version")
+        ]
+    assert rows == [[("kept", "x")], [("192.0.2.0",)], [("address", 6), ("uacreg", 6), ("version", 1)]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        ("UPDATE version SET table_version = 4 WHERE table_name = 'uacreg'", "table uacreg is version 4, not 5 or 6"),
+        ("DELETE FROM version WHERE table_name = 'address'", "table address is version None, not 6"),
+        ("DROP TABLE address", "table address is missing; `make db` creates it"),
+        ("ALTER TABLE uacreg DROP COLUMN socket", "table uacreg lacks socket"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_named(engine: Engine, damage: str, line: str) -> None:
+    schema.create(engine)
+    execute(engine, damage)
+    with pytest.raises(schema.SchemaError) as refused:
+        schema.check(engine)
+    assert str(refused.value) == line
+
+
+@pytest.fixture
+def store(engine: Engine) -> TrunkStore:
+    schema.create(engine)
+    columns = "l_uuid, l_username, l_domain, r_domain, realm, auth_username, auth_password, auth_proxy, socket"
+    execute(
+        engine,
+        f"""INSERT INTO uacreg ({columns}) VALUES
+            ('full', 'alice', 'Pbx.example', 'Carrier.example', 'r', 'u', 'p', 'sip:c', 'udp:192.0.2.1:5060'),
+            ('later', 'alice', 'pbx.example', 'carrier.example', '', '', '', '', ''),
+            ('anywhere', 'alice', '', '', '', '', '', '', ''),
+            ('o''brien; --', 'bob', '', '', '', '', '', '', '')""",
+    )
+    return TrunkStore(engine)
+
+
+FULL = Trunk("full", "Carrier.example", "sip:c", "udp:192.0.2.1:5060", "r", "u", "p")
+
+
+def test_a_trunk_is_found_by_each_of_its_names(store: TrunkStore) -> None:
+    assert store.by_uuid("full") == FULL
+    assert store.by_caller("alice", "pbx.EXAMPLE") == FULL
+    assert store.by_dialled_domain("CARRIER.example") == FULL
+    assert store.by_caller("alice", "") == Trunk("anywhere")
+
+
+def test_what_no_row_has_finds_nothing(store: TrunkStore) -> None:
+    assert store.by_uuid("none") is None
+    assert store.by_caller("alice", "elsewhere.example") is None
+    assert store.by_caller("carol", "") is None
+    assert store.by_dialled_domain("elsewhere.example") is None
+
+
+def test_sql_in_a_name_is_only_a_name(store: TrunkStore) -> None:
+    assert store.by_uuid("o'brien; --") == Trunk("o'brien; --")
+    assert store.by_uuid("' OR '1'='1") is None

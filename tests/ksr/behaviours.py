@@ -1,0 +1,354 @@
+"""What each KEMI function does to the mock's state, in one table at the end.
+
+The table holds what a routing script of ours calls. A function that is not in it fails, unless a test says what it
+answers. Arguments have been checked already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from tests.ksr import variables
+from tests.ksr.message import parse_uri
+from tests.ksr.state import Route, State
+
+Result = str | int | None
+Behaviour = Callable[..., Result]
+
+LEVELS = ("dbg", "info", "notice", "warn", "err", "crit")
+
+# the letters of sr_kemi_core_is_method_in, src/core/kemi.c
+_METHOD_LETTERS = {
+    "I": "INVITE",
+    "A": "ACK",
+    "B": "BYE",
+    "C": "CANCEL",
+    "M": "MESSAGE",
+    "R": "REGISTER",
+    "E": "PRACK",
+    "P": "PUBLISH",
+    "S": "SUBSCRIBE",
+    "N": "NOTIFY",
+    "O": "OPTIONS",
+    "F": "INFO",
+    "U": "UPDATE",
+    "G": "GET",
+    "J": "DELETE",
+}
+
+
+def _yes(answer: object) -> int:
+    return 1 if answer else -1
+
+
+# --- the core
+
+
+def _is_method(state: State, methods: str) -> bool:
+    return state.request.method.decode().upper() in methods.upper().split("|")
+
+
+def _is_method_in(state: State, letters: str) -> bool:
+    return state.request.method.decode().upper() in {_METHOD_LETTERS.get(letter) for letter in letters.upper()}
+
+
+def _is_this_method(method: str) -> Behaviour:
+    return lambda state: state.request.method.decode() == method
+
+
+def _is_myself(state: State, uri: str) -> bool:
+    return state.is_own(parse_uri(uri.encode()))
+
+
+def _set_dst_uri(state: State, uri: str) -> bool:
+    state.set_dst_uri(uri)
+    return True
+
+
+def _reset_dst_uri(state: State) -> bool:
+    state.run.dst_uri = None
+    return True
+
+
+def _set_uri(state: State, uri: str) -> bool:
+    return variables.write(state, "$ru", uri)
+
+
+def _set_flag(state: State, flag: int) -> bool:
+    state.flags.add(flag)
+    return True
+
+
+def _reset_flag(state: State, flag: int) -> bool:
+    state.flags.discard(flag)
+    return True
+
+
+# --- pv and hdr
+
+
+def _pv_getw(state: State, name: str) -> Result:
+    value = variables.read(state, name)
+    return "<null>" if value is None else value
+
+
+def _pv_gete(state: State, name: str) -> Result:
+    value = variables.read(state, name)
+    return "" if value is None else value
+
+
+def _pv_geti(state: State, name: str) -> Result:
+    value = variables.read(state, name)
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"[+-]?\d+", value) else 0
+    return value or 0
+
+
+def _hdr_get(state: State, name: str) -> Result:
+    return variables.read(state, f"$hdr({name})")
+
+
+def _hdr_gete(state: State, name: str) -> Result:
+    return _hdr_get(state, name) or ""
+
+
+def _hdr_get_index(state: State, name: str, index: int) -> Result:
+    return variables.read(state, f"$(hdr({name})[{index}])")
+
+
+def _hdr_is_present(state: State, name: str) -> int:
+    return _yes(state.request.values(name))
+
+
+def _hdr_append(state: State, text: str) -> int:
+    state.run.edits.at_the_end.append(text.encode())
+    return 1
+
+
+def _hdr_insert(state: State, text: str) -> int:
+    state.run.edits.in_front.append(text.encode())
+    return 1
+
+
+def _hdr_remove(state: State, name: str) -> int:
+    state.run.edits.remove(state.request, name)
+    return 1  # whether there was one or not
+
+
+# --- replies and transactions
+
+
+def _send_reply(state: State, code: int, reason: str) -> int:
+    return state.answer(code, reason)
+
+
+def _t_reply(state: State, code: int, reason: str) -> int:
+    return state.answer(code, reason) if state.has_transaction else -1
+
+
+def _t_newtran(state: State) -> int:
+    if state.has_transaction:
+        return -10
+    state.has_transaction = True
+    return 1
+
+
+def _t_check_trans(state: State) -> int:
+    if state.run.route is Route.FAILURE:
+        return 1
+    return 0 if state.has_transaction else state.world.transaction_known
+
+
+def _arm(route: Route) -> Behaviour:
+    def arm(state: State, name: str) -> int:
+        state.armed.pop(route, None)
+        if name:
+            state.armed[route] = name
+        return 1
+
+    return arm
+
+
+def _t_check_status(state: State, pattern: str) -> int:
+    return _yes(re.search(pattern, str(state.reply_code)))
+
+
+def _t_is_set(state: State, what: str) -> int:
+    routes = {"failure_route": Route.FAILURE, "branch_route": Route.BRANCH}
+    return _yes(what in routes and routes[what] in state.armed)
+
+
+# --- checks on the way in
+
+
+def _process_maxfwd(state: State, _limit: int) -> int:
+    if state.max_forwards is None:
+        value = state.request.value("Max-Forwards")
+        if not value:
+            state.run.edits.at_the_end.append(b"Max-Forwards: %d\r\n" % _limit)
+            return 2
+        if not value.isdigit():
+            return -2
+        state.max_forwards = int(value)
+    if state.max_forwards <= 0:
+        return -1
+    state.max_forwards -= 1
+    return 1
+
+
+def _sanity_check(state: State, _checks: int, _uris: int) -> int:
+    if state.world.sane:
+        return 1
+    state.answer(400, "Bad Request")
+    return -1
+
+
+def _has_totag(state: State) -> int:
+    return _yes(variables.read(state, "$tt"))
+
+
+def _allow_source_address_group(state: State) -> int:
+    return next((group for group in sorted(state.world.trusted) if state.is_trusted(group)), -1)
+
+
+# --- routes and dialogs
+
+
+def _loose_route(state: State) -> int:
+    if state.world.loose_route > 0:
+        state.run.edits.remove(state.request, "Route")
+        state.run.dst_uri = state.world.route_leads_to
+        state.dialog = state.world.dialog
+    return state.world.loose_route
+
+
+def _record_route(state: State) -> int:
+    if state.record_routed:
+        return -1
+    state.record_routed = True
+    address = state.world.sockets[0].split(":", 1)[1]
+    state.run.edits.in_front.append(b"Record-Route: <sip:%s;lr>\r\n" % address.encode())
+    return 1
+
+
+# --- uac_auth
+
+
+def _uac_auth(state: State) -> int:
+    """What modules/uac/auth.c can do, and no more: the first challenge, MD5, the AVPs' credentials, an exact realm."""
+    challenge = _first_challenge(state)
+    credentials = [variables.read(state, f"$avp({name})") for name in ("auser", "apass", "arealm")]
+    user, password, realm = credentials
+    if challenge is None or not state.world.uac_answers or not (user and password):
+        return -1
+    offered = dict(re.findall(r'(\w+)\s*=\s*"?([^",]*)"?', challenge))
+    if offered.get("algorithm", "MD5").upper() != "MD5" or (realm and realm != offered.get("realm")):
+        return -1
+    field = {401: "Authorization", 407: "Proxy-Authorization"}[state.reply_code]
+    uri = state.branch_uri.decode()
+    _hdr_append(
+        state,
+        f'{field}: Digest username="{user}", realm="{offered.get("realm")}", nonce="{offered.get("nonce")}", '
+        f'uri="{uri}", response="{"0" * 32}", algorithm=MD5\r\n',
+    )
+    state.set_uri(state.branch_uri)
+    _count_cseq(state)
+    return 1
+
+
+def _first_challenge(state: State) -> str | None:
+    field = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}.get(state.reply_code)
+    if field is None or state.reply is None or state.run.route is not Route.FAILURE:
+        return None
+    values = [value.decode("utf-8", "replace") for value in state.reply.values(field)]
+    if state.version.startswith("6.1"):  # takes the first that it can parse
+        values = [v for v in values if not re.search(r"algorithm\s*=\s*\"?(?!MD5\b(?!-sess))", v, re.I)]
+    return next((v for v in values if v.lower().startswith("digest")), None) if values else None
+
+
+def _count_cseq(state: State) -> None:
+    state.run.authenticated = True
+    if state.dialog is not None:
+        state.dialog["cseq_diff"] = str(int(state.dialog.get("cseq_diff", "0")) + 1)
+
+
+_METHODS = (
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "REGISTER",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "PUBLISH",
+    "NOTIFY",
+    "OPTIONS",
+    "INFO",
+    "UPDATE",
+    "PRACK",
+    "REFER",
+)
+
+TABLE: dict[str, Behaviour] = {
+    **{f"is_{method}": _is_this_method(method) for method in _METHODS},
+    **{level: lambda state, _line: 0 for level in LEVELS},
+    "is_method": _is_method,
+    "is_method_in": _is_method_in,
+    "is_UDP": lambda state: state.transport == "udp",
+    "is_TCP": lambda state: state.transport == "tcp",
+    "is_myself": _is_myself,
+    "is_myself_ruri": lambda state: state.is_own(state.uri()),
+    "setdsturi": _set_dst_uri,
+    "resetdsturi": _reset_dst_uri,
+    "isdsturiset": lambda state: state.run.dst_uri is not None,
+    "seturi": _set_uri,
+    "force_rport": lambda state: True,
+    "add_local_rport": lambda state: True,
+    "setflag": _set_flag,
+    "resetflag": _reset_flag,
+    "isflagset": lambda state, flag: flag in state.flags,
+    "pv.get": variables.read,
+    "pv.gete": _pv_gete,
+    "pv.getw": _pv_getw,
+    "pv.geti": _pv_geti,
+    "pv.is_null": lambda state, name: variables.read(state, name) is None,
+    "pv.sets": variables.write,
+    "pv.seti": variables.write,
+    "pv.unset": variables.unset,
+    "hdr.get": _hdr_get,
+    "hdr.gete": _hdr_gete,
+    "hdr.get_idx": _hdr_get_index,
+    "hdr.is_present": _hdr_is_present,
+    "hdr.append": _hdr_append,
+    "hdr.insert": _hdr_insert,
+    "hdr.remove": _hdr_remove,
+    "textops.is_present_hf": _hdr_is_present,
+    "textops.remove_hf": _hdr_remove,
+    "sl.send_reply": _send_reply,
+    "sl.sl_send_reply": _send_reply,
+    "tm.t_newtran": _t_newtran,
+    "tm.t_reply": _t_reply,
+    "tm.t_relay": lambda state: state.relay(),
+    "tm.t_on_failure": _arm(Route.FAILURE),
+    "tm.t_on_branch": _arm(Route.BRANCH),
+    "tm.t_check_trans": _t_check_trans,
+    "tm.t_check_status": _t_check_status,
+    "tm.t_is_set": _t_is_set,
+    "tm.t_is_canceled": lambda state: _yes(state.world.cancelled),
+    "tm.t_branch_timeout": lambda state: _yes(state.local_reply),
+    "tm.t_any_timeout": lambda state: _yes(state.local_reply),
+    "maxfwd.process_maxfwd": _process_maxfwd,
+    "sanity.sanity_check": _sanity_check,
+    "siputils.has_totag": _has_totag,
+    "siputils.is_request": lambda state: 1,
+    "siputils.is_reply": lambda state: -1,
+    "permissions.allow_source_address": lambda state, group: _yes(state.is_trusted(group)),
+    "permissions.allow_source_address_group": _allow_source_address_group,
+    "rr.loose_route": _loose_route,
+    "rr.record_route": _record_route,
+    "rr.is_direction": lambda state, way: _yes(way == state.world.direction),
+    "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),
+    "dialog.is_known_dlg": lambda state: _yes(state.dialog is not None),
+    "uac.uac_auth": _uac_auth,
+}  # fmt: skip

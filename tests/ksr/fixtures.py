@@ -1,0 +1,52 @@
+"""The pytest fixture `ksr`: a MockKSR that `import KSR` finds, once for every Kamailio version.
+
+A module that imported KSR keeps that import for the whole test session, so what it imports is a stand-in that hands
+every access to the mock of the test that is running.
+
+    from tests.ksr.fixtures import ksr  # in conftest.py
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.ksr.api_list import VERSIONS
+from tests.ksr.mock import MockKSR
+
+
+class _StandIn(ModuleType):
+    current: MockKSR | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if self.current is None:
+            raise RuntimeError(f"KSR.{name} outside of a test with the fixture ksr")
+        return getattr(self.current, name)
+
+
+_STAND_IN = _StandIn("KSR")
+sys.modules["KSR"] = _STAND_IN
+
+
+@contextmanager
+def installed(mock: MockKSR) -> Iterator[MockKSR]:
+    """Let `KSR` be this mock meanwhile."""
+    before, _STAND_IN.current = _STAND_IN.current, mock
+    try:
+        yield mock
+    finally:
+        _STAND_IN.current = before
+
+
+@pytest.fixture(params=VERSIONS)
+def ksr(request: pytest.FixtureRequest) -> Iterator[MockKSR]:
+    """A strict KSR of each Kamailio version in turn, with no message in it yet: see MockKSR."""
+    with installed(MockKSR(request.param)) as mock:
+        yield mock

@@ -1,0 +1,246 @@
+"""One request on its way through Kamailio: the message, its transaction, its dialog, and what went out.
+
+Only what was seen on a running Kamailio (`probe.py` asks the same questions of a live one). Nothing here checks calls
+or knows KEMI's functions by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from tests.ksr.message import Edits, Message, Uri, parse_uri
+
+
+class MisuseError(AssertionError):
+    """A call that Kamailio would carry out or pass over in silence, and that no routing script of ours may make."""
+
+
+class Route(Enum):
+    """The kinds of route that a handler can run in."""
+
+    REQUEST = "request"
+    BRANCH = "branch"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """A request that left: the message as it is on the wire, less the Via of this proxy, and where it was sent."""
+
+    message: Message
+    ruri: str
+    dst_uri: str | None
+    socket: str | None
+
+    @property
+    def next_hop(self) -> str:
+        """The URI that decides the destination."""
+        return self.dst_uri or self.ruri
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply to the caller; passed_on: it is the carrier's own, which the script left alone."""
+
+    code: int
+    reason: str
+    passed_on: bool = False
+
+
+@dataclass
+class World:
+    """What the request meets, for a test to say. Every default is a refusal."""
+
+    sockets: tuple[str, ...] = (
+        "udp:192.0.2.1:5060",
+    )  # what this Kamailio listens on; the first one received the request
+    trusted: dict[int, list[IPv4Network | IPv6Network]] = field(default_factory=dict)  # address table: group -> sources
+    sane: bool = False  # what sanity_check finds; if False it answers 400 itself
+    transaction_known: int = -1  # t_check_trans: -1 new; 0 a retransmission, dealt with; 1 belongs to a transaction
+    loose_route: int = -1  # 1: the top Route is ours, or leads on (then `route_leads_to`)
+    route_leads_to: str | None = None
+    direction: str = ""  # rr.is_direction: "downstream" the way the INVITE went, "upstream" against it
+    dialog: dict[str, str] | None = None  # variables of the dialog that the request belongs to; None: unknown dialog
+    dialog_from_tag: str = ""  # of the INVITE that started that dialog
+    cancelled: bool = False  # the caller has sent CANCEL
+    unreachable: set[str] = field(default_factory=set)  # next hops that cannot be sent to
+    uac_answers: bool = False  # uac_auth() answers what the real one can answer
+
+
+@dataclass
+class Run:
+    """One run of a handler: what it changes is gone when it ends, unless it relays."""
+
+    route: Route
+    edits: Edits
+    ruri: bytes
+    dst_uri: str | None = None
+    socket: str | None = None
+    new_branch: bool = False  # the R-URI or next hop was set, so there is something to relay
+    authenticated: bool = False  # uac_auth() succeeded, so the dialog module counts CSeq up
+
+
+@dataclass
+class State:
+    """The request, its transaction, and everything that was sent on its account."""
+
+    version: str
+    world: World
+    request: Message
+    source: tuple[str, int]
+    run: Run
+    transport: str = "udp"
+    reply: Message | None = None  # the carrier's, in a failure route
+    reply_code: int = 0
+    reply_reason: str = ""
+    local_reply: bool = False
+    has_transaction: bool = False
+    relayed_run: Run | None = None  # what the request route left behind when it relayed: where failure routes start
+    branch_uri: bytes = b""  # R-URI of the last branch
+    branches: int = 0
+    relayed_in_run: bool = False
+    final_reply_sent: bool = False
+    dialog: dict[str, str] | None = None
+    early_dialog: dict[str, str] = field(default_factory=dict)  # $dlg_var set where there is no dialog yet
+    avps: dict[str, list[str | int]] = field(default_factory=dict)
+    process_variables: dict[str, str | int] = field(default_factory=dict)  # $var: outlives the request
+    flags: set[int] = field(default_factory=set)
+    max_forwards: int | None = None
+    record_routed: bool = False
+    armed: dict[Route, str] = field(default_factory=dict)
+    handlers: Callable[[str], None] | None = None
+    relayed: list[Relayed] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+
+    # --- where the request goes
+
+    def uri(self) -> Uri | None:
+        """The R-URI as it stands; None where it cannot be parsed."""
+        return parse_uri(self.run.ruri)
+
+    def set_uri(self, uri: bytes) -> None:
+        """A new R-URI makes a new branch."""
+        self.run.ruri = uri
+        self.run.new_branch = True
+
+    def set_dst_uri(self, uri: str) -> None:
+        """The next hop; empty: the R-URI decides again."""
+        self.run.dst_uri = uri or None
+        self.run.new_branch = self.run.new_branch or bool(uri)
+
+    def listens_on(self, sip_socket: str) -> bool:
+        """Whether this is one of our sockets."""
+        return sip_socket in self.world.sockets
+
+    def is_own(self, uri: Uri | None) -> bool:
+        """Whether the URI's host and port are one of our sockets."""
+        if uri is None:
+            return False
+        hosts = {tuple(s.split(":", 1)[1].rsplit(":", 1)) for s in self.world.sockets}
+        return (uri.host.decode(), uri.port.decode() or "5060") in hosts
+
+    def is_trusted(self, group: int) -> bool:
+        """Whether the source is in this group of the address table."""
+        return any(ip_address(self.source[0]) in network for network in self.world.trusted.get(group, ()))
+
+    # --- what goes out
+
+    def relay(self) -> int:
+        """t_relay: the request leaves with the edits of this run applied."""
+        if self.relayed_in_run:
+            raise MisuseError("t_relay after t_relay: Kamailio answers -1, and 6.1 then never enters the failure route")
+        if self.final_reply_sent:
+            raise MisuseError(
+                "t_relay after a final reply: Kamailio starts a new branch, and the caller hears two finals"
+            )
+        if self.run.route is Route.FAILURE and not self.run.new_branch:
+            return -1  # "no branches for forwarding"
+        uri = self.uri()
+        if uri is None:
+            return -400
+        self.has_transaction = True
+        target = self.run.dst_uri or self.run.ruri.decode("utf-8", "replace")
+        if parse_uri(target.encode()) is None or target in self.world.unreachable:
+            return -478
+        self._send()
+        return 1
+
+    def _send(self) -> None:
+        branch_edits = self.run.edits.copy()
+        self._run_branch_route(branch_edits)
+        method = self.request.start_line.split(b" ")[0]
+        message = branch_edits.apply(self.request, b"%s %s SIP/2.0" % (method, self.run.ruri))
+        message = self._with_counted_headers(message)
+        ruri = self.run.ruri.decode("utf-8", "backslashreplace")
+        self.relayed.append(Relayed(message, ruri, self.run.dst_uri, self.run.socket))
+        self.branch_uri = self.run.ruri
+        self.branches += 1
+        self.relayed_in_run = True
+        if self.run.route is Route.REQUEST:
+            self.relayed_run = self.run
+            self.reply_code = 100
+
+    def _run_branch_route(self, branch_edits: Edits) -> None:
+        name = self.armed.pop(Route.BRANCH, None)
+        if name is None:
+            return
+        if self.handlers is None:
+            raise MisuseError(f"branch route {name} is armed, and the test gave MockKSR no handlers to run it")
+        run = self.run
+        self.run = Run(Route.BRANCH, branch_edits, run.ruri, run.dst_uri, run.socket)
+        try:
+            self.handlers(name)
+        finally:
+            self.run = run
+
+    def _with_counted_headers(self, message: Message) -> Message:
+        """Max-Forwards counted down, CSeq counted up for an answered challenge in a dialog (dialog/dlg_cseq.c)."""
+        changed = {}
+        if self.max_forwards is not None:
+            changed[b"max-forwards"] = b"%d" % self.max_forwards
+        if self.run.authenticated and self.dialog is not None:
+            number, method = message.value("CSeq").split(maxsplit=1)
+            changed[b"cseq"] = b"%d %s" % (int(number) + int(self.dialog.get("cseq_diff", "0")), method)
+        return with_values(message, changed)
+
+    def answer(self, code: int, reason: str) -> int:
+        """A reply of ours to the caller, final or not."""
+        if self.request.method == b"ACK":
+            return -1
+        if code >= 200:
+            if self.final_reply_sent:
+                raise MisuseError(f"second final reply: {code} {reason} after {self.replies[-1]}")
+            self.final_reply_sent = True
+        self.replies.append(Reply(code, reason))
+        return 1
+
+    # --- the dialog
+
+    def dialog_variables(self) -> dict[str, str]:
+        """Where $dlg_var lives: in the dialog, or until there is one, beside it."""
+        return self.early_dialog if self.dialog is None else self.dialog
+
+    def start_dialog(self) -> bool:
+        """dlg_manage: follow the dialog of an INVITE. False: it is no dialog, or it is followed already."""
+        if self.world.dialog is not None:
+            return True
+        if self.dialog is not None or self.request.method != b"INVITE":
+            return False
+        self.dialog = self.early_dialog
+        return True
+
+
+def with_values(message: Message, changed: dict[bytes, bytes]) -> Message:
+    """The message with the values of these fields (lower-case names) replaced."""
+    headers = []
+    for header in message.headers:
+        value = changed.get(header.name.lower())
+        if value is None:
+            headers.append(header)
+        else:
+            raw = b"%s: %s\r\n" % (header.name, value)
+            headers.append(type(header)(header.name, value, raw))
+    return Message(message.start_line, tuple(headers))

@@ -1,0 +1,9 @@
+"""What a KEMI script may call on every Kamailio that the project runs on: 5.6.3, 6.0.1, 6.1.5.
+
+Generated from tests/ksr/api by `python -m tests.ksr.export stubs`; do not edit. A function that one of the versions
+lacks, or has with another signature, is left out. Parameters have no names: a keyword argument raises TypeError.
+"""
+
+def exec(_1: str, /) -> int: ...
+def exec_p1(_1: str, _2: str, /) -> int: ...
+def execx(_1: str, /) -> int: ...

@@ -1,0 +1,306 @@
+"""The pseudo-variables that a routing script of ours may use, over the mock's state.
+
+Reading gives what app_python3 gives: None for null, int or str, UnicodeDecodeError for what is not UTF-8. Kamailio
+answers null for a name that it does not know, and True for setting what cannot be set; both hide bugs, so here they
+raise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.ksr.message import Message, address, parse_uri
+from tests.ksr.state import MisuseError, Route, State
+
+Value = str | int | bytes | None
+
+
+class UnknownVariableError(MisuseError):
+    """A pseudo-variable that the mock does not know. Kamailio would log an error and give null."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A pseudo-variable's name, taken apart: `$(hdr(Via)[1])` is class hdr, inner Via, index 1."""
+
+    kind: str
+    inner: str | None = None
+    index: int | str = 0
+
+
+_PLAIN = re.compile(r"\$(?P<kind>[A-Za-z_]+)(?:\((?P<inner>.*)\))?", re.S)
+_INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)
+
+
+def parse(text: str) -> Name:
+    """Raises UnknownVariableError for what is not a pseudo-variable."""
+    found = _INDEXED.fullmatch(text)
+    if found is not None:
+        index = found["index"] if found["index"] == "*" else int(found["index"])
+        return Name(found["kind"], found["inner"], index)
+    found = _PLAIN.fullmatch(text)
+    if found is None:
+        raise UnknownVariableError(text)
+    return Name(found["kind"], found["inner"])
+
+
+def read(state: State, text: str) -> str | int | None:
+    """What pv.get gives. Raises UnknownVariableError, UnicodeDecodeError."""
+    value = _read(state, parse(text), text)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _read(state: State, name: Name, text: str) -> Value:
+    if name.inner is None and name.kind in _PLAIN_READERS:
+        return _PLAIN_READERS[name.kind](state)
+    if name.inner is not None and name.kind in _INNER_READERS:
+        return _INNER_READERS[name.kind](state, name)
+    raise UnknownVariableError(text)
+
+
+# --- reading
+
+
+def _uri_part(part: str) -> Callable[[State], Value]:
+    def read_part(state: State) -> Value:
+        uri = state.uri()
+        value = getattr(uri, part) if uri else None
+        if part == "port" and uri:
+            return value or b"5060"
+        return value or None
+
+    return read_part
+
+
+def _ruri(state: State) -> Value:
+    return state.run.ruri if state.uri() or state.version.startswith("6.1") else None
+
+
+def _party(header: str, part: Callable[[tuple[bytes, bytes, bytes]], bytes | None]) -> Callable[[State], Value]:
+    def read_party(state: State) -> Value:
+        return part(address(state.request.value(header))) or None
+
+    return read_party
+
+
+def _user(party: tuple[bytes, bytes, bytes]) -> bytes | None:
+    uri = parse_uri(party[0])
+    return uri.user if uri else None
+
+
+def _domain(party: tuple[bytes, bytes, bytes]) -> bytes | None:
+    uri = parse_uri(party[0])
+    return uri.host if uri else None
+
+
+def _field(name: str) -> Callable[[State], Value]:
+    return lambda state: state.request.value(name) or None
+
+
+def _original_uri(state: State) -> Value:
+    return state.request.request_uri
+
+
+_PLAIN_READERS: dict[str, Callable[[State], Value]] = {
+    "ru": _ruri,
+    "rU": _uri_part("user"),
+    "rd": _uri_part("host"),
+    "rp": _uri_part("port"),
+    "ou": _original_uri,
+    "du": lambda state: state.run.dst_uri,
+    "fs": lambda state: state.run.socket,
+    "fu": _party("From", lambda party: party[0]),
+    "fU": _party("From", _user),
+    "fd": _party("From", _domain),
+    "ft": _party("From", lambda party: party[2]),
+    "tu": _party("To", lambda party: party[0]),
+    "tU": _party("To", _user),
+    "td": _party("To", _domain),
+    "tt": _party("To", lambda party: party[2]),
+    "ci": _field("Call-ID"),
+    "cs": lambda state: state.request.value("CSeq").split()[0],
+    "ct": _field("Contact"),
+    "ua": _field("User-Agent"),
+    "rm": lambda state: state.request.method,
+    "si": lambda state: state.source[0],
+    "sp": lambda state: state.source[1],
+    "su": lambda state: f"sip:{state.source[0]}:{state.source[1]}",
+    "pr": lambda state: state.transport,
+    "proto": lambda state: state.transport,
+    "Ri": lambda state: state.world.sockets[0].split(":", 1)[1].rsplit(":", 1)[0],
+    "Rp": lambda state: int(state.world.sockets[0].rsplit(":", 1)[1]),
+    "rs": lambda state: None,  # the message is a request, in failure routes too
+    "rr": lambda state: None,
+    "T_reply_code": lambda state: state.reply_code,
+    "T_reply_reason": lambda state: state.reply_reason or None,
+}
+
+
+def _header(message: Message, name: Name) -> Value:
+    values = message.values(name.inner or "")
+    if isinstance(name.index, str):
+        return b",".join(values) if values else None
+    return values[name.index] if -len(values) <= name.index < len(values) else None
+
+
+def _transaction(state: State, name: Name) -> Value:
+    match name.inner:
+        case "reply_code":
+            return state.reply_code
+        case "reply_reason":
+            return state.reply_reason or None
+    raise UnknownVariableError(f"$T({name.inner})")
+
+
+def _of_reply(state: State, name: Name) -> Value:
+    """$T_rpl($x): x of the carrier's reply; null outside failure routes, and where the reply is a local one."""
+    inner = parse(name.inner or "")
+    if inner.kind not in ({"rs", "rr"} if inner.inner is None else {"hdr"}):
+        raise UnknownVariableError(f"$T_rpl({name.inner})")
+    if state.run.route is not Route.FAILURE or state.reply is None:
+        return None
+    match inner.kind:
+        case "rs":
+            return state.reply_code
+        case "rr":
+            return state.reply_reason
+    return _header(state.reply, inner)
+
+
+def _avp(state: State, name: Name) -> Value:
+    values = state.avps.get(name.inner or "", [])
+    if isinstance(name.index, str):
+        return ", ".join(map(str, values)) if values else None
+    return values[name.index] if 0 <= name.index < len(values) else None
+
+
+def _dialog_context(state: State, name: Name) -> Value:
+    """$dlg_ctx(dir) is 0 whichever way a request goes: only dlg_get() sets it (dialog.c). rr.is_direction() tells."""
+    match name.inner:
+        case "dir":
+            return 0
+        case "set":
+            return int(state.dialog is not None)
+    raise UnknownVariableError(f"$dlg_ctx({name.inner})")
+
+
+def _dialog(state: State, name: Name) -> Value:
+    """$dlg(from_tag): the From tag of the INVITE that started the dialog; null outside a known one."""
+    if name.inner != "from_tag":
+        raise UnknownVariableError(f"$dlg({name.inner})")
+    return state.world.dialog_from_tag if state.dialog is not None else None
+
+
+_INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
+    "hdr": lambda state, name: _header(state.request, name),
+    "hdrc": lambda state, name: len(state.request.values(name.inner or "")),
+    "T": _transaction,
+    "T_rpl": _of_reply,
+    "avp": _avp,
+    "var": lambda state, name: state.process_variables.get(name.inner or "", 0),  # never null
+    "dlg_var": lambda state, name: state.dialog_variables().get(name.inner or ""),
+    "dlg_ctx": _dialog_context,
+    "dlg": _dialog,
+}
+
+
+# --- writing
+
+
+def write(state: State, text: str, value: str | int) -> bool:
+    """What pv.sets and pv.seti do. Raises UnknownVariableError; MisuseError for a variable that cannot be set."""
+    name = parse(text)
+    if name.kind == "avp" and name.inner:
+        _push_avp(state, name, value)
+        return True
+    if name.kind == "var" and name.inner:
+        state.process_variables[name.inner] = value
+        return True
+    if name.kind == "dlg_var" and name.inner:
+        if isinstance(value, int):
+            return False  # "can't set dlg_var": the module takes strings alone
+        state.dialog_variables()[name.inner] = value
+        return True
+    if name.inner is None and name.kind in _WRITERS and isinstance(value, str):
+        return _WRITERS[name.kind](state, value)
+    if name.inner is None and name.kind in _WRITERS:
+        raise MisuseError(f"{text} is set with a string")
+    _read(state, name, text)  # raises UnknownVariableError
+    raise MisuseError(f"{text} cannot be set: Kamailio answers True and does nothing")
+
+
+def unset(state: State, text: str) -> bool:
+    """What pv.unset does. Of an AVP with several values it takes the newest alone."""
+    name = parse(text)
+    if name.kind == "avp" and name.inner:
+        values = state.avps.get(name.inner, [])
+        del values[slice(None) if name.index == "*" else slice(1)]
+        return True
+    if name.kind in {"dlg_var", "var"} and name.inner:
+        variables: dict[str, str] | dict[str, str | int]
+        variables = state.dialog_variables() if name.kind == "dlg_var" else state.process_variables
+        variables.pop(name.inner, None)
+        return True
+    match name:
+        case Name("du", None):
+            state.run.dst_uri = None
+            return True
+        case Name("fs", None):
+            state.run.socket = None
+            return True
+        case Name("rU", None):
+            return _set_part("user")(state, None)
+        case Name("ru", None):
+            return False
+    _read(state, name, text)
+    raise MisuseError(f"{text} cannot be unset: Kamailio answers True and does nothing")
+
+
+def _push_avp(state: State, name: Name, value: str | int) -> None:
+    """An AVP is a stack: a new value goes on top of the old one, which shows again once the new one is unset."""
+    values = state.avps.setdefault(name.inner or "", [])
+    if name.index == "*":
+        values.clear()
+    values.insert(0, value)
+
+
+def _set_ruri(state: State, value: str) -> bool:
+    state.set_uri(value.encode())
+    return True
+
+
+def _set_part(part: str) -> Callable[[State, str | None], bool]:
+    def set_part(state: State, value: str | None) -> bool:
+        uri = state.uri()
+        if uri is None:
+            return False
+        changed: dict[str, Any] = {part: None if value is None else value.encode()}
+        state.set_uri(bytes(replace(uri, **changed)))
+        return True
+
+    return set_part
+
+
+def _set_dst(state: State, value: str) -> bool:
+    state.set_dst_uri(value)
+    return True
+
+
+def _set_socket(state: State, value: str) -> bool:
+    """A socket that Kamailio does not listen on changes nothing, and the answer is True all the same."""
+    if state.listens_on(value):
+        state.run.socket = value
+    return True
+
+
+_WRITERS: dict[str, Callable[[State, str], bool]] = {
+    "ru": _set_ruri,
+    "rU": _set_part("user"),
+    "rd": _set_part("host"),
+    "rp": _set_part("port"),
+    "du": _set_dst,
+    "fs": _set_socket,
+}

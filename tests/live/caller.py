@@ -1,0 +1,53 @@
+"""A PBX that knows no carrier password: it places calls through the proxy and counts its own CSeq."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+
+from tests.live import message
+from tests.live.agent import SDP, Agent, Exchange, Served
+from tests.live.endpoint import Address
+from tests.live.message import Header
+from tests.live.rules import SENT_MAX_FORWARDS
+
+
+class Caller(Agent):
+    """Sends requests to one proxy; answers in-dialog requests with 200, the carrier's BYE among them."""
+
+    def __init__(self, proxy: Address, *, host: str = "127.0.0.1", transport: str = "udp") -> None:
+        self.proxy = proxy
+        super().__init__("pbx", host, transport)
+
+    def invite(self, uri: str, *, sender: str = "sip:100@pbx.test", headers: Iterable[Header] = ()) -> Exchange:
+        """Place a call to this R-URI."""
+        return self.request("INVITE", uri, sender=sender, headers=headers, body=SDP)
+
+    def request(
+        self,
+        method: str,
+        uri: str,
+        *,
+        sender: str = "sip:100@pbx.test",
+        headers: Iterable[Header] = (),
+        body: bytes = b"",
+        max_forwards: int = SENT_MAX_FORWARDS,
+    ) -> Exchange:
+        """A request outside any dialog, CSeq 1."""
+        built = [
+            ("Via", self.via()),
+            ("Max-Forwards", str(max_forwards)),
+            ("From", f"<{sender}>;tag={message.new_tag()}"),
+            ("To", f"<{uri}>"),
+            ("Call-ID", f"{secrets.token_hex(8)}@pbx.test"),
+            ("CSeq", f"1 {method}"),
+            ("Contact", f"<{self.uri}>"),
+            *headers,
+        ]
+        if body:
+            built.append(("Content-Type", "application/sdp"))
+        return self.start(message.request(method, uri, built, body), self.proxy)
+
+    def answer(self, served: Served) -> None:
+        body = SDP if served.kind == "re-INVITE" else b""
+        self.respond(served, 200 if served.request.to_tag else 481, body=body)

@@ -1,0 +1,133 @@
+"""A strict carrier: challenges, verifies with code that is not ours, then answers as its script says.
+
+It never forgives: everything wrong in what it receives is in `faults`, which a test asserts to be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.live.agent import SDP, Agent, Exchange, Served
+from tests.live.endpoint import WITHIN
+from tests.live.message import Message
+from tests.live.verifier import ACCEPTED, STALE, Challenge, Verifier
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the carrier does with a call: whom it challenges, whether it rings, how it ends. No final: it rings on."""
+
+    challenge: Challenge | None = None
+    ring: bool = True
+    final: int | None = 200
+    silent: bool = False
+
+
+class Carrier(Agent):
+    """Listens on a free loopback port; `verdicts` says what became of the credentials of each request."""
+
+    def __init__(
+        self,
+        script: Script,
+        passwords: Mapping[str, str],
+        *,
+        host: str = "127.0.0.1",
+        transport: str = "udp",
+    ) -> None:
+        self.script = script
+        self.verdicts: list[tuple[str, int, str]] = []
+        self._verifier = Verifier(script.challenge, passwords) if script.challenge else None
+        self._held: list[Served] | None = None
+        super().__init__("carrier", host, transport, [script.challenge.realm] if script.challenge else [])
+
+    @property
+    def faults(self) -> list[str]:
+        with self.changed:
+            return super().faults + (self._verifier.faults if self._verifier else [])
+
+    @property
+    def proxy_uri(self) -> str:
+        """What a DBA writes into auth_proxy."""
+        return f"sip:{self.address[0]}:{self.address[1]}" + (";transport=tcp" if self.transport == "tcp" else "")
+
+    def hold(self) -> None:
+        """Keep the requests that come from now on: an INVITE gets its 100, nothing else is said until `release`."""
+        with self.changed:
+            self._held = []
+
+    def release(self) -> None:
+        """Answer what was held, a cancelled INVITE too: as an answer that crossed the CANCEL on the wire."""
+        with self.changed:
+            held, self._held = self._held or [], None
+            for served in held:
+                self._decide(served)
+
+    def pick_up(self) -> None:
+        """Accept every call that rings."""
+        with self.changed:
+            for served in list(self.served.values()):
+                if served.request.method == "INVITE" and served.response and served.response.status == 180:
+                    self.respond(served, 200, body=SDP)
+
+    def received(self, method: str) -> list[Message]:
+        """Requests of this method, retransmissions left out; an ACK is repeated with every 2xx and counts once."""
+        with self.changed:
+            seen = [s.message for s in self.trace if not s.sent and s.message.start.startswith(f"{method} ")]
+            return list(dict.fromkeys(seen))
+
+    def expect(self, method: str, count: int = 1, within: float = WITHIN) -> Message:
+        """The count-th request of this method."""
+        return self.wait(f"{method} number {count}", lambda: self.received(method)[count - 1 :], within)[0]
+
+    def expect_acks(self, within: float = WITHIN) -> None:
+        """Wait until every final response to an INVITE has its ACK."""
+        self.wait("an ACK for every final response", self._all_acked, within)
+
+    def in_call(self, call_id: str, method: str, body: bytes = b"") -> Exchange:
+        """A request from the carrier's side of this call."""
+        return self.inside(self.dialogs[call_id], method, body=body)
+
+    def answer(self, served: Served) -> None:
+        if self.script.silent:
+            return
+        if self._held is None:
+            self._decide(served)
+            return
+        self._held.append(served)
+        if served.request.method == "INVITE":
+            self.respond(served, 100)
+
+    def cancelled(self, served: Served) -> None:
+        if self._held is None:
+            super().cancelled(served)
+
+    def _decide(self, served: Served) -> None:
+        if served.settled or not self._admits(served):
+            return
+        if served.kind == "REGISTER":
+            self.respond(served, 200, [("Contact", f"{served.request.first('Contact')};expires=60")])
+            return
+        if served.request.method != "INVITE":
+            self.respond(served, 200)
+            return
+        if self.script.ring:
+            self.respond(served, 180)
+        if self.script.final is not None:
+            self.respond(served, self.script.final, body=SDP if self.script.final < 300 else b"")
+
+    def _admits(self, served: Served) -> bool:
+        """Whether the request may pass; one that may not gets its challenge."""
+        challenge = self.script.challenge
+        if challenge is None or self._verifier is None or served.kind not in challenge.requests:
+            return True
+        verdict = self._verifier.judge(served.request)
+        self.verdicts.append((served.kind, served.request.cseq[0], verdict))
+        if verdict == ACCEPTED:
+            return True
+        self.respond(served, challenge.status, self._verifier.headers(stale=verdict == STALE))
+        return False
+
+    def _all_acked(self) -> bool:
+        invites = [each for each in self.served.values() if each.request.method == "INVITE"]
+        return bool(invites) and all(each.acked for each in invites)

@@ -1,0 +1,204 @@
+"""One SIP end on a loopback socket: reads, writes, keeps a trace, runs timers; knows nothing of calls.
+
+A thread of its own reads the socket, so that retransmissions are answered while a test waits for something else. A test
+never sleeps: it waits for a named condition with a limit, and the error shows every message so far.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from tests.live.message import MalformedError, Message, parse, split_stream
+
+Address = tuple[str, int]
+T = TypeVar("T")
+WITHIN = 8.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One message on the wire, as this end saw it."""
+
+    at: float
+    sent: bool
+    peer: Address
+    message: Message
+
+
+class Endpoint:
+    """Base of the ends of a call; `receive` is what a subclass does with a message."""
+
+    def __init__(self, name: str, host: str = "127.0.0.1", transport: str = "udp") -> None:
+        self.name, self.transport = name, transport
+        self.trace: list[Seen] = []
+        self.local_faults: list[str] = []
+        self.changed = threading.Condition(threading.RLock())
+        self._started = time.monotonic()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._closing = False
+        self._connections: dict[Address, socket.socket] = {}
+        self._unread: dict[socket.socket, bytes] = {}
+        self._selector = selectors.DefaultSelector()
+        self._socket = self._bind(host)
+        self.address: Address = self._socket.getsockname()
+        self._waker, self._woken = socket.socketpair()
+        self._selector.register(self._socket, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def uri(self) -> str:
+        """Where this end wants its in-dialog requests."""
+        suffix = ";transport=tcp" if self.transport == "tcp" else ""
+        return f"sip:{self.name}@{self.address[0]}:{self.address[1]}{suffix}"
+
+    def close(self) -> None:
+        with self.changed:
+            if self._closing:
+                return
+            self._closing = True
+        self._waker.send(b".")
+        self._thread.join()
+        for each in (self._socket, self._waker, self._woken, *self._connections.values()):
+            each.close()
+        self._selector.close()
+
+    def receive(self, message: Message, peer: Address) -> None:
+        raise NotImplementedError
+
+    def send(self, message: Message, to: Address) -> None:
+        with self.changed:
+            self.trace.append(Seen(time.monotonic(), True, to, message))
+            self.send_bytes(message.encode(), to)
+            self.changed.notify_all()
+
+    def send_bytes(self, octets: bytes, to: Address) -> None:
+        """Put bytes on the wire as they are: a malformed message too."""
+        with self.changed:
+            if self.transport == "udp":
+                self._socket.sendto(octets, to)
+            else:
+                self._connection(to).sendall(octets)
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Run an action in this end's thread, later."""
+        with self.changed:
+            heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), action))
+        self._waker.send(b".")
+
+    def wait(self, condition: str, found: Callable[[], T | None], within: float = WITHIN) -> T:
+        """What `found` returns as soon as it is true; `condition` names it in the error."""
+        deadline = time.monotonic() + within
+        with self.changed:
+            while not (result := found()):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(f"{self.name}: not seen within {within:g} s: {condition}\n{self.ladder()}")
+                self.changed.wait(left)
+            return result
+
+    def ladder(self) -> str:
+        """Every message so far, one a line."""
+        with self.changed:
+            rows = [
+                f"  {seen.at - self._started:7.3f} {'->' if seen.sent else '<-'} {seen.peer[1]:5d} {seen.message}"
+                for seen in self.trace
+            ]
+            return "\n".join([f"{self.name} at {self.address[0]}:{self.address[1]}/{self.transport}:", *rows])
+
+    def _bind(self, host: str) -> socket.socket:
+        kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM
+        bound = socket.socket(socket.AF_INET, kind)
+        bound.bind((host, 0))
+        if kind == socket.SOCK_STREAM:
+            bound.listen()
+        return bound
+
+    def _connection(self, to: Address) -> socket.socket:
+        if to not in self._connections:
+            connected = socket.create_connection(to, timeout=WITHIN, source_address=(self.address[0], 0))
+            self._adopt(connected, to)
+            self._waker.send(b".")
+        return self._connections[to]
+
+    def _adopt(self, connected: socket.socket, peer: Address) -> None:
+        self._connections[peer] = connected
+        self._unread[connected] = b""
+        self._selector.register(connected, selectors.EVENT_READ)
+
+    def _run(self) -> None:
+        while not self._closing:
+            ready = self._selector.select(self._until_next_timer())
+            with self.changed:
+                if self._closing:
+                    return
+                try:
+                    for key, _ in ready:
+                        self._read(key.fileobj)
+                    self._fire()
+                except Exception:
+                    # A fault of the test's own end must fail the test, not vanish with its thread.
+                    self.local_faults.append(traceback.format_exc())
+                self.changed.notify_all()
+
+    def _until_next_timer(self) -> float | None:
+        with self.changed:
+            return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _fire(self) -> None:
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+
+    def _read(self, ready: object) -> None:
+        if ready is self._woken:
+            self._woken.recv(4096)
+        elif ready is not self._socket:
+            assert isinstance(ready, socket.socket)
+            self._read_stream(ready)
+        elif self.transport == "udp":
+            octets, peer = self._socket.recvfrom(65535)
+            self._take(octets, peer)
+        else:
+            self._adopt(*self._socket.accept())
+
+    def _read_stream(self, connected: socket.socket) -> None:
+        peer = next(address for address, each in self._connections.items() if each is connected)
+        octets = connected.recv(65535)
+        if not octets:
+            self._selector.unregister(connected)
+            del self._connections[peer], self._unread[connected]
+            connected.close()
+            return
+        whole, rest = split_stream(self._unread[connected] + octets)
+        while whole:
+            self._take(whole, peer)
+            whole, rest = split_stream(rest)
+        self._unread[connected] = rest
+
+    def _take(self, octets: bytes, peer: Address) -> None:
+        if not octets.strip(b"\r\n\0"):
+            return  # a keepalive
+        try:
+            message = parse(octets)
+        except MalformedError as error:
+            self.local_faults.append(f"malformed message from {peer}: {error}")
+            return
+        self.trace.append(Seen(time.monotonic(), False, peer, message))
+        self.receive(message, peer)

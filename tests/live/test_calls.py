@@ -1,0 +1,262 @@
+"""Calls over the wire, challenged and not: what the carrier gets, and what the PBX sees of it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.live.agent import SDP, Exchange
+from tests.live.carrier import Script
+from tests.live.fixtures import Scene, Trunk
+from tests.live.verifier import ACCEPTED, MISSING, STALE, WRONG, Challenge, Offer
+
+STATUSES = [401, 407]
+
+
+def talk_and_hang_up(trunk: Trunk, call: Exchange) -> None:
+    """The rest of a call that was set up: its ACK reaches the carrier, and then a BYE does."""
+    call.expect(200)
+    trunk.carrier.expect("ACK")
+    call.inside("BYE").expect(200)
+    trunk.carrier.expect("BYE")
+
+
+def test_a_carrier_that_does_not_challenge_gets_one_invite_without_credentials(scene: Scene) -> None:
+    trunk = scene.trunk(Script(final=None))
+    call = scene.call(trunk)
+    early = call.expect(180)
+    trunk.carrier.pick_up()
+    assert call.expect(200).to_tag == early.to_tag
+    talk_and_hang_up(trunk, call)
+    (invite,) = trunk.carrier.received("INVITE")
+    assert not invite.has("Authorization")
+    assert not invite.has("Proxy-Authorization")
+    assert invite.body == SDP
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_challenge_is_answered(scene: Scene, status: int) -> None:
+    trunk = scene.trunk(Script(challenge=Challenge(status)))
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.verdicts == [("INVITE", 1, MISSING), ("INVITE", 2, ACCEPTED)]
+    assert trunk.carrier.expect("BYE").cseq[0] == 3
+
+
+@pytest.mark.parametrize("qop", ["", "auth,auth-int"])
+def test_a_challenge_is_answered_with_and_without_qop(scene: Scene, qop: str) -> None:
+    trunk = scene.trunk(Script(challenge=Challenge(offers=(Offer(qop=qop),))))
+    talk_and_hang_up(trunk, scene.call(trunk))
+
+
+@pytest.mark.parametrize(("pbx", "carrier"), [("tcp", "tcp"), ("tcp", "udp"), ("udp", "tcp")])
+def test_a_challenge_is_answered_over_tcp(scene: Scene, pbx: str, carrier: str) -> None:
+    trunk = scene.trunk(transport=carrier)
+    caller = scene.caller(transport=pbx)
+    call = caller.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)])
+    talk_and_hang_up(trunk, call)
+    assert trunk.carrier.verdicts[-1] == ("INVITE", 2, ACCEPTED)
+
+
+def test_a_stale_nonce_is_answered_once_more(scene: Scene) -> None:
+    trunk = scene.trunk(Script(challenge=Challenge(stale_once=True)))
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert [verdict for _, _, verdict in trunk.carrier.verdicts] == [MISSING, STALE, ACCEPTED]
+
+
+def test_the_realm_of_the_row_is_answered(scene: Scene) -> None:
+    trunk = scene.trunk(realm="carrier.test")
+    talk_and_hang_up(trunk, scene.call(trunk))
+
+
+def refused(call: Exchange) -> None:
+    """The one thing that the PBX may see of a carrier that cannot be satisfied."""
+    answer = call.expect(503)
+    assert answer.reason == "Trunk Authentication Failed"
+    assert [each.status for each in call.responses if each.status >= 200] == [503]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_carrier_that_is_never_content_is_asked_twice_at_most(scene: Scene, status: int) -> None:
+    trunk = scene.trunk(Script(challenge=Challenge(status, refuse_all=True)))
+    refused(scene.call(trunk))
+    assert len(trunk.carrier.received("INVITE")) == 2
+
+
+def test_a_wrong_password_is_503(scene: Scene) -> None:
+    trunk = scene.trunk(auth_password="not-the-password")
+    refused(scene.call(trunk))
+    assert [verdict for _, _, verdict in trunk.carrier.verdicts] == [MISSING, WRONG]
+
+
+@pytest.mark.parametrize(
+    ("challenge", "columns"),
+    [
+        pytest.param(Challenge(), {"realm": "elsewhere.test"}, id="another realm"),
+        pytest.param(Challenge(offers=(Offer("SHA-256"),)), {}, id="SHA-256 alone"),
+        pytest.param(Challenge(offers=(Offer(qop="auth-int"),)), {}, id="auth-int alone"),
+        pytest.param(Challenge(), {"auth_username": ""}, id="no credentials in the row"),
+    ],
+)
+def test_what_cannot_be_answered_is_503_and_no_credentials_leave(
+    scene: Scene, challenge: Challenge, columns: dict[str, str]
+) -> None:
+    trunk = scene.trunk(Script(challenge=challenge), **columns)
+    refused(scene.call(trunk))
+    assert len(trunk.carrier.received("INVITE")) == 1
+
+
+def test_a_row_with_ha1_alone_is_503(scene: Scene) -> None:
+    ha1 = hashlib.md5(b"user:carrier.test:password").hexdigest()
+    trunk = scene.trunk(auth_password="", auth_ha1=ha1)
+    refused(scene.call(trunk))
+
+
+@pytest.mark.parametrize("challenge", [None, Challenge()], ids=["plain", "challenged"])
+def test_busy_is_passed_on(scene: Scene, challenge: Challenge | None) -> None:
+    trunk = scene.trunk(Script(challenge=challenge, final=486))
+    scene.call(trunk).expect(486)
+
+
+def test_a_cancelled_call_ends_after_its_challenge_was_answered(scene: Scene) -> None:
+    trunk = scene.trunk(Script(challenge=Challenge(), final=None))
+    call = scene.call(trunk)
+    call.expect(180)
+    call.cancel().expect(200)
+    call.expect(487)
+    assert trunk.carrier.expect("CANCEL").cseq == (2, "CANCEL")
+    assert len(trunk.carrier.received("INVITE")) == 2
+
+
+def test_a_cancelled_reinvite_ends_after_its_challenge_was_answered(scene: Scene) -> None:
+    challenge = Challenge(requests=frozenset({"INVITE", "re-INVITE"}))
+    trunk = scene.trunk(Script(challenge=challenge, final=None))
+    call = scene.call(trunk)
+    call.expect(180)
+    trunk.carrier.pick_up()
+    call.expect(200)
+    again = call.inside("INVITE", body=SDP)
+    again.expect(180)
+    again.cancel().expect(200)
+    again.expect(487)
+    assert trunk.carrier.expect("CANCEL").cseq == (4, "CANCEL")
+    call.inside("BYE").expect(200)
+
+
+def test_a_challenge_that_crosses_the_cancel_is_left_alone(scene: Scene) -> None:
+    trunk = scene.trunk()
+    trunk.carrier.hold()
+    call = scene.call(trunk)
+    trunk.carrier.expect("INVITE")
+    cancel = call.cancel()
+    cancel.expect(200)
+    trunk.carrier.expect("CANCEL")
+    trunk.carrier.release()
+    call.expect(487)
+    trunk.carrier.expect_acks()
+    assert len(trunk.carrier.received("INVITE")) == 1
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_requests_inside_the_dialog_are_answered_too(scene: Scene, status: int) -> None:
+    requests = frozenset({"INVITE", "re-INVITE", "UPDATE", "INFO", "BYE"})
+    trunk = scene.trunk(Script(challenge=Challenge(status, requests=requests)))
+    call = scene.call(trunk)
+    call.expect(200)
+    call.inside("INVITE", body=SDP).expect(200)
+    trunk.carrier.expect("ACK", count=4)
+    for method in ("UPDATE", "INFO", "BYE"):
+        call.inside(method).expect(200)
+    kinds = ("INVITE", "re-INVITE", "UPDATE", "INFO", "BYE")
+    expected = [(kind, verdict) for kind in kinds for verdict in (MISSING, ACCEPTED)]
+    assert [(kind, verdict) for kind, _, verdict in trunk.carrier.verdicts] == expected
+    numbers = [cseq for _, cseq, _ in trunk.carrier.verdicts]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_reinvite_that_is_refused_for_ever_is_503_and_leaves_the_call_up(scene: Scene) -> None:
+    challenge = Challenge(requests=frozenset({"re-INVITE"}), refuse_all=True)
+    trunk = scene.trunk(Script(challenge=challenge))
+    call = scene.call(trunk)
+    call.expect(200)
+    refused(call.inside("INVITE", body=SDP))
+    call.inside("BYE").expect(200)
+
+
+def test_the_carrier_may_hang_up(scene: Scene) -> None:
+    trunk = scene.trunk()
+    call = scene.call(trunk)
+    call.expect(200)
+    trunk.carrier.expect("ACK")
+    trunk.carrier.in_call(call.request.call_id, "INVITE", SDP).expect(200)
+    trunk.carrier.in_call(call.request.call_id, "BYE").expect(200)
+
+
+def test_two_calls_over_two_trunks_at_once_keep_apart(scene: Scene) -> None:
+    one, other = scene.trunk(), scene.trunk(Script(challenge=Challenge(401)))
+    one.carrier.hold()
+    other.carrier.hold()
+    calls = [scene.call(one), scene.call(other)]
+    for trunk in (one, other):
+        trunk.carrier.expect("INVITE")
+        trunk.carrier.release()
+    for trunk, call in zip((one, other), calls, strict=True):
+        talk_and_hang_up(trunk, call)
+
+
+def test_what_the_caller_may_not_say_to_a_carrier_does_not_reach_it(scene: Scene) -> None:
+    """The rules name every header that leaks; here is a call that carries them all, and one inside its dialog."""
+    trunk = scene.trunk()
+    credentials = 'Digest username="pbx", realm="pbx.test", nonce="n", uri="sip:pbx.test", response="r"'
+    private = [
+        ("Authorization", credentials),
+        ("Proxy-Authorization", credentials),
+        ("P-K-CSeq-Auth", "77"),
+        ("P-K-CSeq-Refresh", "77"),
+        ("X-Trunk", "another"),
+    ]
+    call = scene.call(trunk, headers=private)
+    call.expect(200)
+    trunk.carrier.expect("ACK")
+    call.inside("INFO", headers=private).expect(200)
+    call.inside("BYE").expect(200)
+    assert trunk.carrier.verdicts[-1] == ("INVITE", 2, ACCEPTED)
+
+
+def test_a_retransmitted_invite_goes_no_further(scene: Scene) -> None:
+    trunk = scene.trunk(Script(challenge=Challenge(), final=None))
+    call = scene.call(trunk)
+    call.expect(180)
+    scene.pbx.send(call.request, scene.pbx.proxy)
+    scene.pbx.wait("180 once more", lambda: [each.status for each in call.responses].count(180) == 2)
+    trunk.carrier.pick_up()
+    talk_and_hang_up(trunk, call)
+    assert len(trunk.carrier.received("INVITE")) == 2
+
+
+@pytest.mark.parametrize(
+    "route", ["<sip:127.0.0.3:9;lr>", "<sip:{proxy};lr>", "<sip:{proxy};lr>, <sip:127.0.0.3:9;lr>"]
+)
+def test_a_route_of_the_callers_choice_does_not_steer_the_call(scene: Scene, route: str) -> None:
+    """With credentials in it, a request goes to the trunk's carrier or nowhere."""
+    trunk = scene.trunk()
+    host, port = scene.kamailio.sip
+    talk_and_hang_up(trunk, scene.call(trunk, headers=[("Route", route.format(proxy=f"{host}:{port}"))]))
+
+
+def test_a_stranger_inside_the_dialog_gets_no_credentials(scene: Scene) -> None:
+    """Who knows the dialog's tags may send a request in it, but the trunk's password is for listed sources."""
+    trunk = scene.trunk(Script(challenge=Challenge(requests=frozenset({"INFO"}))))
+    call = scene.call(trunk)
+    call.expect(200)
+    trunk.carrier.expect("ACK")
+    assert call.dialog
+    refused(scene.caller(host="127.0.0.2").inside(call.dialog, "INFO"))
+    assert trunk.carrier.verdicts == [("INFO", 2, MISSING)]
+
+
+def test_a_request_that_starts_no_dialog_is_relayed_and_answered(scene: Scene) -> None:
+    trunk = scene.trunk(Script())
+    message = scene.pbx.request("MESSAGE", "sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)])
+    message.expect(200)
+    assert trunk.carrier.expect("MESSAGE").uri == f"sip:5551234@{trunk.domain}"

@@ -1,0 +1,522 @@
+"""The SIP flow over the strict mocked KSR of each Kamailio version: every branch of it, every row of the reply table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from kemi import schema
+from kemi.policy import MOST_ANSWERS
+from kemi.routes import TrunkAuth
+from kemi.settings import Settings
+from kemi.trunks import open_engine
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+
+PBX = "192.0.2.10"
+PASSWORD = "correct horse"
+CHALLENGE = 'Digest realm="carrier", nonce="n1", algorithm=MD5, qop="auth"'
+STALE = 'Digest realm="carrier", nonce="n2", algorithm=MD5, qop="auth", stale=true'
+FAILED = Reply(503, "Trunk Authentication Failed")
+
+INSERT_TRUNKS = """
+INSERT INTO uacreg (l_uuid, l_username, l_domain, r_domain, realm, auth_proxy, auth_username, auth_password, auth_ha1, socket)
+VALUES
+ ('berlin', 'alice', 'pbx.test', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'u4711', 'correct horse', '', ''),
+ ('any-domain', 'bob', '', 'bobs.test', '', '', 'bob', 'correct horse', '', ''),
+ ('plain', 'carol', '', '', 'carrier', 'sip:sbc.carrier.test', 'carol', 'correct horse', '', ''),
+ ('ha1-only', 'dave', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'dave', '', '0123456789abcdef0123456789abcdef', ''),
+ ('no-next-hop', 'erin', '', '', '', '', 'erin', 'correct horse', '', ''),
+ ('bad-socket', 'frank', '', 'carrier.test', '', '', 'frank', 'correct horse', '', 'udp:198.51.100.99:5060'),
+ ('own-socket', 'grace', '', 'carrier.test', '', '', 'grace', 'correct horse', '', 'udp:192.0.2.1:5060'),
+ ('no-user', 'heidi', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', '', 'correct horse', '', '')
+"""
+
+
+def request(
+    method: str = "INVITE",
+    uri: str = "sip:4930123@192.0.2.1:5060;transport=udp",
+    caller: str = "<sip:alice@pbx.test>",
+    to_tag: str = "",
+    headers: str = "",
+) -> str:
+    return (
+        f"{method} {uri} SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP {PBX};branch=z9hG4bK1\r\n"
+        "Max-Forwards: 70\r\n"
+        f"From: {caller};tag=a\r\n"
+        f"To: <sip:4930123@192.0.2.1>{';tag=' + to_tag if to_tag else ''}\r\n"
+        "Call-ID: call-1\r\n"
+        f"CSeq: 1 {method}\r\n"
+        f"{headers}"
+        "Content-Length: 0\r\n\r\n"
+    )
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    settings = Settings.from_environment({
+        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_DEFAULT_TRUNK": "",
+    })  # fmt: skip
+    engine = open_engine(settings.db_url)
+    schema.create(engine)
+    execute(engine, INSERT_TRUNKS)
+    yield settings
+    engine.dispose()
+
+
+def execute(engine: Engine, statement: str) -> None:
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+
+
+def routes_with(settings: Settings, environment: dict[str, str] | None = None) -> TrunkAuth:
+    names = {"TRUNKAUTH_STATE_DIR": str(settings.state_dir), **(environment or {})}
+    routes = TrunkAuth(Settings.from_environment(names))
+    routes.child_init(1)
+    return routes
+
+
+@pytest.fixture
+def routes(database: Settings) -> Iterator[TrunkAuth]:
+    routes = routes_with(database)
+    yield routes
+    routes.trunks.close()
+
+
+@pytest.fixture
+def pbx(ksr: MockKSR) -> MockKSR:
+    """A Kamailio that knows the PBX, is reached by sane requests, and whose uac_auth() answers what it can."""
+    ksr.trust(f"{PBX}/32")
+    ksr.world.sane = True
+    ksr.world.uac_answers = True
+    return ksr
+
+
+Send = Callable[..., None]
+
+
+@pytest.fixture
+def send(pbx: MockKSR, routes: TrunkAuth) -> Send:
+    def send(message: str, source: str = PBX) -> None:
+        pbx.receive(message, source=(source, 5060))
+        assert routes.ksr_request_route(None) == 1
+
+    return send
+
+
+def fail(ksr: MockKSR, routes: TrunkAuth, code: int, *headers: str) -> None:
+    """The carrier's final reply comes; whichever failure route is armed is run."""
+    with ksr.failure_route(code, "No", headers) as route:
+        assert getattr(routes, route)(None) == 1
+
+
+def challenge(ksr: MockKSR, routes: TrunkAuth, value: str = CHALLENGE, code: int = 407) -> None:
+    name = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}[code]
+    fail(ksr, routes, code, f"{name}: {value}")
+
+
+def credential_avps(ksr: MockKSR) -> list[str | int]:
+    """What the credential AVPs hold now."""
+    return [value for name in ("auser", "apass", "arealm") for value in ksr.state.avps.get(name, [])]
+
+
+# --- a new request
+
+
+def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
+    send(request())
+    [relayed] = pbx.relayed
+    assert relayed.ruri == "sip:4930123@carrier.test"
+    assert relayed.next_hop == "sip:sbc.carrier.test"
+    assert "Record-Route" in relayed.message.names
+    assert pbx.state.dialog == {"trunk": "berlin"}
+    assert pbx.replies == []
+
+
+SELECTED = {
+    "X-Trunk": (request(headers="X-Trunk: plain\r\n"), "plain"),
+    "X-Trunk before the caller": (request(headers="X-Trunk:  any-domain \r\n"), "any-domain"),
+    "X-Trunk that no row has": (request(headers="X-Trunk: none\r\n"), "berlin"),
+    "caller's user and domain": (request(), "berlin"),
+    "caller's domain in capitals": (request(caller="<sip:alice@PBX.Test>"), "berlin"),
+    "caller's user, any domain": (request(caller="<sip:bob@anywhere.test>"), "any-domain"),
+    "R-URI's domain": (request(caller="<sip:nobody@x.test>", uri="sip:1@bobs.test"), "any-domain"),
+    "no user in From": (request(caller="<sip:pbx.test>", uri="sip:1@bobs.test"), "any-domain"),
+    "the default": (request(caller="<sip:nobody@x.test>"), "plain"),
+}
+
+
+@pytest.mark.parametrize(("message", "trunk"), SELECTED.values(), ids=SELECTED)
+def test_the_first_rule_that_hits_selects_the_trunk(pbx: MockKSR, database: Settings, message: str, trunk: str) -> None:
+    routes = routes_with(database, {"TRUNKAUTH_DEFAULT_TRUNK": "plain"})
+    pbx.receive(message, source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    routes.trunks.close()
+    assert pbx.state.dialog == {"trunk": trunk}
+
+
+def test_without_a_trunk_404(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:nobody@x.test>"))
+    assert pbx.replies == [Reply(404, "No Trunk")]
+    assert pbx.relayed == []
+
+
+def test_an_unlisted_source_403(pbx: MockKSR, send: Send) -> None:
+    send(request(headers="X-Trunk: berlin\r\n"), source="198.51.100.7")
+    assert pbx.replies == [Reply(403, "Forbidden")]
+    assert pbx.relayed == []
+
+
+def test_private_headers_and_routes_go_no_further(pbx: MockKSR, send: Send) -> None:
+    private = ("X-Trunk", "Authorization", "Proxy-Authorization", "P-K-CSeq-Auth", "P-K-CSeq-Refresh", "Route")
+    send(request(headers="".join(f"{name}: <sip:elsewhere.test;lr>\r\n" for name in private) + "X-Kept: yes\r\n"))
+    assert not set(private) & set(pbx.relayed[0].message.names)
+    assert "X-Kept" in pbx.relayed[0].message.names
+
+
+def test_without_r_domain_the_dialled_domain_is_kept(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:carol@x.test>", uri="sip:4930123@dialled.test"))
+    assert (pbx.relayed[0].ruri, pbx.relayed[0].next_hop) == ("sip:4930123@dialled.test", "sip:sbc.carrier.test")
+
+
+def test_without_auth_proxy_the_r_uri_is_the_next_hop(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:bob@x.test>"))
+    assert pbx.relayed[0].next_hop == "sip:4930123@bobs.test"
+
+
+def test_a_trunk_that_leads_back_to_us_is_no_trunk(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:erin@x.test>"))
+    assert pbx.replies == [Reply(404, "No Trunk")]
+    assert any("trunk=no-next-hop" in line for _, line in pbx.log)
+
+
+def test_the_rows_socket_sends(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:grace@x.test>"))
+    assert pbx.relayed[0].socket == "udp:192.0.2.1:5060"
+
+
+def test_a_socket_that_is_not_ours_is_no_trunk(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:frank@x.test>"))
+    assert pbx.replies == [Reply(404, "No Trunk")]
+
+
+def test_a_next_hop_that_cannot_be_sent_to_503(pbx: MockKSR, send: Send) -> None:
+    pbx.world.unreachable.add("sip:sbc.carrier.test")
+    send(request())
+    assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "PUBLISH", "OPTIONS"])
+def test_a_request_that_starts_no_dialog_is_relayed_without_record_route(
+    pbx: MockKSR, send: Send, method: str
+) -> None:
+    send(request(method))
+    assert pbx.relayed[0].ruri == "sip:4930123@carrier.test"
+    assert "Record-Route" not in pbx.relayed[0].message.names
+    assert pbx.state.dialog is None
+
+
+def test_register_405_names_what_is_served(pbx: MockKSR, send: Send) -> None:
+    send(request("REGISTER", uri="sip:192.0.2.1"))
+    assert pbx.replies == [Reply(405, "Method Not Allowed")]
+    assert pbx.called("hdr.append_to_reply")[0][0].startswith("Allow: INVITE, ")
+
+
+def test_options_to_the_proxy_200_for_everyone(pbx: MockKSR, send: Send) -> None:
+    send(request("OPTIONS", uri="sip:192.0.2.1:5060"), source="198.51.100.7")
+    assert pbx.replies == [Reply(200, "OK")]
+
+
+def test_too_many_hops_483(pbx: MockKSR, send: Send) -> None:
+    send(request().replace("Max-Forwards: 70", "Max-Forwards: 0"))
+    assert pbx.replies == [Reply(483, "Too Many Hops")]
+    assert pbx.relayed == []
+
+
+def test_what_is_not_sane_goes_no_further(pbx: MockKSR, send: Send) -> None:
+    pbx.world.sane = False
+    send(request())
+    assert [reply.code for reply in pbx.replies] == [400]
+    assert pbx.relayed == []
+
+
+def test_what_is_not_utf8_400(pbx: MockKSR, routes: TrunkAuth) -> None:
+    pbx.receive(request(headers="X-Trunk: @\r\n").encode().replace(b"@\r\n", b"\xff\r\n"), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    assert pbx.replies == [Reply(400, "Not UTF-8")]
+
+
+def test_a_retransmission_is_left_to_its_transaction(pbx: MockKSR, send: Send) -> None:
+    pbx.world.transaction_known = 0
+    send(request())
+    assert (pbx.relayed, pbx.replies) == ([], [])
+
+
+def test_a_cancel_follows_its_invite(pbx: MockKSR, send: Send) -> None:
+    pbx.world.transaction_known = 1
+    send(request("CANCEL"))
+    assert len(pbx.relayed) == 1
+
+
+def test_a_cancel_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
+    send(request("CANCEL"))
+    assert (pbx.relayed, pbx.replies) == ([], [])
+
+
+def test_an_ack_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
+    send(request("ACK"))
+    send(request("ACK", to_tag="b"))
+    assert (pbx.relayed, pbx.replies) == ([], [])
+
+
+# --- inside a dialog
+
+
+def in_dialog(ksr: MockKSR, trunk: str = "berlin", from_tag: str = "a") -> None:
+    """The next request has our Route, and its dialog is known; the dialog's caller has this From tag."""
+    ksr.world.loose_route = 1
+    ksr.world.dialog, ksr.world.dialog_from_tag = {"trunk": trunk}, from_tag
+
+
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "UPDATE", "INFO", "PRACK", "REFER", "NOTIFY", "MESSAGE"])
+def test_a_challenge_in_a_dialog_is_answered(pbx: MockKSR, routes: TrunkAuth, send: Send, method: str) -> None:
+    in_dialog(pbx)
+    send(request(method, uri="sip:callee@far.test", to_tag="b"))
+    challenge(pbx, routes)
+    assert [relayed.message.get("Proxy-Authorization") is not None for relayed in pbx.relayed] == [False, True]
+    assert pbx.relayed[1].ruri == "sip:callee@far.test"
+
+
+def test_the_caller_is_not_answered_for_by_the_callee(pbx: MockKSR, send: Send) -> None:
+    in_dialog(pbx, from_tag="the caller's")
+    send(request("BYE", to_tag="b"), source="203.0.113.9")
+    assert len(pbx.relayed) == 1
+    assert pbx.called("tm.t_on_failure") == []
+
+
+def test_a_source_that_may_not_call_gets_no_answer_in_a_dialog(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    in_dialog(pbx)
+    send(request("INVITE", to_tag="b"), source="203.0.113.9")
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_private_headers_go_no_further_in_a_dialog(pbx: MockKSR, send: Send) -> None:
+    in_dialog(pbx)
+    send(request("INFO", to_tag="b", headers="P-K-CSeq-Auth: 9\r\nAuthorization: Digest x\r\nX-Trunk: y\r\n"))
+    assert not {"P-K-CSeq-Auth", "Authorization", "X-Trunk"} & set(pbx.relayed[0].message.names)
+
+
+def test_the_ack_of_a_success_follows_its_route(pbx: MockKSR, send: Send) -> None:
+    in_dialog(pbx)
+    send(request("ACK", to_tag="b"))
+    assert len(pbx.relayed) == 1
+
+
+def test_the_ack_of_a_failure_ends_in_its_transaction(pbx: MockKSR, send: Send) -> None:
+    pbx.world.transaction_known = 1
+    send(request("ACK", to_tag="b"))
+    assert len(pbx.relayed) == 1
+
+
+def test_a_to_tag_without_our_route_481(pbx: MockKSR, send: Send) -> None:
+    send(request("INVITE", to_tag="b"))
+    assert pbx.replies == [Reply(481, "Call/Transaction Does Not Exist")]
+
+
+@pytest.mark.parametrize(
+    ("method", "source", "passes"),
+    [("INVITE", "203.0.113.9", False), ("BYE", "203.0.113.9", True), ("NOTIFY", "203.0.113.9", True), ("INFO", PBX, True)],
+)
+def test_in_an_unknown_dialog_a_stranger_can_start_nothing(
+    pbx: MockKSR, send: Send, method: str, source: str, passes: bool
+) -> None:
+    pbx.world.loose_route = 1
+    send(request(method, to_tag="b"), source=source)
+    assert len(pbx.relayed) == passes
+    assert pbx.replies == ([] if passes else [Reply(481, "Call/Transaction Does Not Exist")])
+
+
+def test_a_next_hop_that_cannot_be_sent_to_in_a_dialog_503(pbx: MockKSR, send: Send) -> None:
+    pbx.world.loose_route = 1
+    pbx.world.unreachable.add("sip:callee@far.test")
+    send(request("BYE", uri="sip:callee@far.test", to_tag="b"))
+    assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
+
+
+# --- TRUNKAUTH
+
+
+@pytest.mark.parametrize(("code", "field"), [(401, "Authorization"), (407, "Proxy-Authorization")])
+def test_a_challenge_is_answered(pbx: MockKSR, routes: TrunkAuth, send: Send, code: int, field: str) -> None:
+    send(request())
+    challenge(pbx, routes, code=code)
+    first, second = pbx.relayed
+    assert first.message.get(field) is None
+    assert 'username="u4711"' in (second.message.get(field) or "")
+    assert (second.ruri, second.next_hop) == (first.ruri, first.next_hop)
+    assert pbx.replies == []
+    level, line = pbx.log[-1]
+    assert (level, line) == ("notice", "trunk=berlin realm='carrier' algorithm='MD5' outcome=answered call-id=call-1\n")
+
+
+def test_credentials_are_gone_once_they_are_used(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    assert credential_avps(pbx) == []
+
+
+def test_a_second_challenge_without_stale_gives_up(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (2, [FAILED])
+    level, line = pbx.log[-1]
+    assert level == "warn"
+    assert "outcome=refused reason='credentials refused' call-id=call-1" in line
+
+
+def test_stale_is_answered_again_but_not_for_ever(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    for _ in range(MOST_ANSWERS):
+        challenge(pbx, routes, STALE)
+    assert pbx.replies == []
+    challenge(pbx, routes, STALE)
+    assert (len(pbx.relayed), pbx.replies) == (1 + MOST_ANSWERS, [FAILED])
+
+
+NOT_ANSWERED = {
+    "another realm": 'Digest realm="elsewhere", nonce="n"',
+    "SHA-256": 'Digest realm="carrier", nonce="n", algorithm=SHA-256',
+    "auth-int": 'Digest realm="carrier", nonce="n", qop="auth-int"',
+    "no nonce": 'Digest realm="carrier"',
+    "Bearer": 'Bearer realm="carrier"',
+    "two in one field": 'Digest realm="carrier", nonce="n", Digest realm="carrier", nonce="m"',
+}
+
+
+@pytest.mark.parametrize("value", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
+def test_what_cannot_be_answered_503(pbx: MockKSR, routes: TrunkAuth, send: Send, value: str) -> None:
+    send(request())
+    challenge(pbx, routes, value)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+    assert pbx.called("uac.uac_auth") == []
+    assert "outcome=refused" in pbx.log[-1][1]
+
+
+@pytest.mark.parametrize("caller", ["dave", "heidi"])
+def test_a_row_without_usable_credentials_503(pbx: MockKSR, routes: TrunkAuth, send: Send, caller: str) -> None:
+    send(request(caller=f"<sip:{caller}@x.test>"))
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_what_uac_auth_turns_down_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    pbx.world.uac_answers = False
+    send(request())
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+    assert credential_avps(pbx) == []
+
+
+def test_a_trunk_that_is_gone_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    in_dialog(pbx, trunk="deleted")
+    send(request("BYE", to_tag="b"))
+    challenge(pbx, routes)
+    assert pbx.replies == [FAILED]
+
+
+def test_a_challenge_that_is_not_utf8_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    with pbx.failure_route(407, "No", [b'Proxy-Authenticate: Digest realm="\xff", nonce="n"']) as route:
+        getattr(routes, route)(None)
+    assert pbx.replies == [FAILED]
+
+
+def test_a_next_hop_that_has_gone_away_meanwhile_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    pbx.world.unreachable.add("sip:sbc.carrier.test")
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_a_cancelled_call_is_left_alone(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    pbx.world.cancelled = True
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [Reply(487, "Request Terminated")])
+
+
+@pytest.mark.parametrize("code", [404, 486, 503, 603])
+def test_anything_else_is_passed_on(pbx: MockKSR, routes: TrunkAuth, send: Send, code: int) -> None:
+    send(request())
+    fail(pbx, routes, code)
+    assert pbx.replies == [Reply(code, "No", passed_on=True)]
+
+
+def test_a_silent_carrier_408(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    with pbx.timeout() as route:
+        getattr(routes, route)(None)
+    assert [reply.code for reply in pbx.replies] == [408]
+
+
+# --- faults
+
+
+def test_a_fault_in_the_request_route_500(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    pbx.answer("maxfwd.process_maxfwd", raising(ValueError(PASSWORD)))
+    send(request())
+    assert pbx.replies == [Reply(500, "Internal Server Error")]
+    level, line = pbx.log[-1]
+    assert level == "err"
+    assert line.startswith("fault=ValueError@")
+    assert line.endswith(" call-id=call-1\n")
+    assert PASSWORD not in line
+
+
+def test_a_fault_in_the_failure_route_500(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    pbx.answer("uac.uac_auth", raising(ValueError(PASSWORD)))
+    challenge(pbx, routes)
+    assert pbx.replies == [Reply(500, "Internal Server Error")]
+    assert credential_avps(pbx) == []
+
+
+def test_system_exit_is_the_way_out_and_passes(pbx: MockKSR, routes: TrunkAuth) -> None:
+    pbx.answer("maxfwd.process_maxfwd", raising(SystemExit()))
+    pbx.receive(request(), source=(PBX, 5060))
+    with pytest.raises(SystemExit):
+        routes.ksr_request_route(None)
+    assert pbx.replies == []
+
+
+def test_a_process_that_is_no_sip_worker_has_no_trunks(pbx: MockKSR, database: Settings) -> None:
+    routes = TrunkAuth(database)
+    assert [routes.child_init(rank) for rank in (0, -1, -2)] == [0, 0, 0]
+    pbx.receive(request(), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    assert pbx.replies == [Reply(500, "Internal Server Error")]
+
+
+def test_replies_and_sent_messages_pass(routes: TrunkAuth) -> None:
+    assert (routes.ksr_reply_route(None), routes.ksr_onsend_route(None)) == (1, 1)
+
+
+def test_no_log_line_holds_a_password(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    challenge(pbx, routes)
+    assert pbx.log
+    assert not any(PASSWORD in line for _, line in pbx.log)
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def answer(*_: object) -> None:
+        raise error
+
+    return answer

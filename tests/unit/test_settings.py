@@ -1,0 +1,105 @@
+"""Settings: every variable of the contract, its default, and the one line that a wrong value gets."""
+
+from pathlib import Path
+
+import pytest
+
+from kemi.settings import PROJECT, SettingError, Settings, Socket
+
+STATE = {"TRUNKAUTH_STATE_DIR": "/srv/state"}
+
+
+def test_an_empty_environment_gives_the_contracts_defaults() -> None:
+    settings = Settings.from_environment({"TRUNKAUTH_DEFAULT_TRUNK": "", "TRUNKAUTH_WORKERS": " "})
+    assert settings.is_embedded
+    assert settings.shown_db_url == f"sqlite:///{PROJECT}/var/trunkauth.sqlite"
+    assert settings.state_dir == PROJECT / "var"
+    assert settings.listen == (Socket("udp", "127.0.0.1", 5060),)
+    assert (settings.default_trunk, settings.reg_contact) == ("", "127.0.0.1:5060")
+    assert (settings.workers, settings.log_level) == (4, 1)
+
+
+def test_every_variable_is_read() -> None:
+    settings = Settings.from_environment({
+        "TRUNKAUTH_DB_URL": "postgresql+psycopg://kamailio:secret@db.example/trunks",
+        "TRUNKAUTH_STATE_DIR": "/srv/state",
+        "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060 tcp:[2001:db8::1]:5062",
+        "TRUNKAUTH_DEFAULT_TRUNK": "backup",
+        "TRUNKAUTH_REG_CONTACT": "sip.example:5060",
+        "TRUNKAUTH_WORKERS": "8",
+        "TRUNKAUTH_LOG_LEVEL": "-1",
+    })  # fmt: skip
+    assert not settings.is_embedded
+    assert settings.state_dir == Path("/srv/state")
+    assert settings.listen == (Socket("udp", "192.0.2.1", 5060), Socket("tcp", "[2001:db8::1]", 5062))
+    assert (settings.default_trunk, settings.reg_contact) == ("backup", "sip.example:5060")
+    assert (settings.workers, settings.log_level) == (8, -1)
+
+
+KAMAILIO_URLS = {
+    "sqlite:////srv/trunks.sqlite": "sqlite:////srv/trunks.sqlite",
+    "postgresql+psycopg://u:p@h/d": "postgres://u:p@h/d",
+    "postgresql+psycopg://u:p%40%2Fx@h:5433/d?connect_timeout=3": "postgres://u:p@/x@h:5433/d",
+    "postgresql+psycopg://u@[::1]/d": "postgres://u@[::1]/d",
+    "mysql+pymysql://u:p@h:3307/d": "mysql://u:p@h:3307/d",
+}
+
+
+@pytest.mark.parametrize(("url", "kamailios"), KAMAILIO_URLS.items())
+def test_kamailios_own_form_of_the_url_is_derived(url: str, kamailios: str) -> None:
+    assert Settings.from_environment(STATE | {"TRUNKAUTH_DB_URL": url}).kamailio_db_url == kamailios
+
+
+WRONG = [
+    ("TRUNKAUTH_DB_URL", "nonsense"),
+    ("TRUNKAUTH_DB_URL", "oracle://u:p@h/d"),
+    ("TRUNKAUTH_DB_URL", "postgresql://u:p@h/d"),
+    ("TRUNKAUTH_DB_URL", "postgresql+psycopg://u:p@h:port/d"),
+    ("TRUNKAUTH_DB_URL", "postgresql+psycopg://u:p@h"),
+    ("TRUNKAUTH_DB_URL", "sqlite://"),
+    ("TRUNKAUTH_DB_URL", "sqlite:///:memory:"),
+    ("TRUNKAUTH_DB_URL", 'postgresql+psycopg://u:a"b@h/d'),
+    ("TRUNKAUTH_STATE_DIR", "/srv/a state"),
+    ("TRUNKAUTH_STATE_DIR", '/srv/"state"'),
+    ("TRUNKAUTH_LISTEN", "127.0.0.1:5060"),
+    ("TRUNKAUTH_LISTEN", "udp:127.0.0.1"),
+    ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:0"),
+    ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:65536"),
+    ("TRUNKAUTH_LISTEN", "tls:127.0.0.1:5061"),
+    ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060;tcp:127.0.0.1:5060"),
+    ("TRUNKAUTH_DEFAULT_TRUNK", "x" * 65),
+    ("TRUNKAUTH_DEFAULT_TRUNK", "two words"),
+    ("TRUNKAUTH_REG_CONTACT", 'host"'),
+    ("TRUNKAUTH_WORKERS", "0"),
+    ("TRUNKAUTH_WORKERS", "257"),
+    ("TRUNKAUTH_WORKERS", "four"),
+    ("TRUNKAUTH_WORKERS", "４"),
+    ("TRUNKAUTH_LOG_LEVEL", "4"),
+    ("TRUNKAUTH_LOG_LEVEL", "1.5"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_one_line_that_names_the_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingError) as wrong:
+        Settings.from_environment(STATE | {name: value})
+    line = str(wrong.value)
+    assert line.startswith(f"{name}: ")
+    assert "\n" not in line
+
+
+def test_a_wildcard_socket_asks_for_a_contact() -> None:
+    wildcard = STATE | {"TRUNKAUTH_LISTEN": "udp:0.0.0.0:5060"}
+    with pytest.raises(SettingError, match="^TRUNKAUTH_REG_CONTACT: not set"):
+        Settings.from_environment(wildcard)
+    assert Settings.from_environment(wildcard | {"TRUNKAUTH_REG_CONTACT": "sip.example"}).reg_contact == "sip.example"
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://u:secret@h/d", "postgresql://u:secret@h/d", "://u:secret@h/d"])
+def test_a_database_password_is_never_shown(url: str) -> None:
+    try:
+        settings = Settings.from_environment(STATE | {"TRUNKAUTH_DB_URL": url})
+        shown = f"{settings!r} {settings.shown_db_url}"
+    except SettingError as wrong:
+        shown = f"{wrong} {wrong.__cause__} {wrong.__suppress_context__ or wrong.__context__}"
+    assert "secret" not in shown

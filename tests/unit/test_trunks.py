@@ -1,0 +1,27 @@
+"""Trunks: the R-URI that a trunk makes of what was dialled, and what keeps a password out of sight."""
+
+import pytest
+
+from kemi.trunks import Trunk
+
+TRUNK = Trunk(uuid="t", domain="carrier.example", auth_password="secret")
+
+DIALLED = {
+    "sip:4930123@proxy.example": "sip:4930123@carrier.example",
+    "sip:4930123@192.0.2.1:5060;transport=tcp": "sip:4930123@carrier.example",
+    "sip:+4930;ext=1@proxy.example;user=phone;Transport=udp": "sip:+4930;ext=1@carrier.example;user=phone",
+    "sips:4930123@[2001:db8::1]:5061;lr?Subject=x": "sips:4930123@carrier.example",
+    "sip:us%40er:pw@proxy.example": "sip:us%40er:pw@carrier.example",
+    "sip:proxy.example": "sip:carrier.example",
+    "tel:+4930123": "sip:+4930123@carrier.example;user=phone",
+    "tel:123;phone-context=+49": "sip:123;phone-context=+49@carrier.example;user=phone",
+}
+
+
+@pytest.mark.parametrize(("dialled", "request_uri"), DIALLED.items())
+def test_the_dialled_user_is_kept_at_the_trunks_domain(dialled: str, request_uri: str) -> None:
+    assert TRUNK.request_uri(dialled) == request_uri
+
+
+def test_a_password_is_in_no_repr() -> None:
+    assert "secret" not in repr(TRUNK)
