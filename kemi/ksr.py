@@ -131,6 +131,15 @@ def dialog_trunk() -> str:
     return _text("$dlg_var(trunk)")
 
 
+def keep_cseq_order() -> None:
+    """Make the dialog module's order to raise CSeq, if it gave one, a header that forget_cseq_order() can take off again.
+
+    loose_route() adds P-K-CSeq-Refresh to a request of a dialog whose CSeq was raised before (dialog/dlg_cseq.c).
+    """
+    if not KSR.pv.is_null("$dlg_var(cseq_diff)"):
+        KSR.textopsx.msg_apply_changes()
+
+
 # --- what goes out
 
 
@@ -233,6 +242,11 @@ def answer_challenge(username: str, password: str, realm: str) -> bool:
     finally:
         for avp in _CREDENTIAL_AVPS:
             KSR.pv.unset(avp)
+
+
+def forget_cseq_order() -> None:
+    """Take P-K-CSeq-Refresh off the next resend: uac_auth() gives an order of its own, and this one would leave as it is."""
+    KSR.hdr.remove("P-K-CSeq-Refresh")
 
 
 def reply_instead(code: int, reason: str) -> None:

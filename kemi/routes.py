@@ -105,6 +105,7 @@ class TrunkAuth:
         if not (known or listed or ksr.method() in HARMLESS):
             ksr.reply(481, "Call/Transaction Does Not Exist")
         elif known and ksr.goes_to_callee():
+            ksr.keep_cseq_order()
             self._relay(ksr.dialog_trunk() if listed else "")
         elif not ksr.relay():
             ksr.reply(503, "Next Hop Unreachable")
@@ -204,6 +205,7 @@ class TrunkAuth:
 
     def _answer(self, trunk: Trunk, answer: policy.Answer) -> policy.Answer | policy.GiveUp:
         """Send the request again with credentials, or say why that could not be."""
+        ksr.forget_cseq_order()
         if not ksr.answer_challenge(trunk.auth_username, trunk.auth_password, trunk.realm):
             return policy.GiveUp("not the challenge that uac_auth answers", answer.challenge)
         if not ksr.relay_for(trunk.uuid, ksr.answered_challenges() + 1):

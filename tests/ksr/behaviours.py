@@ -219,7 +219,6 @@ def _loose_route(state: State) -> int:
     if state.world.loose_route > 0:
         state.run.edits.remove(state.request, "Route")
         state.run.dst_uri = state.world.route_leads_to
-        state.dialog = state.world.dialog
     return state.world.loose_route
 
 
@@ -269,8 +268,9 @@ def _first_challenge(state: State) -> str | None:
 
 def _count_cseq(state: State) -> None:
     state.run.authenticated = True
-    if state.dialog is not None:
-        state.dialog["cseq_diff"] = str(int(state.dialog.get("cseq_diff", "0")) + 1)
+    dialog = state.known_dialog
+    if dialog is not None:
+        dialog["cseq_diff"] = str(int(dialog.get("cseq_diff", "0")) + 1)
 
 
 _METHODS = (
@@ -349,6 +349,6 @@ TABLE: dict[str, Behaviour] = {
     "rr.record_route": _record_route,
     "rr.is_direction": lambda state, way: _yes(way == state.world.direction),
     "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),
-    "dialog.is_known_dlg": lambda state: _yes(state.dialog is not None),
+    "dialog.is_known_dlg": lambda state: _yes(state.known_dialog is not None),
     "uac.uac_auth": _uac_auth,
 }  # fmt: skip

@@ -201,9 +201,9 @@ class State:
         changed = {}
         if self.max_forwards is not None:
             changed[b"max-forwards"] = b"%d" % self.max_forwards
-        if self.run.authenticated and self.dialog is not None:
+        if self.run.authenticated and self.known_dialog is not None:
             number, method = message.value("CSeq").split(maxsplit=1)
-            changed[b"cseq"] = b"%d %s" % (int(number) + int(self.dialog.get("cseq_diff", "0")), method)
+            changed[b"cseq"] = b"%d %s" % (int(number) + int(self.known_dialog.get("cseq_diff", "0")), method)
         return with_values(message, changed)
 
     def answer(self, code: int, reason: str) -> int:
@@ -219,9 +219,15 @@ class State:
 
     # --- the dialog
 
+    @property
+    def known_dialog(self) -> dict[str, str] | None:
+        """The variables of the dialog that the request starts or belongs to, matched by Call-ID and tags."""
+        return self.world.dialog if self.dialog is None else self.dialog
+
     def dialog_variables(self) -> dict[str, str]:
         """Where $dlg_var lives: in the dialog, or until there is one, beside it."""
-        return self.early_dialog if self.dialog is None else self.dialog
+        dialog = self.known_dialog
+        return self.early_dialog if dialog is None else dialog
 
     def start_dialog(self) -> bool:
         """dlg_manage: follow the dialog of an INVITE. False: it is no dialog, or it is followed already."""

@@ -46,7 +46,7 @@ ANSWER = """{
 		}
 	}
 }
-"""  # noqa: W291, E101
+"""  # noqa: W291
 
 RELAY = Function("tm", "t_relay", "int", ())
 

@@ -460,7 +460,7 @@ def test_branch_route_needs_somebody_to_run_it(ksr: MockKSR) -> None:
 
 def test_branch_edits_are_of_that_branch_alone(ksr: MockKSR) -> None:
     class Routes:
-        def BRANCH(self, _message: object) -> None:  # noqa: N802
+        def BRANCH(self, _message: object) -> None:
             ksr.hdr.append("X-Branch: b\r\n")
 
     ksr.handlers = Routes()

@@ -183,7 +183,7 @@ def _dialog_context(state: State, name: Name) -> Value:
         case "dir":
             return 0
         case "set":
-            return int(state.dialog is not None)
+            return int(state.known_dialog is not None)
     raise UnknownVariableError(f"$dlg_ctx({name.inner})")
 
 

@@ -1,0 +1,219 @@
+"""Starts a Kamailio with probe.cfg, places the call that probe.py asks its questions about, and brings back the answers.
+
+    python -m tests.ksr.probe_call                  # answers/VERSION.json of the Kamailio that this machine has
+    python -m tests.ksr.probe_call IMAGE            # … of the one in a container image
+
+The same call goes through the mock (`through_the_mock`), and both give one Record: what was answered, and what was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.ksr.api_list import HERE, Api
+from tests.ksr.export import read_live
+from tests.ksr.message import Message, parse
+from tests.ksr.mock import MockKSR
+from tests.ksr.probe import Answers, Probe
+
+ANSWERS = HERE / "answers"
+LIMIT = 15.0  # seconds for Kamailio to start, and for each step of the call
+
+CHALLENGES = (
+    'Proxy-Authenticate: Digest realm="car", nonce="n1", algorithm=MD5, qop="auth"',
+    'Proxy-Authenticate: Digest realm="car", nonce="n2", algorithm=SHA-256, qop="auth"',
+    b"X-Latin: caf\xe9",
+)
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One probe call: the answers by route, and each INVITE as it left: its start line and header fields."""
+
+    answers: Answers
+    sent: list[list[str]]
+
+    def to_json(self, version: str) -> str:
+        """The text of the committed file: one answer a line."""
+        return json.dumps({"kamailio": version, "answers": self.answers, "sent": self.sent}, indent=1) + "\n"
+
+
+def load_record(version: str) -> Record:
+    """What this version answered when it was asked last."""
+    stored = json.loads((ANSWERS / f"{version}.json").read_text(encoding="utf-8"))
+    return Record(stored["answers"], stored["sent"])
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The three addresses of a call. A record has names for them, so that records of different ports compare."""
+
+    caller: Address
+    kamailio: Address
+    carrier: Address
+
+    def without_ports(self, text: str) -> str:
+        """The text with the ports replaced by whose they are."""
+        for name in ("caller", "kamailio", "carrier"):
+            text = re.sub(rf"\b{getattr(self, name)[1]}\b", f"<{name}>", text)
+        return text
+
+    def invite(self) -> bytes:
+        """The request that is asked about."""
+        caller = f"127.0.0.1:{self.caller[1]}"
+        return (
+            f"INVITE sip:5550100@127.0.0.1:{self.carrier[1]} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP {caller};branch=z9hG4bKprobe\r\n"
+            "Max-Forwards: 10\r\n"
+            'f: "Al" <sip:alice@pbx.example>;tag=ft1\r\n'
+            "To: <sip:5550100@pbx.example>\r\n"
+            "Call-ID: probe\r\n"
+            "CSeq: 1 INVITE\r\n"
+            f"Contact: <sip:alice@{caller}>\r\n"
+            "User-Agent: probe\r\n"
+            "X-Multi: m0\r\n"
+            "X-Multi: m1, m2\r\n"
+            "X-Empty:\r\n"
+            "Subject: hello\r\n"
+            "X-Fold: a\r\n  b\r\n"
+        ).encode() + b"X-Latin: caf\xe9\r\nContent-Length: 0\r\n\r\n"
+
+    def record(self, answers: Answers, sent: list[Message]) -> Record:
+        """A record of this call."""
+        named = {
+            route: [[question, self.without_ports(answer)] for question, answer in asked]
+            for route, asked in answers.items()
+        }
+        return Record(named, [self._fields(message) for message in sent])
+
+    def _fields(self, message: Message) -> list[str]:
+        lines = [message.start_line, *(h.name + b": " + h.value for h in message.headers if not h.is_called(b"Via"))]
+        return [_comparable(self.without_ports(line.decode("latin-1"))) for line in lines]
+
+
+def _comparable(line: str) -> str:
+    """A header field without what is Kamailio's own to choose."""
+    line = re.sub(r"^(Record-Route: <sip:[^;>]*;lr)[^>]*", r"\1", line)
+    return re.sub(r"^(Proxy-Authorization: .*?nonce=\"n1\").*", r"\1", line)
+
+
+def through_the_mock(version: str) -> Record:
+    """The call with the mock in Kamailio's place."""
+    ends = Ends(("127.0.0.1", 41001), ("127.0.0.1", 41002), ("127.0.0.1", 41003))
+    ksr = MockKSR(version)
+    ksr.world.sockets = (f"udp:127.0.0.1:{ends.kamailio[1]}",)
+    ksr.world.sane = ksr.world.uac_answers = True
+    ksr.trust("127.0.0.0/8")
+    probe = Probe(ksr)
+    ksr.receive(ends.invite(), ends.caller)
+    probe.ksr_request_route(None)
+    for _ in range(2):
+        with ksr.failure_route(407, "Auth Please", CHALLENGES) as route:
+            getattr(probe, route)(None)
+    return ends.record(probe.answers, [relayed.message for relayed in ksr.relayed])
+
+
+# --- live
+
+
+@contextmanager
+def _udp() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(LIMIT)
+        yield udp
+
+
+def through_a_live_one(image: str | None = None) -> tuple[Api, Record]:
+    """The call through the machine's own Kamailio, or the one in an image; and the API list that it gives."""
+    with tempfile.TemporaryDirectory(prefix="ksr-probe-") as folder, _udp() as caller, _udp() as carrier:
+        with _udp() as free:
+            port = free.getsockname()[1]
+        ends = Ends(caller.getsockname(), ("127.0.0.1", port), carrier.getsockname())
+        with _kamailio(Path(folder), port, image):
+            api = read_live(f"unixs:{folder}/rpc.sock")
+            sent = _call(ends, caller, carrier)
+            report = Path(folder, "report.json")
+            _wait_for(report, "the probe's report", Path(folder, "log"))
+            return api, ends.record(json.loads(report.read_text(encoding="utf-8")), sent)
+
+
+@contextmanager
+def _kamailio(folder: Path, port: int, image: str | None) -> Iterator[None]:
+    (folder / "sources").write_text("1 127.0.0.0 8 0 loopback\n", encoding="utf-8")
+    environment = {
+        "KSR_PROBE_SCRIPT": str(HERE / "probe.py"),
+        "KSR_PROBE_RPC": f"unixs:{folder}/rpc.sock",
+        "KSR_PROBE_SOURCES": f"{folder}/sources",
+        "KSR_PROBE_REPORT": f"{folder}/report.json",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = ["kamailio", "-f", str(HERE / "probe.cfg"), "-DD", "-E", "-Y", str(folder), "-l", f"udp:127.0.0.1:{port}"]
+    if image is not None:
+        variables = [f"--env={name}={value}" for name, value in environment.items() if name != "PATH"]
+        volumes = [f"--volume={HERE}:{HERE}:ro", f"--volume={folder}:{folder}"]
+        run = ["docker", "run", "--rm", "--init", "--network=host", "--user=0:0", f"--name={folder.name}"]
+        command = [*run, *variables, *volumes, "--entrypoint=kamailio", image, *command[1:]]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _wait_for(folder / "rpc.sock", "Kamailio's RPC socket", folder / "log")
+        yield
+    finally:
+        process.terminate()
+        process.wait(LIMIT)
+
+
+def _wait_for(path: Path, what: str, log: Path) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not path.exists():
+        if time.monotonic() > deadline:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+            raise TimeoutError("\n".join([f"{what} did not appear within {LIMIT} s; Kamailio's last words:", *lines]))
+        time.sleep(0.05)
+
+
+def _call(ends: Ends, caller: socket.socket, carrier: socket.socket) -> list[Message]:
+    """Send the INVITE, challenge whatever arrives twice. Returns the two INVITEs that the carrier saw."""
+    caller.sendto(ends.invite(), ends.kamailio)
+    sent: dict[bytes, Message] = {}
+    while len(sent) < 2:
+        request = parse(carrier.recv(65535))
+        if request.method == b"INVITE":
+            sent.setdefault(request.value("Via"), request)
+            carrier.sendto(_challenge(request), ends.kamailio)
+    return list(sent.values())
+
+
+def _challenge(request: Message) -> bytes:
+    copied = [h.raw for h in request.headers if any(map(h.is_called, (b"Via", b"From", b"Call-ID", b"CSeq")))]
+    challenges = [c if isinstance(c, bytes) else c.encode() for c in CHALLENGES]
+    to = b"To: " + request.value("To") + b";tag=tt1\r\n"
+    tail = b"\r\n".join([*challenges, b"Content-Length: 0", b"", b""])
+    return b"SIP/2.0 407 Auth Please\r\n" + b"".join(copied) + to + tail
+
+
+def main(arguments: list[str]) -> int:
+    """Record the answers of a live Kamailio."""
+    api, record = through_a_live_one(*arguments[:1])
+    ANSWERS.mkdir(exist_ok=True)
+    (ANSWERS / f"{api.version}.json").write_text(record.to_json(api.version), encoding="utf-8")
+    print(f"{api.version}: {sum(map(len, record.answers.values()))} answers, {len(record.sent)} requests")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
