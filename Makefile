@@ -9,7 +9,7 @@ PYTHON = $(VENV)/bin/python
 
 demo: setup
 	@kamailio/install sip-tester
-	@$(PYTHON) kamailio/lab/demo.py
+	@$(PYTHON) -m kamailio.lab.demo
 
 run: setup
 	@exec $(PYTHON) -m kemi run
@@ -27,7 +27,7 @@ lint: $(VENV)/test
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-lab: base-image
+lab:
 	@kamailio/lab/engine lab
 
 lab-down:

@@ -114,7 +114,7 @@ def check_database(settings: Settings) -> None:
     try:
         schema.check(engine)
     except (SQLAlchemyError, schema.SchemaError) as error:
-        raise StartError(f"TRUNKAUTH_DB_URL: cannot use {settings.shown_db_url}: {_cause(error)}") from None
+        raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {_cause(error)}") from None
     finally:
         engine.dispose()
 

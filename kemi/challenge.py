@@ -42,8 +42,8 @@ class Challenge:
     """One Digest challenge.
 
     realm, nonce, opaque: unquoted, as sent; opaque is None where absent. algorithm: as the carrier wrote it, None where
-    absent (which means MD5). qop: the values offered, in lower case and the carrier's order; empty where absent
-    (RFC 2069).
+    absent (which means MD5). qop: the values offered, as written and in the carrier's order; empty where absent
+    (RFC 2069). escaped: whether a value was written with a quoted pair.
     """
 
     realm: str
@@ -52,11 +52,21 @@ class Challenge:
     algorithm: str | None = None
     qop: tuple[str, ...] = ()
     stale: bool = False
+    escaped: bool = False
 
     @property
     def hash_name(self) -> str:
-        """The algorithm in upper case; MD5 where the carrier named none (RFC 7616 3.3)."""
-        return (self.algorithm or "MD5").upper()
+        """The algorithm in upper case and without -sess; MD5 where the carrier named none (RFC 7616 3.3)."""
+        return (self.algorithm or "MD5").upper().removesuffix("-SESS")
+
+    @property
+    def is_session(self) -> bool:
+        """Whether the algorithm is the -sess form of its hash."""
+        return (self.algorithm or "").upper().endswith("-SESS")
+
+    def offers(self, qop: str) -> bool:
+        """Whether this qop value, in lower case, is offered."""
+        return any(word.lower() == qop for word in self.qop)
 
 
 def parse(field: str) -> tuple[Challenge, ...]:
@@ -64,7 +74,8 @@ def parse(field: str) -> tuple[Challenge, ...]:
     text = _FOLD.sub(" ", field)
     if _CONTROL.search(text):
         raise ChallengeError("a control character")
-    return tuple(_digest(parameters) for scheme, parameters in _schemes(text) if scheme == "digest")
+    escaped = "\\" in text
+    return tuple(_digest(parameters, escaped) for scheme, parameters in _schemes(text) if scheme == "digest")
 
 
 def _schemes(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -100,7 +111,7 @@ def _unquoted(parameter: re.Match[str]) -> str:
     return _QUOTED_PAIR.sub(r"\1", parameter["quoted"])
 
 
-def _digest(parameters: list[tuple[str, str]]) -> Challenge:
+def _digest(parameters: list[tuple[str, str]], escaped: bool) -> Challenge:
     """Put one challenge together (rules 5 and 7)."""
     values: dict[str, str] = {}
     for name, value in parameters:
@@ -118,6 +129,7 @@ def _digest(parameters: list[tuple[str, str]]) -> Challenge:
         nonce=values["nonce"],
         opaque=values.get("opaque"),
         algorithm=values.get("algorithm"),
-        qop=tuple(word.strip().lower() for word in values.get("qop", "").split(",") if word.strip()),
+        qop=tuple(word.strip() for word in values.get("qop", "").split(",") if word.strip()),
         stale=values.get("stale", "").lower() == "true",
+        escaped=escaped,
     )

@@ -7,7 +7,8 @@ not seen by later reads of the same message.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 import KSR
 
@@ -17,6 +18,8 @@ _SANITY_CHECKS = (
     17895  # the checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths
 )
 _SANITY_URIS = 7  # R-URI, From and To
+
+_RACK = re.compile(r"([0-9]{1,10})\s+([0-9]{1,10})\s+(\S+)")
 
 _CREDENTIAL_AVPS = ("$avp(auser)", "$avp(apass)", "$avp(arealm)")
 
@@ -91,9 +94,6 @@ def is_sane() -> bool:
 
 def is_retransmission() -> bool:
     """Whether the transaction is known already; if so, its last reply has been sent again."""
-    if KSR.tmx.t_precheck_trans() > 0:
-        KSR.tm.t_check_trans()
-        return True
     return KSR.tm.t_check_trans() == 0
 
 
@@ -132,12 +132,27 @@ def dialog_trunk() -> str:
 
 
 def keep_cseq_order() -> None:
-    """Make the dialog module's order to raise CSeq, if it gave one, a header that forget_cseq_order() can take off again.
+    """Make the dialog module's order to raise CSeq, if it gave one, a header that forget_cseq_order() can take off
+    again.
 
     loose_route() adds P-K-CSeq-Refresh to a request of a dialog whose CSeq was raised before (dialog/dlg_cseq.c).
     """
     if not KSR.pv.is_null("$dlg_var(cseq_diff)"):
         KSR.textopsx.msg_apply_changes()
+
+
+def note_invite_cseq() -> None:
+    """Remember by how much the CSeq of the INVITE that goes out now is ahead of the caller's: its PRACKs name it."""
+    KSR.pv.sets("$dlg_var(invite_diff)", str(_raised_cseq()))
+
+
+def correct_rack() -> None:
+    """Make RAck name the INVITE by the CSeq that the callee knows it by (RFC 3262 7.2: response, CSeq number, method)."""
+    difference = int(_text("$dlg_var(invite_diff)") or 0)
+    rack = _RACK.fullmatch(header("RAck"))
+    if difference and rack:
+        KSR.hdr.remove("RAck")
+        KSR.hdr.append(f"RAck: {rack[1]} {int(rack[2]) + difference} {rack[3]}\r\n")
 
 
 # --- what goes out
@@ -175,10 +190,13 @@ def relay() -> bool:
     return KSR.tm.t_relay() > 0
 
 
-def relay_for(trunk: str, answered: int = 0) -> bool:
-    """Relay the request over a trunk (l_uuid), with TRUNKAUTH to deal with failures; answered: challenges so far."""
+def relay_for(trunk: str, answered: str = "") -> bool:
+    """Relay the request over a trunk (l_uuid), with TRUNKAUTH to deal with failures.
+
+    answered: what answered_challenges() gives when it comes to that.
+    """
     KSR.pv.sets("$avp(trunk)", trunk)
-    KSR.pv.seti("$avp(answered)", answered)
+    KSR.pv.sets("$avp(answered)", answered)
     KSR.tm.t_on_failure("TRUNKAUTH")
     return relay()
 
@@ -224,14 +242,44 @@ def relayed_trunk() -> str:
     return _text("$avp(trunk)")
 
 
-def answered_challenges() -> int:
-    """How many challenges of this request have been answered."""
-    count = KSR.pv.get("$avp(answered)")
-    return count if isinstance(count, int) else 0
+def answered_challenges() -> str:
+    """What relay_for() was given last; empty where nothing was answered yet."""
+    return _text("$avp(answered)")
+
+
+def body() -> bytes | None:
+    """The request's body as it goes out; None where its bytes cannot be had.
+
+    It may be no text, so it is read in hex. Kamailio converts up to 32767 bytes (pv/pv_trans.c).
+    """
+    size = KSR.pv.get("$bs")
+    if not isinstance(size, int) or size == 0:
+        return b""
+    content = bytes.fromhex(_text("$(rb{s.encode.hexa})"))
+    return content if len(content) == size else None
+
+
+def add_credentials(fields: Iterable[tuple[str, str]]) -> None:
+    """Add Authorization and Proxy-Authorization fields (name, value) to the resend, and raise its CSeq as a UAC does
+    that answers a challenge (RFC 3261 22.2). Without a dialog CSeq stays: nobody would put it right in the replies.
+    """
+    for name, value in fields:
+        KSR.hdr.append(f"{name}: {value}\r\n")
+    KSR.pv.sets("$ru", request_uri())  # without a new branch there would be nothing to relay
+    if _text("$dlg(from_tag)"):
+        difference = _raised_cseq() + 1
+        KSR.hdr.append(f"P-K-CSeq-Auth: {int(_text('$cs')) + difference}\r\n")
+        KSR.pv.sets("$dlg_var(cseq_diff)", str(difference))
+
+
+def _raised_cseq() -> int:
+    """By how much the dialog's CSeq towards the callee is ahead of the caller's (dialog/dlg_cseq.c)."""
+    return int(_text("$dlg_var(cseq_diff)") or 0)
 
 
 def answer_challenge(username: str, password: str, realm: str) -> bool:
-    """Add the credentials for the carrier's challenge (uac_auth); the AVPs that held them are empty afterwards.
+    """Add the credentials for the carrier's challenge (uac_auth), which raises CSeq as well; the AVPs that held them
+    are empty afterwards.
 
     realm: the only realm answered, empty for any. False: this Kamailio could not answer.
     """
@@ -245,7 +293,9 @@ def answer_challenge(username: str, password: str, realm: str) -> bool:
 
 
 def forget_cseq_order() -> None:
-    """Take P-K-CSeq-Refresh off the next resend: uac_auth() gives an order of its own, and this one would leave as it is."""
+    """Take P-K-CSeq-Refresh off the next resend: uac_auth() gives an order of its own, and this one would leave as it
+    is.
+    """
     KSR.hdr.remove("P-K-CSeq-Refresh")
 
 

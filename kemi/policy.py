@@ -1,46 +1,114 @@
 """What to do about a carrier's 401 or 407: one pure decision.
 
-Read the table from the top; the first line that holds decides.
+Read the table from the top; the first line that holds decides. "Ours" is a challenge whose realm is the row's, or any
+where the row names none. "Usable" is one whose algorithm is known, for which the row has a secret, and whose qop can be
+computed: none, auth, or auth-int where the body's bytes can be had. Two challenges are "the same" where status (401 or
+407) and realm are.
 
-    what the carrier said, and what was tried before         decision
+    the row, the reply, and what was answered before         decision
     -------------------------------------------------------  ----------------------------------------------
-    nothing that parses as a Digest challenge                give up: no digest challenge
-    5 challenges of this request were answered already       give up: too many challenges
-    answered before, and the new challenge is not stale      give up: credentials refused
-    no challenge for the trunk's realm                       give up: realm not the trunk's
-    the row has no auth_username                             give up: no auth_username
-    the row has no auth_password                             give up: no auth_password
-    the challenge that uac_auth() would answer is not ours,
-      or its algorithm or qop is not one it gets right       give up: algorithm or qop not answered
-    otherwise                                                answer that challenge
+    auth_username empty, or with control characters          give up: no usable auth_username
+    auth_ha1 neither empty nor 32 or 64 hex digits           give up: auth_ha1 is not 32 or 64 hex digits
+    no field of the reply is a Digest challenge              give up: no digest challenge, or what is wrong with it
+    none is ours                                             give up: realm not the trunk's
+    none of ours is usable                                   give up: no secret, algorithm or qop for it
+    5 challenges of this request were answered               give up: too many challenges
+    the same was answered before; the new one is not stale,
+      nor new after one that was accepted meanwhile          give up: credentials refused
+    the same was answered 4 times                            give up: too many challenges
+    otherwise                                                answer the strongest usable one of ours
 
-Pure: no I/O, no clock, no state; what was tried before comes in as a number.
+The strongest: SHA-512-256, then SHA-256, then MD5, each before its -sess form; of equals the carrier's first. The
+resend carries an answer to this challenge and a fresh one to every other that was answered before: a proxy that let
+the request pass asks for its credentials again.
+
+Pure: no I/O, no clock, no state; what was answered before comes in, and goes out with the decision.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
-from kemi.challenge import Challenge
+from kemi import digest
+from kemi.challenge import Challenge, ChallengeError, parse
 
 MOST_ANSWERS = 5  # for one request, whatever the carrier does
+MOST_AGAIN = 3  # of these, for one challenge that comes again
+
+_HA1_HASHES = {0: (), 32: ("MD5",), 64: ("SHA-256",)}  # digits of auth_ha1 -> what it serves
+_HA1 = re.compile(r"[0-9a-fA-F]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a trunk's row gives to answer with. realm: the only realm answered, empty for any."""
+    """What a trunk's row gives to answer with.
+
+    realm: the only realm answered, empty for any. password: serves every algorithm. ha1: as the DBA wrote it, 32 hex
+    digits for MD5 or 64 for SHA-256; it goes before the password.
+    """
 
     realm: str
     username: str
-    password: str = field(repr=False)
+    password: str = field(default="", repr=False)
+    ha1: str = field(default="", repr=False)
+
+    def serves(self, challenge: Challenge) -> bool:
+        """Whether there is a secret for this challenge's hash."""
+        return challenge.hash_name in digest.HASHES and bool(self.password or self._has_ha1_for(challenge))
+
+    def ha1_for(self, challenge: Challenge) -> str:
+        """HA1 for this challenge's hash, in lower-case hex."""
+        if self._has_ha1_for(challenge):
+            return self.ha1.lower()
+        return digest.ha1(challenge.hash_name, self.username, challenge.realm, self.password)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the row, whatever the challenge; empty for nothing."""
+        if not self.username or _CONTROL.search(self.username):
+            return "no usable auth_username"
+        if len(self.ha1) not in _HA1_HASHES or not _HA1.fullmatch(self.ha1):
+            return "auth_ha1 is not 32 or 64 hex digits"
+        return ""
+
+    def _has_ha1_for(self, challenge: Challenge) -> bool:
+        return challenge.hash_name in _HA1_HASHES[len(self.ha1)]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A challenge of this request that was answered: count requests went out with its nonce.
+
+    status: 401 or 407. again: how often it had come again. accepted: whether something behind the one that asked has
+    spoken since, which it could only where the answer was good.
+    """
+
+    status: int
+    challenge: Challenge
+    count: int = 1
+    again: int = 0
+    accepted: bool = False
+
+    def is_same(self, status: int, challenge: Challenge) -> bool:
+        """Whether this challenge asks for the same as that one did."""
+        return (self.status, self.challenge.realm) == (status, challenge.realm)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer this challenge."""
+    """Answer this challenge. carried: all that the resend carries answers to, this one last.
+
+    by_uac_auth: whether Kamailio's own uac_auth() would answer it just so, on every version from 5.6 to 6.1.
+    """
 
     challenge: Challenge
+    carried: tuple[Answered, ...]
+    by_uac_auth: bool
 
 
 @dataclass(frozen=True)
@@ -51,39 +119,109 @@ class GiveUp:
     challenge: Challenge | None = None
 
 
-def decide(challenges: Sequence[Challenge], credentials: Credentials, answered: int) -> Answer | GiveUp:
+def decide(
+    status: int, fields: Sequence[str], credentials: Credentials, answered: Sequence[Answered], has_body: bool
+) -> Answer | GiveUp:
     """Decide about one 401 or 407.
 
-    challenges: the reply's Digest challenges in the order of the wire. answered: how many challenges of this request
-    were answered before this one.
+    fields: the values of the reply's WWW-Authenticate (401) or Proxy-Authenticate (407) fields, in order. answered: the
+    challenges of this request that were answered before. has_body: whether the request's body can be read byte by byte.
     """
+    if credentials.fault:
+        return GiveUp(credentials.fault)
+    challenges, complaint = _read(fields)
     if not challenges:
-        return GiveUp("no digest challenge")
-    mine = [challenge for challenge in challenges if credentials.realm in ("", challenge.realm)]
-    about = (mine or challenges)[0]
-    if answered >= MOST_ANSWERS:
-        return GiveUp("too many challenges", about)
-    if answered and not any(challenge.stale for challenge in mine):
-        return GiveUp("credentials refused", about)
-    if not mine:
-        return GiveUp("realm not the trunk's", about)
-    if not credentials.username:
-        return GiveUp("no auth_username", about)
-    if not credentials.password:
-        return GiveUp("no auth_password", about)
-    picked = _picked_by_uac_auth(challenges)
-    if picked is None or picked not in mine or not _is_answered_rightly(picked):
-        return GiveUp("algorithm or qop not answered", about)
-    return Answer(picked)
+        return GiveUp(complaint or "no digest challenge")
+    ours = [challenge for challenge in challenges if credentials.realm in ("", challenge.realm)]
+    if not ours:
+        return GiveUp("realm not the trunk's", challenges[0])
+    usable = [
+        challenge for challenge in ours if credentials.serves(challenge) and qop_for(challenge, has_body) is not None
+    ]
+    if not usable:
+        return GiveUp("no secret, algorithm or qop for it", ours[0])
+    chosen = min(usable, key=_weakness)
+    if refusal := _refusal(status, chosen, answered):
+        return GiveUp(refusal, chosen)
+    carried = _carried(status, chosen, answered)
+    first = _read(fields[:1])[0]
+    return Answer(chosen, carried, first == [chosen] and _suits_uac_auth(chosen, credentials, carried))
 
 
-def _picked_by_uac_auth(challenges: Sequence[Challenge]) -> Challenge | None:
-    """The first challenge that it can parse (src/core/parser/digest); before 6.1 it does not look beyond the first
-    one.
+def qop_for(challenge: Challenge, has_body: bool) -> str | None:
+    """The qop to answer with: `auth`, `auth-int`, empty for the form without; None where none can be computed."""
+    if not challenge.qop:
+        return ""
+    if challenge.offers("auth"):
+        return "auth"
+    return "auth-int" if challenge.offers("auth-int") and has_body else None
+
+
+def _read(fields: Sequence[str]) -> tuple[list[Challenge], str]:
+    """The challenges of all fields that can be read, and what is wrong with the first one that cannot."""
+    challenges: list[Challenge] = []
+    complaint = ""
+    for text in fields:
+        try:
+            challenges += parse(text)
+        except ChallengeError as error:
+            complaint = complaint or f"a challenge with {error}"
+    return challenges, complaint
+
+
+def _weakness(challenge: Challenge) -> tuple[int, bool]:
+    return list(digest.HASHES).index(challenge.hash_name), challenge.is_session
+
+
+def _refusal(status: int, challenge: Challenge, answered: Sequence[Answered]) -> str:
+    """Why not to answer, after what was answered before; empty for no reason."""
+    if sum(1 + one.again for one in answered) >= MOST_ANSWERS:
+        return "too many challenges"
+    before = next((one for one in answered if one.is_same(status, challenge)), None)
+    if before is None:
+        return ""
+    is_new = before.accepted and challenge.nonce != before.challenge.nonce
+    if not (challenge.stale or is_new):
+        return "credentials refused"
+    return "too many challenges" if before.again >= MOST_AGAIN else ""
+
+
+def _carried(status: int, challenge: Challenge, answered: Sequence[Answered]) -> tuple[Answered, ...]:
+    """What the resend answers: the others once more, accepted by now, and this one."""
+    others = [one for one in answered if not one.is_same(status, challenge)]
+    before = next((one for one in answered if one.is_same(status, challenge)), None)
+    mine = Answered(status, challenge)
+    if before:
+        count = before.count + 1 if before.challenge.nonce == challenge.nonce else 1
+        mine = Answered(status, challenge, count=count, again=before.again + 1)
+    return (*(replace(one, count=one.count + 1, accepted=True) for one in others), mine)
+
+
+def _suits_uac_auth(challenge: Challenge, credentials: Credentials, carried: tuple[Answered, ...]) -> bool:
+    """What uac_auth() gets right: one challenge with a new nonce, MD5, a plain password, and nothing that it copies or
+    compares without its quotes and case in mind (uac/auth.c, uac/auth_hdr.c of 5.6 to 6.1).
     """
-    return next((challenge for challenge in challenges if challenge.hash_name in ("MD5", "MD5-SESS")), None)
+    return (
+        len(carried) == 1
+        and carried[0].count == 1
+        and not credentials.ha1
+        and challenge.algorithm in (None, "MD5")
+        and (not challenge.qop or (challenge.qop[0].startswith("auth") and challenge.offers("auth")))
+        and challenge.opaque != ""
+        and not challenge.escaped
+        and not _NEEDS_QUOTED_PAIR.search(credentials.username)
+        and not _CONTROL.search(credentials.password)
+    )
 
 
-def _is_answered_rightly(challenge: Challenge) -> bool:
-    """Whether uac_auth() gets the digest right on every Kamailio from 5.6 to 6.1: MD5, with qop auth or without qop."""
-    return challenge.hash_name == "MD5" and (not challenge.qop or "auth" in challenge.qop)
+def remembered(answered: Sequence[Answered]) -> str:
+    """What was answered, as one line of text to be kept with the transaction; it holds no secret."""
+    return json.dumps([asdict(one) for one in answered], separators=(",", ":"))
+
+
+def recalled(text: str) -> tuple[Answered, ...]:
+    """The other way round; empty text is nothing."""
+    return tuple(
+        Answered(**{**one, "challenge": Challenge(**{**one["challenge"], "qop": tuple(one["challenge"]["qop"])})})
+        for one in json.loads(text or "[]")
+    )

@@ -10,12 +10,15 @@ A handler that raises answers 500 and the worker goes on (`guarded`). The caller
 
 from __future__ import annotations
 
+import secrets
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
+from typing import NamedTuple
 
-from kemi import challenge, ksr, policy
+from kemi import digest, ksr, policy
+from kemi.challenge import Challenge
 from kemi.settings import Settings
 from kemi.trunks import Trunk, TrunkStore, open_engine
 
@@ -27,9 +30,22 @@ HARMLESS = frozenset({"BYE", "NOTIFY"})
 
 STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
+CNONCE_BYTES = 16
+
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
 
-CHALLENGES = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}
+
+class FieldNames(NamedTuple):
+    """The header field that asks for credentials, and the one that gives them."""
+
+    challenge: str
+    answer: str
+
+
+CHALLENGES = {
+    401: FieldNames("WWW-Authenticate", "Authorization"),
+    407: FieldNames("Proxy-Authenticate", "Proxy-Authorization"),
+}
 
 Handler = Callable[["TrunkAuth", object], int]
 
@@ -105,6 +121,10 @@ class TrunkAuth:
         if not (known or listed or ksr.method() in HARMLESS):
             ksr.reply(481, "Call/Transaction Does Not Exist")
         elif known and ksr.goes_to_callee():
+            if ksr.method() == "INVITE":
+                ksr.note_invite_cseq()
+            elif ksr.method() == "PRACK":
+                ksr.correct_rack()
             ksr.keep_cseq_order()
             self._relay(ksr.dialog_trunk() if listed else "")
         elif not ksr.relay():
@@ -178,40 +198,35 @@ class TrunkAuth:
             return 1
         uuid = ksr.relayed_trunk()
         trunk = self.trunks.by_uuid(uuid) if uuid else None
-        decision = self._decide(trunk, CHALLENGES[status])
-        if isinstance(decision, policy.Answer) and trunk:
-            decision = self._answer(trunk, decision)
-        if isinstance(decision, policy.GiveUp):
+        decision = self._answer_or_give_up(status, trunk) if trunk else policy.GiveUp("no trunk that may answer")
+        if isinstance(decision, policy.Answer):
+            _log(ksr.notice, uuid, decision.challenge, "answered")
+        else:
             _log(ksr.warning, uuid, decision.challenge, f"refused reason={decision.reason!r}")
             ksr.reply_instead(503, "Trunk Authentication Failed")
         return 1
 
-    def _decide(self, trunk: Trunk | None, field_name: str) -> policy.Answer | policy.GiveUp:
-        if trunk is None:
-            return policy.GiveUp("no trunk that may answer")
-        challenges: list[challenge.Challenge] = []
+    def _answer_or_give_up(self, status: int, trunk: Trunk) -> policy.Answer | policy.GiveUp:
+        """Decide about a challenge, and if it is to be answered, send the request again with credentials."""
         try:
-            for field in ksr.challenge_fields(field_name):
-                parsed = challenge.parse(field)
-                if len(parsed) > 1:  # uac_auth() would take them for one
-                    return policy.GiveUp("several challenges in one field", parsed[0])
-                challenges += parsed
+            fields = list(ksr.challenge_fields(CHALLENGES[status].challenge))
         except ksr.UnreadableError:
             return policy.GiveUp("a challenge that is not UTF-8")
-        except challenge.ChallengeError as error:
-            return policy.GiveUp(f"a challenge with {error}")
-        credentials = policy.Credentials(trunk.realm, trunk.auth_username, trunk.auth_password)
-        return policy.decide(challenges, credentials, ksr.answered_challenges())
-
-    def _answer(self, trunk: Trunk, answer: policy.Answer) -> policy.Answer | policy.GiveUp:
-        """Send the request again with credentials, or say why that could not be."""
+        credentials = policy.Credentials(trunk.realm, trunk.auth_username, trunk.auth_password, trunk.auth_ha1)
+        body = ksr.body()
+        answered = policy.recalled(ksr.answered_challenges())
+        decision = policy.decide(status, fields, credentials, answered, has_body=body is not None)
+        if isinstance(decision, policy.GiveUp):
+            return decision
         ksr.forget_cseq_order()
-        if not ksr.answer_challenge(trunk.auth_username, trunk.auth_password, trunk.realm):
-            return policy.GiveUp("not the challenge that uac_auth answers", answer.challenge)
-        if not ksr.relay_for(trunk.uuid, ksr.answered_challenges() + 1):
-            return policy.GiveUp("next hop unreachable", answer.challenge)
-        _log(ksr.notice, trunk.uuid, answer.challenge, "answered")
-        return answer
+        if not (decision.by_uac_auth and ksr.answer_challenge(credentials.username, credentials.password, trunk.realm)):
+            request = digest.Request(ksr.method(), ksr.request_uri(), body)
+            ksr.add_credentials(_fields(decision.carried, credentials, request))
+        if ksr.method() == "INVITE":
+            ksr.note_invite_cseq()
+        if not ksr.relay_for(trunk.uuid, policy.remembered(decision.carried)):
+            return policy.GiveUp("next hop unreachable", decision.challenge)
+        return decision
 
     def ksr_reply_route(self, _message: object) -> int:
         """Every reply passes. Kamailio 5.6 needs the handler to exist."""
@@ -229,10 +244,27 @@ class TrunkAuth:
         return self._trunks
 
 
-def _log(write: Callable[[str], None], trunk: str, about: challenge.Challenge | None, outcome: str) -> None:
+def _fields(
+    carried: Iterable[policy.Answered], credentials: policy.Credentials, request: digest.Request
+) -> Iterator[tuple[str, str]]:
+    """The header fields that answer these challenges."""
+    for one in carried:
+        value = digest.authorization(
+            one.challenge,
+            request,
+            username=credentials.username,
+            ha1=credentials.ha1_for(one.challenge),
+            qop=policy.qop_for(one.challenge, request.body is not None) or "",
+            count=one.count,
+            cnonce=secrets.token_hex(CNONCE_BYTES),
+        )
+        yield CHALLENGES[one.status].answer, value
+
+
+def _log(write: Callable[[str], None], trunk: str, about: Challenge | None, outcome: str) -> None:
     """The one line for an answered or refused challenge: trunk, realm, algorithm, outcome, Call-ID."""
     realm = about.realm if about else ""
-    algorithm = about.hash_name if about else ""
+    algorithm = (about.algorithm or "MD5") if about else ""
     write(f"trunk={trunk} realm={realm!r} algorithm={algorithm!r} outcome={outcome} call-id={ksr.call_id()}")
 
 

@@ -6,8 +6,10 @@ it holds, what it takes. A database password is never part of that line.
 
 from __future__ import annotations
 
-import ipaddress
+import fcntl
 import re
+import socket
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ KAMAILIO_SCHEMES = {
     "mysql+pymysql": "mysql",
 }
 
+_SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
 _SOCKET = re.compile(r"(?P<proto>udp|tcp):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
 _CONTACT = re.compile(r"[A-Za-z0-9._:;=\[\]-]+")
@@ -49,12 +52,11 @@ class Socket:
         return f"{self.proto}:{self.host}:{self.port}"
 
     @property
-    def is_wildcard(self) -> bool:
-        """Whether this listens on every address of the machine, so that it names no address to call back."""
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_unspecified
-        except ValueError:
-            return False
+    def address(self) -> str:
+        """The host as a peer can reach it: an interface's own address; empty for a wildcard, which names none."""
+        if self.host in (name for _, name in socket.if_nameindex()):
+            return _address_of_interface(self.host)
+        return "" if self.host in ("0.0.0.0", "[::]") else self.host  # noqa: S104
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,24 @@ def _listen(text: str) -> tuple[Socket, ...]:
 
 def _reg_contact(text: str, first: Socket) -> str:
     if not text:
-        if first.is_wildcard:
+        if not first.address:
             raise SettingError(
                 f"TRUNKAUTH_REG_CONTACT: not set, and the first socket, {first}, names no address to call back; "
                 "it takes a host or host:port"
             )
-        return f"{first.host}:{first.port}"
+        return f"{first.address}:{first.port}"
     return _matching("TRUNKAUTH_REG_CONTACT", text, _CONTACT, "a host or host:port that the carrier can call back")
+
+
+def _address_of_interface(name: str) -> str:
+    """The IPv4 address of a network interface, which Kamailio listens on; empty where it has none."""
+    request = struct.pack("16s16x8x", name.encode()[:15])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
+        except OSError:
+            return ""
+    return socket.inet_ntoa(answer[20:24])
 
 
 def _db_url(text: str) -> URL:

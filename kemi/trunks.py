@@ -51,6 +51,7 @@ class Trunk:
     realm: str = ""
     auth_username: str = ""
     auth_password: str = field(default="", repr=False)
+    auth_ha1: str = field(default="", repr=False)
 
     def request_uri(self, dialled: str) -> str:
         """The R-URI for this trunk: the dialled user part at `domain`.
@@ -121,6 +122,7 @@ class TrunkStore:
                 uacreg.c.realm,
                 uacreg.c.auth_username,
                 uacreg.c.auth_password,
+                uacreg.c.auth_ha1,
             )
             .where(*conditions)
             .order_by(uacreg.c.id)

@@ -24,8 +24,8 @@ READ = {
         Challenge("atlanta.com", "f84f1cec41e6cbe5aea9c8e88d359", opaque="", algorithm="MD5", qop=("auth",))
     ],
     'Digest nonce="n",realm="r"': [Challenge("r", "n")],
-    'dIgEsT  ReAlM="r" , NONCE = "n",QOP=AUTH,STALE="TRUE"': [Challenge("r", "n", qop=("auth",), stale=True)],
-    'Digest realm="a \\"b\\" \\\\c", nonce="n"': [Challenge('a "b" \\c', "n")],
+    'dIgEsT  ReAlM="r" , NONCE = "n",QOP=AUTH,STALE="TRUE"': [Challenge("r", "n", qop=("AUTH",), stale=True)],
+    'Digest realm="a \\"b\\" \\\\c", nonce="n"': [Challenge('a "b" \\c', "n", escaped=True)],
     'Digest realm="r",\r\n\tnonce="n"': [Challenge("r", "n")],
     'Digest realm="", nonce="n"': [Challenge("", "n")],
     'Digest realm="r", nonce="n", future="x", token=y': [Challenge("r", "n")],
@@ -73,7 +73,25 @@ def test_what_is_no_challenge_is_refused_with_a_reason(field: str, reason: str) 
 
 def test_no_algorithm_means_md5() -> None:
     assert parse('Digest realm="r", nonce="n"')[0].hash_name == "MD5"
-    assert parse('Digest realm="r", nonce="n", algorithm=sha-256')[0].hash_name == "SHA-256"
+
+
+@pytest.mark.parametrize(
+    ("written", "hash_name", "is_session"),
+    [
+        ("md5", "MD5", False),
+        ("MD5-sess", "MD5", True),
+        ('"sha-256"', "SHA-256", False),
+        ("Sha-512-256-Sess", "SHA-512-256", True),
+    ],
+)
+def test_an_algorithm_is_known_in_any_case(written: str, hash_name: str, is_session: bool) -> None:
+    [read] = parse(f'Digest realm="r", nonce="n", algorithm={written}')
+    assert (read.hash_name, read.is_session) == (hash_name, is_session)
+
+
+def test_qop_is_known_in_any_case() -> None:
+    [read] = parse('Digest realm="r", nonce="n", qop=" Auth-Int ,AUTH"')
+    assert (read.offers("auth"), read.offers("auth-int"), read.offers("token")) == (True, True, False)
 
 
 @given(st.text(alphabet=st.sampled_from('Digestrealmnoncqp="\\, \t\r\n;x/\x00é'), max_size=80))
@@ -93,4 +111,5 @@ def test_a_quoted_string_comes_back_as_it_was(realm: str, nonce: str, opaque: st
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     field = f"Digest realm={quote(realm)}, nonce={quote(nonce)}, opaque={quote(opaque)}"
-    assert parse(field) == (Challenge(realm, nonce, opaque=opaque),)
+    [read] = parse(field)
+    assert (read.realm, read.nonce, read.opaque, read.escaped) == (realm, nonce, opaque, "\\" in field)

@@ -1,55 +1,176 @@
-"""The decision table of kemi.policy, a test row for each of its lines."""
+"""The decision table of kemi.policy, a test row for each of its lines, and what a resend carries."""
 
 from dataclasses import replace
 
 import pytest
 
-from kemi.challenge import Challenge
-from kemi.policy import MOST_ANSWERS, Answer, Credentials, GiveUp, decide
+from kemi.challenge import parse
+from kemi.policy import MOST_AGAIN, Answer, Answered, Credentials, GiveUp, decide, recalled, remembered
 
-MD5 = Challenge("carrier", "nonce-1", algorithm="MD5", qop=("auth",))
-STALE = replace(MD5, nonce="nonce-2", stale=True)
-RFC2069 = Challenge("carrier", "nonce-1")
-SHA256 = replace(MD5, algorithm="SHA-256")
-MD5_SESS = replace(MD5, algorithm="MD5-sess")
-AUTH_INT = replace(MD5, qop=("auth-int",))
-ELSEWHERE = replace(MD5, realm="elsewhere")
+MD5 = 'Digest realm="carrier", nonce="n1", algorithm=MD5, qop="auth"'
+NEW = MD5.replace("n1", "n2")
+STALE = f"{NEW}, stale=true"
+SHA256 = MD5.replace("MD5", "SHA-256")
+SHA512 = MD5.replace("MD5", "SHA-512-256")
+SESS = MD5.replace("MD5", "MD5-sess")
+AUTH_INT = MD5.replace('"auth"', '"auth-int"')
+RFC2069 = 'Digest realm="carrier", nonce="n1"'
+ELSEWHERE = MD5.replace("carrier", "elsewhere")
 
+HA1_MD5 = "0123456789abcdefABCDEF0123456789"
 TRUNK = Credentials(realm="carrier", username="user", password="secret")
 ANY_REALM = replace(TRUNK, realm="")
+BY_MD5 = Credentials(realm="carrier", username="user", ha1=HA1_MD5)
+BY_SHA256 = replace(BY_MD5, ha1=HA1_MD5 * 2)
+
+
+def chosen(decision: Answer | GiveUp) -> str:
+    """What is answered, or why nothing is."""
+    if isinstance(decision, GiveUp):
+        return f"give up: {decision.reason}"
+    return f"{decision.challenge.realm} {decision.challenge.algorithm}"
+
 
 DECISIONS = {
-    "md5 with auth": ([MD5], TRUNK, 0, Answer(MD5)),
-    "md5 without qop": ([RFC2069], TRUNK, 0, Answer(RFC2069)),
-    "auth among others": ([replace(MD5, qop=("auth-int", "auth"))], TRUNK, 0, Answer(replace(MD5, qop=("auth-int", "auth")))),
-    "lower case algorithm": ([replace(MD5, algorithm="md5")], TRUNK, 0, Answer(replace(MD5, algorithm="md5"))),
-    "any realm": ([ELSEWHERE], ANY_REALM, 0, Answer(ELSEWHERE)),
-    "sha-256, then md5": ([SHA256, MD5], TRUNK, 0, Answer(MD5)),
-    "stale once": ([STALE], TRUNK, 1, Answer(STALE)),
-    "no challenge": ([], TRUNK, 0, GiveUp("no digest challenge")),
-    "too many": ([STALE], TRUNK, MOST_ANSWERS, GiveUp("too many challenges", STALE)),
-    "refused": ([MD5], TRUNK, 1, GiveUp("credentials refused", MD5)),
-    "stale for another realm": ([replace(ELSEWHERE, stale=True), MD5], TRUNK, 1, GiveUp("credentials refused", MD5)),
-    "another realm": ([ELSEWHERE], TRUNK, 0, GiveUp("realm not the trunk's", ELSEWHERE)),
-    "realm in another case": ([replace(MD5, realm="CARRIER")], TRUNK, 0, GiveUp("realm not the trunk's", replace(MD5, realm="CARRIER"))),
-    "no username": ([MD5], replace(TRUNK, username=""), 0, GiveUp("no auth_username", MD5)),
-    "no password": ([MD5], replace(TRUNK, password=""), 0, GiveUp("no auth_password", MD5)),
-    "sha-256 alone": ([SHA256], TRUNK, 0, GiveUp("algorithm or qop not answered", SHA256)),
-    "auth-int alone": ([AUTH_INT], TRUNK, 0, GiveUp("algorithm or qop not answered", AUTH_INT)),
-    "md5-sess": ([MD5_SESS], TRUNK, 0, GiveUp("algorithm or qop not answered", MD5_SESS)),
-    # uac_auth() would take the first one that it can parse, which is not ours to answer
-    "md5-sess before md5": ([MD5_SESS, MD5], TRUNK, 0, GiveUp("algorithm or qop not answered", MD5_SESS)),
-    "auth-int before auth": ([AUTH_INT, MD5], TRUNK, 0, GiveUp("algorithm or qop not answered", AUTH_INT)),
-    "another realm before ours": ([ELSEWHERE, MD5], TRUNK, 0, GiveUp("algorithm or qop not answered", MD5)),
+    "md5": ([MD5], TRUNK, "carrier MD5"),
+    "no algorithm, no qop": ([RFC2069], TRUNK, "carrier None"),
+    "any realm": ([ELSEWHERE], ANY_REALM, "elsewhere MD5"),
+    "sha-256 before md5": ([SHA256, MD5], TRUNK, "carrier SHA-256"),
+    "md5 before sha-256": ([MD5, SHA256], TRUNK, "carrier SHA-256"),
+    "sha-512-256 is the strongest": ([MD5, SHA256, SHA512], TRUNK, "carrier SHA-512-256"),
+    "plain before sess": ([SESS, MD5], TRUNK, "carrier MD5"),
+    "a stronger one elsewhere": ([ELSEWHERE.replace("MD5", "SHA-256"), MD5], TRUNK, "carrier MD5"),
+    "an unknown algorithm beside md5": ([MD5.replace("MD5", "SHA3-512"), MD5], TRUNK, "carrier MD5"),
+    "garbage beside md5": (["Digest realm=", MD5], TRUNK, "carrier MD5"),
+    "several in one field": ([f"{SHA256}, {MD5}"], TRUNK, "carrier SHA-256"),
+    "ha1 of 32 digits": ([SHA256, MD5], BY_MD5, "carrier MD5"),
+    "ha1 of 64 digits": ([MD5, SHA256], BY_SHA256, "carrier SHA-256"),
+    "ha1 of 32 digits, and a password": ([SHA256, MD5], replace(BY_MD5, password="p"), "carrier SHA-256"),
+    "ha1 and sess": ([SESS], BY_MD5, "carrier MD5-sess"),
+    "auth-int alone": ([AUTH_INT], TRUNK, "carrier MD5"),
+    "no username": ([MD5], replace(TRUNK, username=""), "give up: no usable auth_username"),
+    "a line in the username": ([MD5], replace(TRUNK, username="a\r\nX: y"), "give up: no usable auth_username"),
+    "ha1 too short": ([MD5], replace(BY_MD5, ha1=HA1_MD5[1:]), "give up: auth_ha1 is not 32 or 64 hex digits"),
+    "ha1 no hex": ([MD5], replace(BY_MD5, ha1="g" + HA1_MD5[1:]), "give up: auth_ha1 is not 32 or 64 hex digits"),
+    "a broken ha1 beside a password": ([MD5], replace(TRUNK, ha1="x"), "give up: auth_ha1 is not 32 or 64 hex digits"),
+    "nothing": ([], TRUNK, "give up: no digest challenge"),
+    "another scheme": (['Bearer realm="carrier"'], TRUNK, "give up: no digest challenge"),
+    "garbage alone": (['Digest realm="carrier"', "Digest"], TRUNK, "give up: a challenge with no nonce"),
+    "another realm": ([ELSEWHERE], TRUNK, "give up: realm not the trunk's"),
+    "a realm in another case": ([MD5.replace("carrier", "Carrier")], TRUNK, "give up: realm not the trunk's"),
+    "no secret": ([MD5], replace(TRUNK, password=""), "give up: no secret, algorithm or qop for it"),
+    "no secret for sha-256": ([SHA256], BY_MD5, "give up: no secret, algorithm or qop for it"),
+    "no secret for sha-512-256": ([SHA512], BY_SHA256, "give up: no secret, algorithm or qop for it"),
+    "an unknown algorithm": ([MD5.replace("MD5", "SHA3-512")], TRUNK, "give up: no secret, algorithm or qop for it"),
+    "an unknown qop": ([MD5.replace('"auth"', '"token"')], TRUNK, "give up: no secret, algorithm or qop for it"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("challenges", "credentials", "answered", "decision"), DECISIONS.values(), ids=DECISIONS)
-def test_decision(
-    challenges: list[Challenge], credentials: Credentials, answered: int, decision: Answer | GiveUp
-) -> None:
-    assert decide(challenges, credentials, answered) == decision
+@pytest.mark.parametrize(("fields", "credentials", "decision"), DECISIONS.values(), ids=DECISIONS)
+def test_first_challenge(fields: list[str], credentials: Credentials, decision: str) -> None:
+    assert chosen(decide(407, fields, credentials, (), has_body=True)) == decision
 
 
-def test_a_password_is_in_no_repr() -> None:
+def test_auth_int_needs_the_body() -> None:
+    assert chosen(decide(407, [AUTH_INT], TRUNK, (), has_body=False)).startswith("give up")
+    both = AUTH_INT.replace("auth-int", "auth-int, auth")
+    assert chosen(decide(407, [both], TRUNK, (), has_body=False)) == "carrier MD5"
+
+
+# --- once something was answered
+
+
+def after(status: int, text: str, **changes: int | bool) -> tuple[Answered, ...]:
+    return (replace(Answered(status, parse(text)[0]), **changes),)
+
+
+SECOND = {
+    "the same again": (407, MD5, after(407, MD5), "give up: credentials refused"),
+    "a new nonce that is not stale": (407, NEW, after(407, MD5), "give up: credentials refused"),
+    "stale": (407, STALE, after(407, MD5), "carrier MD5"),
+    "a new nonce after one that was accepted": (407, NEW, after(407, MD5, accepted=True), "carrier MD5"),
+    "the nonce that was accepted": (407, MD5, after(407, MD5, accepted=True), "give up: credentials refused"),
+    "stale often": (407, STALE, after(407, MD5, again=MOST_AGAIN - 1), "carrier MD5"),
+    "stale too often": (407, STALE, after(407, MD5, again=MOST_AGAIN), "give up: too many challenges"),
+    "another status": (401, MD5, after(407, MD5), "carrier MD5"),
+    "another realm": (407, ELSEWHERE, after(407, MD5), "elsewhere MD5"),
+    "five in all": (
+        407, ELSEWHERE, after(407, MD5, again=3) + after(401, MD5), "give up: too many challenges",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "field", "answered", "decision"), SECOND.values(), ids=SECOND)
+def test_later_challenge(status: int, field: str, answered: tuple[Answered, ...], decision: str) -> None:
+    assert chosen(decide(status, [field], ANY_REALM, answered, has_body=True)) == decision
+
+
+def carried(status: int, field: str, answered: tuple[Answered, ...]) -> list[tuple[int, str, int, int, bool]]:
+    decision = decide(status, [field], ANY_REALM, answered, has_body=True)
+    assert isinstance(decision, Answer)
+    return [(one.status, one.challenge.nonce, one.count, one.again, one.accepted) for one in decision.carried]
+
+
+def test_a_resend_carries_what_the_proxy_before_wanted_too() -> None:
+    proxys = after(407, MD5)
+    assert carried(401, NEW, proxys) == [(407, "n1", 2, 0, True), (401, "n2", 1, 0, False)]
+
+
+def test_a_proxy_whose_nonces_serve_once_asks_again_and_both_are_carried() -> None:
+    first = decide(401, [NEW], ANY_REALM, after(407, MD5), has_body=True)
+    assert isinstance(first, Answer)
+    assert carried(407, MD5.replace("n1", "n3"), first.carried) == [(401, "n2", 2, 0, True), (407, "n3", 1, 1, False)]
+
+
+def test_a_nonce_that_is_used_again_counts_on() -> None:
+    assert carried(407, f"{MD5}, stale=true", after(407, MD5)) == [(407, "n1", 2, 1, False)]
+
+
+def test_what_was_answered_is_remembered_as_it_was() -> None:
+    answered = after(407, 'Digest realm="ü \\"x\\"", nonce="n", opaque="", qop="auth,auth-int"', count=3, accepted=True)
+    assert recalled(remembered(answered)) == answered
+    assert recalled("") == ()
+
+
+# --- which way out
+
+UAC = {
+    "md5 with auth": ([MD5], TRUNK, True),
+    "no algorithm, no qop": ([RFC2069], TRUNK, True),
+    "auth-int and auth": ([MD5.replace('"auth"', '"auth-int,auth"')], TRUNK, True),
+    "a second field": ([MD5, SHA256.replace("SHA-256", "SHA3-512")], TRUNK, True),
+    "stale": ([STALE], TRUNK, True),
+    "sha-256": ([SHA256], TRUNK, False),
+    "sess": ([SESS], TRUNK, False),
+    "md5 in lower case": ([MD5.replace("MD5", "md5")], TRUNK, False),
+    "auth in upper case": ([MD5.replace('"auth"', '"AUTH"')], TRUNK, False),
+    "auth not first": ([MD5.replace('"auth"', '"token,auth"')], TRUNK, False),
+    "auth-int alone": ([AUTH_INT], TRUNK, False),
+    "not the first field": ([SHA256.replace("SHA-256", "SHA3-512"), MD5], TRUNK, False),
+    "behind garbage": (["Digest realm=", MD5], TRUNK, False),
+    "two in one field": ([f"{MD5}, {ELSEWHERE}"], TRUNK, False),
+    "an empty opaque": ([f'{MD5}, opaque=""'], TRUNK, False),
+    "a quoted pair": ([MD5.replace("carrier", "car\\rier")], TRUNK, False),
+    "a quote in the username": ([MD5], replace(TRUNK, username='a"b'), False),
+    "a control character in the password": ([MD5], replace(TRUNK, password="a\0b"), False),
+    "ha1": ([MD5], BY_MD5, False),
+}
+
+
+@pytest.mark.parametrize(("fields", "credentials", "suits"), UAC.values(), ids=UAC)
+def test_uac_auth_is_taken_where_it_is_right(fields: list[str], credentials: Credentials, suits: bool) -> None:
+    decision = decide(407, fields, credentials, (), has_body=True)
+    assert isinstance(decision, Answer)
+    assert decision.by_uac_auth == suits
+
+
+def test_uac_auth_carries_one_answer_with_a_new_nonce() -> None:
+    for status, field, answered in ((401, MD5, after(407, MD5)), (407, f"{MD5}, stale=true", after(407, MD5))):
+        decision = decide(status, [field], TRUNK, answered, has_body=True)
+        assert isinstance(decision, Answer)
+        assert not decision.by_uac_auth
+
+
+def test_a_secret_is_in_no_repr() -> None:
     assert "secret" not in repr(TRUNK)
+    assert HA1_MD5 not in repr(BY_MD5)

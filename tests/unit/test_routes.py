@@ -211,9 +211,7 @@ def test_a_next_hop_that_cannot_be_sent_to_503(pbx: MockKSR, send: Send) -> None
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "PUBLISH", "OPTIONS"])
-def test_a_request_that_starts_no_dialog_is_relayed_without_record_route(
-    pbx: MockKSR, send: Send, method: str
-) -> None:
+def test_a_request_that_starts_no_dialog_is_relayed_without_record_route(pbx: MockKSR, send: Send, method: str) -> None:
     send(request(method))
     assert pbx.relayed[0].ruri == "sip:4930123@carrier.test"
     assert "Record-Route" not in pbx.relayed[0].message.names
@@ -330,7 +328,12 @@ def test_a_to_tag_without_our_route_481(pbx: MockKSR, send: Send) -> None:
 
 @pytest.mark.parametrize(
     ("method", "source", "passes"),
-    [("INVITE", "203.0.113.9", False), ("BYE", "203.0.113.9", True), ("NOTIFY", "203.0.113.9", True), ("INFO", PBX, True)],
+    [
+        ("INVITE", "203.0.113.9", False),
+        ("BYE", "203.0.113.9", True),
+        ("NOTIFY", "203.0.113.9", True),
+        ("INFO", PBX, True),
+    ],
 )
 def test_in_an_unknown_dialog_a_stranger_can_start_nothing(
     pbx: MockKSR, send: Send, method: str, source: str, passes: bool

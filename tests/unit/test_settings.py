@@ -95,6 +95,10 @@ def test_a_wildcard_socket_asks_for_a_contact() -> None:
     assert Settings.from_environment(wildcard | {"TRUNKAUTH_REG_CONTACT": "sip.example"}).reg_contact == "sip.example"
 
 
+def test_an_interface_is_called_back_at_its_address() -> None:
+    assert Settings.from_environment(STATE | {"TRUNKAUTH_LISTEN": "udp:lo:5060"}).reg_contact == "127.0.0.1:5060"
+
+
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u:secret@h/d", "postgresql://u:secret@h/d", "://u:secret@h/d"])
 def test_a_database_password_is_never_shown(url: str) -> None:
     try:
