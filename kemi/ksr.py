@@ -21,7 +21,7 @@ _SANITY_URIS = 7  # R-URI, From and To
 
 _RACK = re.compile(r"([0-9]{1,10})\s+([0-9]{1,10})\s+(\S+)")
 
-_CREDENTIAL_AVPS = ("$avp(auser)", "$avp(apass)", "$avp(arealm)")
+_CREDENTIAL_AVPS = ("auser", "apass", "arealm")
 
 
 class UnreadableError(ValueError):
@@ -121,9 +121,17 @@ def goes_to_callee() -> bool:
 
 
 def track_dialog(trunk: str) -> None:
-    """Follow the dialog that this INVITE starts: its CSeq, and the trunk (l_uuid) that it runs over."""
+    """Follow the dialog that this INVITE starts: its CSeq, the trunk (l_uuid) that it runs over, and the carrier's
+    address, which the route CARRIER notes.
+    """
     KSR.dialog.dlg_manage()
     KSR.pv.sets("$dlg_var(trunk)", trunk)
+    KSR.tm.t_on_reply("CARRIER")
+
+
+def note_carrier() -> None:
+    """Remember the address that this reply came from as the carrier's: the one of its dialog's first INVITE."""
+    KSR.pv.sets("$dlg_var(carrier)", _text("$si"))
 
 
 def dialog_trunk() -> str:
@@ -147,7 +155,9 @@ def note_invite_cseq() -> None:
 
 
 def correct_rack() -> None:
-    """Make RAck name the INVITE by the CSeq that the callee knows it by (RFC 3262 7.2: response, CSeq number, method)."""
+    """Make RAck name the INVITE by the CSeq that the callee knows it by (RFC 3262 7.2: response, CSeq number,
+    method).
+    """
     difference = int(_text("$dlg_var(invite_diff)") or 0)
     rack = _RACK.fullmatch(header("RAck"))
     if difference and rack:
@@ -206,6 +216,10 @@ def reply(code: int, reason: str) -> None:
     KSR.sl.send_reply(code, reason)
 
 
+def reply_nothing(_code: int, _reason: str) -> None:
+    """Where there is nobody to answer: in the route of a reply."""
+
+
 def reply_not_allowed(methods: str) -> None:
     """Answer 405 and name the methods that are served (RFC 3261 8.2.1)."""
     KSR.hdr.append_to_reply(f"Allow: {methods}\r\n")
@@ -240,6 +254,13 @@ def challenge_fields(name: str) -> Iterator[str]:
 def relayed_trunk() -> str:
     """The trunk (l_uuid) that relay_for() was given; empty where the request was relayed without one."""
     return _text("$avp(trunk)")
+
+
+def asks_as_carrier() -> bool:
+    """Whether the reply came from where the request was meant to go by the trunk's row: outside a dialog always,
+    inside one from the address that answered its first INVITE. A Route, or the far end's Contact, may lead elsewhere.
+    """
+    return not has_to_tag() or _text("$T_rpl($si)") == _text("$dlg_var(carrier)") != ""
 
 
 def answered_challenges() -> str:
@@ -285,11 +306,11 @@ def answer_challenge(username: str, password: str, realm: str) -> bool:
     """
     try:
         for avp, value in zip(_CREDENTIAL_AVPS, (username, password, realm), strict=True):
-            KSR.pv.sets(avp, value)
+            KSR.pv.sets(f"$avp({avp})", value)
         return KSR.uac.uac_auth() > 0
     finally:
         for avp in _CREDENTIAL_AVPS:
-            KSR.pv.unset(avp)
+            KSR.pv.unset(f"$(avp({avp})[*])")  # an AVP is a stack: without [*] only its newest value goes
 
 
 def forget_cseq_order() -> None:

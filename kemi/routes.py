@@ -120,6 +120,8 @@ class TrunkAuth:
         known, listed = ksr.dialog_is_known(), ksr.source_may_call()
         if not (known or listed or ksr.method() in HARMLESS):
             ksr.reply(481, "Call/Transaction Does Not Exist")
+        elif listed and not known:
+            self._relay("")
         elif known and ksr.goes_to_callee():
             if ksr.method() == "INVITE":
                 ksr.note_invite_cseq()
@@ -198,7 +200,12 @@ class TrunkAuth:
             return 1
         uuid = ksr.relayed_trunk()
         trunk = self.trunks.by_uuid(uuid) if uuid else None
-        decision = self._answer_or_give_up(status, trunk) if trunk else policy.GiveUp("no trunk that may answer")
+        if trunk is None:
+            decision: policy.Answer | policy.GiveUp = policy.GiveUp("no trunk that may answer")
+        elif not ksr.asks_as_carrier():
+            decision = policy.GiveUp("not asked by the trunk's carrier")
+        else:
+            decision = self._answer_or_give_up(status, trunk)
         if isinstance(decision, policy.Answer):
             _log(ksr.notice, uuid, decision.challenge, "answered")
         else:
@@ -227,6 +234,12 @@ class TrunkAuth:
         if not ksr.relay_for(trunk.uuid, policy.remembered(decision.carried)):
             return policy.GiveUp("next hop unreachable", decision.challenge)
         return decision
+
+    @guarded(ksr.reply_nothing)
+    def CARRIER(self, _message: object) -> int:
+        """A reply to the INVITE that started a dialog: it shows who the carrier is."""
+        ksr.note_carrier()
+        return 1
 
     def ksr_reply_route(self, _message: object) -> int:
         """Every reply passes. Kamailio 5.6 needs the handler to exist."""

@@ -130,6 +130,13 @@ def mariadb() -> Iterator[URL]:
         start.chmod(0o644)
         port = free_port()
         command = [*as_owner, program("mariadbd"), "--no-defaults", f"--datadir={home}/data", f"--port={port}"]
-        command += [f"--socket={home}/socket", "--bind-address=127.0.0.1", f"--init-file={start}", "--skip-name-resolve"]
-        with running(command, URL.create("mysql+pymysql", USER, PASSWORD, "127.0.0.1", port, DATABASE), home / "log") as url:
+        command += [
+            f"--socket={home}/socket",
+            "--bind-address=127.0.0.1",
+            f"--init-file={start}",
+            "--skip-name-resolve",
+        ]
+        with running(
+            command, URL.create("mysql+pymysql", USER, PASSWORD, "127.0.0.1", port, DATABASE), home / "log"
+        ) as url:
             yield url

@@ -45,7 +45,9 @@ def columns(inspector: Inspector, table: str) -> list[tuple[str, str, bool, str]
 
 
 def versions_in(connection: Connection) -> dict[str, int]:
-    return {name: version for name, version in connection.execute(text("SELECT table_name, table_version FROM version"))}
+    return {
+        name: version for name, version in connection.execute(text("SELECT table_name, table_version FROM version"))
+    }
 
 
 def test_tables_are_those_of_kamailios_own_scripts(engine: Engine) -> None:
@@ -80,7 +82,11 @@ def test_creating_again_touches_no_row(engine: Engine) -> None:
     with engine.connect() as connection:
         rows = [
             connection.execute(text(f"SELECT {what} ORDER BY 1")).all()
-            for what in ("l_uuid, auth_password FROM uacreg", "ip_addr FROM address", "table_name, table_version FROM version")
+            for what in (
+                "l_uuid, auth_password FROM uacreg",
+                "ip_addr FROM address",
+                "table_name, table_version FROM version",
+            )
         ]
     assert rows == [[("kept", "x")], [("192.0.2.0",)], [("address", 6), ("uacreg", 6), ("version", 1)]]
 

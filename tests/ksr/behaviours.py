@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 
 from tests.ksr import variables
-from tests.ksr.message import parse_uri
-from tests.ksr.state import Route, State
+from tests.ksr.message import Edits, parse_uri
+from tests.ksr.state import CSEQ_AUTH, CSEQ_REFRESH, Route, State, with_value
 
 Result = str | int | None
 Behaviour = Callable[..., Result]
@@ -131,6 +131,21 @@ def _hdr_insert(state: State, text: str) -> int:
     return 1
 
 
+def _hdr_append_to_reply(state: State, text: str) -> int:
+    state.reply_headers.append(text.removesuffix("\r\n"))
+    return 1
+
+
+def _msg_apply_changes(state: State) -> int:
+    """The edits so far become part of the message. Not in a failure route, and not after record_route."""
+    if state.run.route is not Route.REQUEST or state.record_routed:
+        return -1
+    start_line = b"%s %s SIP/2.0" % (state.request.method, state.run.ruri)
+    state.request = state.run.edits.apply(state.request, start_line)
+    state.run.edits = Edits()
+    return 1
+
+
 def _hdr_remove(state: State, name: str) -> int:
     state.run.edits.remove(state.request, name)
     return 1  # whether there was one or not
@@ -182,18 +197,17 @@ def _t_is_set(state: State, what: str) -> int:
 # --- checks on the way in
 
 
-def _process_maxfwd(state: State, _limit: int) -> int:
-    if state.max_forwards is None:
-        value = state.request.value("Max-Forwards")
-        if not value:
-            state.run.edits.at_the_end.append(b"Max-Forwards: %d\r\n" % _limit)
-            return 2
-        if not value.isdigit():
-            return -2
-        state.max_forwards = int(value)
-    if state.max_forwards <= 0:
+def _process_maxfwd(state: State, limit: int) -> int:
+    """Counts down in the buffer itself, so this change is seen at once, padded with a space where a digit went."""
+    value = state.request.value("Max-Forwards")
+    if not value:
+        state.run.edits.at_the_end.append(b"Max-Forwards: %d\r\n" % limit)
+        return 2
+    if not value.strip().isdigit():
+        return -2
+    if int(value) <= 0:
         return -1
-    state.max_forwards -= 1
+    state.request = with_value(state.request, b"Max-Forwards", b"%*d" % (len(value), int(value) - 1))
     return 1
 
 
@@ -219,6 +233,7 @@ def _loose_route(state: State) -> int:
     if state.world.loose_route > 0:
         state.run.edits.remove(state.request, "Route")
         state.run.dst_uri = state.world.route_leads_to
+        state.order_cseq(CSEQ_REFRESH)
     return state.world.loose_route
 
 
@@ -232,6 +247,9 @@ def _record_route(state: State) -> int:
 
 
 # --- uac_auth
+
+
+_PARSABLE = re.compile(r"digest\s(?!.*algorithm\s*=\s*\"?(?!md5\b(?!-)))", re.I | re.S)
 
 
 def _uac_auth(state: State) -> int:
@@ -261,16 +279,16 @@ def _first_challenge(state: State) -> str | None:
     if field is None or state.reply is None or state.run.route is not Route.FAILURE:
         return None
     values = [value.decode("utf-8", "replace") for value in state.reply.values(field)]
-    if state.version.startswith("6.1"):  # takes the first that it can parse
-        values = [v for v in values if not re.search(r"algorithm\s*=\s*\"?(?!MD5\b(?!-sess))", v, re.I)]
-    return next((v for v in values if v.lower().startswith("digest")), None) if values else None
+    if not state.version.startswith("6.1"):
+        del values[1:]  # 6.1 takes the first that it can parse, the others the first or none
+    return next(filter(_PARSABLE.match, values), None)
 
 
 def _count_cseq(state: State) -> None:
-    state.run.authenticated = True
     dialog = state.known_dialog
-    if dialog is not None:
+    if dialog is not None and state.goes_downstream:
         dialog["cseq_diff"] = str(int(dialog.get("cseq_diff", "0")) + 1)
+        state.order_cseq(CSEQ_AUTH)
 
 
 _METHODS = (
@@ -323,6 +341,8 @@ TABLE: dict[str, Behaviour] = {
     "hdr.append": _hdr_append,
     "hdr.insert": _hdr_insert,
     "hdr.remove": _hdr_remove,
+    "hdr.append_to_reply": _hdr_append_to_reply,
+    "textopsx.msg_apply_changes": _msg_apply_changes,
     "textops.is_present_hf": _hdr_is_present,
     "textops.remove_hf": _hdr_remove,
     "sl.send_reply": _send_reply,
@@ -347,7 +367,7 @@ TABLE: dict[str, Behaviour] = {
     "permissions.allow_source_address_group": _allow_source_address_group,
     "rr.loose_route": _loose_route,
     "rr.record_route": _record_route,
-    "rr.is_direction": lambda state, way: _yes(way == state.world.direction),
+    "rr.is_direction": lambda state, way: _yes(way == ("downstream" if state.goes_downstream else "upstream")),
     "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),
     "dialog.is_known_dlg": lambda state: _yes(state.known_dialog is not None),
     "uac.uac_auth": _uac_auth,

@@ -1,6 +1,6 @@
 """The pytest fixture `ksr`: a MockKSR that `import KSR` finds, once for every Kamailio version.
 
-A module that imported KSR keeps that import for the whole test session, so what it imports is a stand-in that hands
+A module that imported KSR keeps that import for the whole test run, so what it imports is a stand-in that hands
 every access to the mock of the test that is running.
 
     from tests.ksr.fixtures import ksr  # in conftest.py

@@ -127,7 +127,7 @@ class Edits:
     def apply(self, message: Message, start_line: bytes) -> Message:
         """The message as it leaves. A text that was added without CRLF runs into the field after it, as on the wire."""
         kept = [header.raw for n, header in enumerate(message.headers) if n not in self.removed]
-        fields = b"".join([*reversed(self.in_front), *kept, *self.at_the_end])
+        fields = b"".join([*self.in_front, *kept, *self.at_the_end])
         return Message(start_line, parse_fields(fields if fields.endswith(b"\n") else fields + b"\r\n"))
 
 

@@ -134,7 +134,6 @@ class MockKSR:
         if start is None or not state.relayed_in_run:
             raise MisuseError("a reply to a request that was not relayed")
         route = state.armed.pop(Route.FAILURE, None)
-        state.armed.pop(Route.BRANCH, None)
         if route is None:
             raise MisuseError(f"no failure route is armed: {code} goes to the caller")
         state.run = Run(Route.FAILURE, start.edits.copy(), start.ruri, start.dst_uri, start.socket)

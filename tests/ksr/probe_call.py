@@ -1,21 +1,22 @@
-"""Starts a Kamailio with probe.cfg, places the call that probe.py asks its questions about, and brings back the answers.
+"""Starts a Kamailio with probe.cfg, places the call that probe.py asks about, and brings back the answers.
 
     python -m tests.ksr.probe_call                  # answers/VERSION.json of the Kamailio that this machine has
     python -m tests.ksr.probe_call IMAGE            # … of the one in a container image
 
-The same call goes through the mock (`through_the_mock`), and both give one Record: what was answered, and what was sent.
+The same call goes through the mock (`through_the_mock`). Either gives a Record: what was answered, what was sent.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,15 @@ class Record:
     sent: list[list[str]]
 
     def to_json(self, version: str) -> str:
-        """The text of the committed file: one answer a line."""
-        return json.dumps({"kamailio": version, "answers": self.answers, "sent": self.sent}, indent=1) + "\n"
+        """The text of the committed file: one answer a line, so that two versions compare well."""
+        routes = [f'  "{route}": {_lines(asked, "   ")}' for route, asked in self.answers.items()]
+        answers = ",\n".join(routes)
+        sent = ",\n".join(f"  {_lines(fields, '   ')}" for fields in self.sent)
+        return f'{{\n "kamailio": "{version}",\n "answers": {{\n{answers}\n }},\n "sent": [\n{sent}\n ]\n}}\n'
+
+
+def _lines(items: Sequence[object], indent: str) -> str:
+    return "[\n" + ",\n".join(f"{indent}{json.dumps(item)}" for item in items) + f"\n{indent[:-1]}]"
 
 
 def load_record(version: str) -> Record:
@@ -67,7 +75,7 @@ class Ends:
     def without_ports(self, text: str) -> str:
         """The text with the ports replaced by whose they are."""
         for name in ("caller", "kamailio", "carrier"):
-            text = re.sub(rf"\b{getattr(self, name)[1]}\b", f"<{name}>", text)
+            text = re.sub(rf"\b{getattr(self, name)[1]}\b", name.upper(), text)
         return text
 
     def invite(self) -> bytes:
@@ -165,7 +173,15 @@ def _kamailio(folder: Path, port: int, image: str | None) -> Iterator[None]:
     if image is not None:
         variables = [f"--env={name}={value}" for name, value in environment.items() if name != "PATH"]
         volumes = [f"--volume={HERE}:{HERE}:ro", f"--volume={folder}:{folder}"]
-        run = ["docker", "run", "--rm", "--init", "--network=host", "--user=0:0", f"--name={folder.name}"]
+        run = [
+            "docker",
+            "run",
+            "--rm",
+            "--init",
+            "--network=host",
+            f"--user={os.getuid()}:{os.getgid()}",
+            f"--name={folder.name}",
+        ]
         command = [*run, *variables, *volumes, "--entrypoint=kamailio", image, *command[1:]]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

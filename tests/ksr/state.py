@@ -6,12 +6,16 @@ or knows KEMI's functions by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from tests.ksr.message import Edits, Message, Uri, parse_uri
+from tests.ksr.message import Edits, Header, Message, Uri, address, parse_uri
+
+CSEQ_AUTH = b"P-K-CSeq-Auth"
+CSEQ_REFRESH = b"P-K-CSeq-Refresh"
 
 
 class MisuseError(AssertionError):
@@ -48,21 +52,19 @@ class Reply:
     code: int
     reason: str
     passed_on: bool = False
+    headers: tuple[str, ...] = field(default=(), compare=False)  # those that append_to_reply added
 
 
 @dataclass
 class World:
     """What the request meets, for a test to say. Every default is a refusal."""
 
-    sockets: tuple[str, ...] = (
-        "udp:192.0.2.1:5060",
-    )  # what this Kamailio listens on; the first one received the request
+    sockets: tuple[str, ...] = ("udp:192.0.2.1:5060",)  # ours; the first one received the request
     trusted: dict[int, list[IPv4Network | IPv6Network]] = field(default_factory=dict)  # address table: group -> sources
     sane: bool = False  # what sanity_check finds; if False it answers 400 itself
     transaction_known: int = -1  # t_check_trans: -1 new; 0 a retransmission, dealt with; 1 belongs to a transaction
     loose_route: int = -1  # 1: the top Route is ours, or leads on (then `route_leads_to`)
     route_leads_to: str | None = None
-    direction: str = ""  # rr.is_direction: "downstream" the way the INVITE went, "upstream" against it
     dialog: dict[str, str] | None = None  # variables of the dialog that the request belongs to; None: unknown dialog
     dialog_from_tag: str = ""  # of the INVITE that started that dialog
     cancelled: bool = False  # the caller has sent CANCEL
@@ -80,7 +82,6 @@ class Run:
     dst_uri: str | None = None
     socket: str | None = None
     new_branch: bool = False  # the R-URI or next hop was set, so there is something to relay
-    authenticated: bool = False  # uac_auth() succeeded, so the dialog module counts CSeq up
 
 
 @dataclass
@@ -100,7 +101,6 @@ class State:
     has_transaction: bool = False
     relayed_run: Run | None = None  # what the request route left behind when it relayed: where failure routes start
     branch_uri: bytes = b""  # R-URI of the last branch
-    branches: int = 0
     relayed_in_run: bool = False
     final_reply_sent: bool = False
     dialog: dict[str, str] | None = None
@@ -108,7 +108,7 @@ class State:
     avps: dict[str, list[str | int]] = field(default_factory=dict)
     process_variables: dict[str, str | int] = field(default_factory=dict)  # $var: outlives the request
     flags: set[int] = field(default_factory=set)
-    max_forwards: int | None = None
+    reply_headers: list[str] = field(default_factory=list)
     record_routed: bool = False
     armed: dict[Route, str] = field(default_factory=dict)
     handlers: Callable[[str], None] | None = None
@@ -136,11 +136,18 @@ class State:
         return sip_socket in self.world.sockets
 
     def is_own(self, uri: Uri | None) -> bool:
-        """Whether the URI's host and port are one of our sockets."""
+        """Whether the URI is one of our sockets. Without a port it is any of that address, 5060 or not."""
         if uri is None:
             return False
-        hosts = {tuple(s.split(":", 1)[1].rsplit(":", 1)) for s in self.world.sockets}
-        return (uri.host.decode(), uri.port.decode() or "5060") in hosts
+        transport = re.search(rb";transport=(\w+)", uri.rest, re.I)
+        for own in self.world.sockets:
+            proto, address_and_port = own.split(":", 1)
+            host, port = address_and_port.rsplit(":", 1)
+            same_port = uri.port.decode() in {"", port}
+            same_proto = transport is None or transport[1].decode().lower() == proto
+            if uri.host.decode().lower() == host and same_port and same_proto:
+                return True
+        return False
 
     def is_trusted(self, group: int) -> bool:
         """Whether the source is in this group of the address table."""
@@ -173,11 +180,10 @@ class State:
         self._run_branch_route(branch_edits)
         method = self.request.start_line.split(b" ")[0]
         message = branch_edits.apply(self.request, b"%s %s SIP/2.0" % (method, self.run.ruri))
-        message = self._with_counted_headers(message)
+        message = self._obey_cseq_order(message)
         ruri = self.run.ruri.decode("utf-8", "backslashreplace")
         self.relayed.append(Relayed(message, ruri, self.run.dst_uri, self.run.socket))
         self.branch_uri = self.run.ruri
-        self.branches += 1
         self.relayed_in_run = True
         if self.run.route is Route.REQUEST:
             self.relayed_run = self.run
@@ -196,15 +202,24 @@ class State:
         finally:
             self.run = run
 
-    def _with_counted_headers(self, message: Message) -> Message:
-        """Max-Forwards counted down, CSeq counted up for an answered challenge in a dialog (dialog/dlg_cseq.c)."""
-        changed = {}
-        if self.max_forwards is not None:
-            changed[b"max-forwards"] = b"%d" % self.max_forwards
-        if self.run.authenticated and self.known_dialog is not None:
-            number, method = message.value("CSeq").split(maxsplit=1)
-            changed[b"cseq"] = b"%d %s" % (int(number) + int(self.known_dialog.get("cseq_diff", "0")), method)
-        return with_values(message, changed)
+    def order_cseq(self, name: bytes) -> None:
+        """Add the header that tells the dialog module to raise CSeq on sending (dialog/dlg_cseq.c)."""
+        dialog = self.known_dialog
+        if dialog is None or not self.goes_downstream or "cseq_diff" not in dialog:
+            return
+        cseq = int(self.request.value("CSeq").split()[0]) + int(dialog["cseq_diff"])
+        self.run.edits.at_the_end.append(b"%s: %d\r\n" % (name, cseq))
+
+    def _obey_cseq_order(self, message: Message) -> Message:
+        """One order is carried out and taken off, P-K-CSeq-Auth before -Refresh; a second one leaves as it is."""
+        if self.known_dialog is None or not self.goes_downstream:
+            return message
+        orders = [h for n in (CSEQ_AUTH, CSEQ_REFRESH) for h in message.headers if h.is_called(n)]
+        if not orders:
+            return message
+        method = message.value("CSeq").split(maxsplit=1)[1]
+        rest = Message(message.start_line, tuple(h for h in message.headers if h is not orders[0]))
+        return with_value(rest, b"CSeq", orders[0].value + b" " + method)
 
     def answer(self, code: int, reason: str) -> int:
         """A reply of ours to the caller, final or not."""
@@ -214,7 +229,7 @@ class State:
             if self.final_reply_sent:
                 raise MisuseError(f"second final reply: {code} {reason} after {self.replies[-1]}")
             self.final_reply_sent = True
-        self.replies.append(Reply(code, reason))
+        self.replies.append(Reply(code, reason, headers=tuple(self.reply_headers)))
         return 1
 
     # --- the dialog
@@ -223,6 +238,13 @@ class State:
     def known_dialog(self) -> dict[str, str] | None:
         """The variables of the dialog that the request starts or belongs to, matched by Call-ID and tags."""
         return self.world.dialog if self.dialog is None else self.dialog
+
+    @property
+    def goes_downstream(self) -> bool:
+        """Whether the request goes the way that the dialog's first INVITE went. Without a dialog it does."""
+        if self.dialog is not None or self.world.dialog is None:
+            return True
+        return address(self.request.value("From"))[2].decode() == self.world.dialog_from_tag
 
     def dialog_variables(self) -> dict[str, str]:
         """Where $dlg_var lives: in the dialog, or until there is one, beside it."""
@@ -239,14 +261,9 @@ class State:
         return True
 
 
-def with_values(message: Message, changed: dict[bytes, bytes]) -> Message:
-    """The message with the values of these fields (lower-case names) replaced."""
-    headers = []
-    for header in message.headers:
-        value = changed.get(header.name.lower())
-        if value is None:
-            headers.append(header)
-        else:
-            raw = b"%s: %s\r\n" % (header.name, value)
-            headers.append(type(header)(header.name, value, raw))
-    return Message(message.start_line, tuple(headers))
+def with_value(message: Message, name: bytes, value: bytes) -> Message:
+    """The message with another value in every field of this name."""
+    headers = tuple(
+        Header(h.name, value, b"%s: %s\r\n" % (h.name, value)) if h.is_called(name) else h for h in message.headers
+    )
+    return Message(message.start_line, headers)

@@ -152,7 +152,6 @@ def test_world_refuses_until_told_otherwise(ksr: MockKSR) -> None:
     assert ksr.dialog.is_known_dlg() == -1
     assert ksr.tm.t_is_canceled() == -1
     assert ksr.tm.t_check_trans() == -1
-    assert ksr.rr.is_direction("downstream") == -1
     assert ksr.uac.uac_auth() == -1
     assert ksr.is_myself_ruri() is False
 
@@ -243,7 +242,7 @@ def test_header_that_is_not_utf_8_raises_on_read(ksr: MockKSR) -> None:
 
 def test_max_forwards_is_counted_down_on_the_wire(ksr: MockKSR) -> None:
     assert ksr.maxfwd.process_maxfwd(10) == 1
-    assert ksr.hdr.get("Max-Forwards") == "10"
+    assert ksr.pv.get("$hdr(Max-Forwards)") == " 9"
     assert relayed(ksr).relayed[0].message.get("Max-Forwards") == "9"
 
 
@@ -387,14 +386,69 @@ def test_dialog_variable_takes_no_int(ksr: MockKSR) -> None:
     assert ksr.pv.get("$dlg_var(n)") is None
 
 
-def test_direction_is_not_in_dlg_ctx(ksr: MockKSR) -> None:
-    ksr.world.direction = "downstream"
-    ksr.dialog.dlg_manage()
+@pytest.mark.parametrize(("from_tag", "direction"), [("ft1", "downstream"), ("other", "upstream")])
+def test_direction_is_not_in_dlg_ctx(ksr: MockKSR, from_tag: str, direction: str) -> None:
+    ksr.world.dialog, ksr.world.dialog_from_tag = {}, from_tag
+    assert ksr.dialog.is_known_dlg() == 1
     assert ksr.pv.get("$dlg_ctx(dir)") == 0
-    assert ksr.rr.is_direction("downstream") == 1
+    assert ksr.pv.get("$dlg(from_tag)") == from_tag
+    assert {way for way in ("downstream", "upstream", "x") if ksr.rr.is_direction(way) > 0} == {direction}
+
+
+def test_dialog_that_the_request_starts_is_its_own(ksr: MockKSR) -> None:
+    assert ksr.pv.get("$dlg(from_tag)") is None
+    ksr.pv.sets("$dlg_var(x)", "early")
+    ksr.dialog.dlg_manage()
+    assert ksr.pv.get("$dlg(from_tag)") == "ft1"
+    assert ksr.pv.get("$dlg_var(x)") == "early"
+    ksr.pv.unset("$dlg_var(x)")
+    assert ksr.pv.is_null("$dlg_var(x)") is True
+
+
+def test_request_that_starts_no_dialog_is_not_followed(ksr: MockKSR) -> None:
+    ksr.receive(INVITE.replace(b"INVITE", b"MESSAGE"))
+    assert ksr.dialog.dlg_manage() == -1
+    assert ksr.dialog.is_known_dlg() == -1
+
+
+def test_applied_changes_are_seen_and_can_be_undone(ksr: MockKSR) -> None:
+    ksr.hdr.append("X-New: one\r\n")
+    ksr.hdr.remove("X-Multi")
+    assert ksr.textopsx.msg_apply_changes() == 1
+    assert ksr.hdr.get("X-New") == "one"
+    assert ksr.hdr.get("X-Multi") is None
+    ksr.hdr.remove("X-New")
+    assert relayed(ksr).relayed[0].message.get("X-New") is None
+
+
+def test_changes_cannot_be_applied_after_record_route(ksr: MockKSR) -> None:
+    assert ksr.rr.record_route() == 1
+    assert ksr.textopsx.msg_apply_changes() == -1
+
+
+def test_changes_cannot_be_applied_in_a_failure_route(ksr: MockKSR) -> None:
+    relayed(ksr)
+    with ksr.failure_route(486):
+        assert ksr.textopsx.msg_apply_changes() == -1
 
 
 # --- replies and relaying
+
+
+def test_header_for_the_reply_goes_out_with_it(ksr: MockKSR) -> None:
+    assert ksr.hdr.append_to_reply("Allow: INVITE\r\n") == 1
+    ksr.sl.send_reply(405, "Method Not Allowed")
+    assert ksr.replies[0].headers == ("Allow: INVITE",)
+
+
+def test_loose_routing_takes_our_route_off_and_may_lead_on(ksr: MockKSR) -> None:
+    ksr.receive(INVITE.replace(b"Call-ID", b"Route: <sip:192.0.2.1;lr>\nCall-ID"))
+    ksr.world.loose_route = 1
+    ksr.world.route_leads_to = "sip:192.0.2.60;lr"
+    assert ksr.rr.loose_route() == 1
+    assert ksr.tm.t_relay() == 1
+    assert ksr.relayed[0].message.get("Route") is None
+    assert ksr.relayed[0].next_hop == "sip:192.0.2.60;lr"
 
 
 def test_reply_in_a_transaction_needs_one(ksr: MockKSR) -> None:
@@ -591,6 +645,47 @@ def test_challenge_is_answered_and_cseq_counted_up_in_a_dialog(ksr: MockKSR) -> 
     assert ksr.pv.get("$dlg_var(cseq_diff)") == "1"
 
 
+def in_a_dialog_whose_cseq_was_raised(ksr: MockKSR) -> None:
+    ksr.receive(INVITE.replace(b"INVITE", b"INFO").replace(b"CSeq: 1", b"CSeq: 2"))
+    ksr.world.uac_answers = True
+    ksr.world.loose_route = 1
+    ksr.world.dialog, ksr.world.dialog_from_tag = {"cseq_diff": "1"}, "ft1"
+    ksr.rr.loose_route()
+
+
+def test_later_request_of_the_dialog_has_its_cseq_raised(ksr: MockKSR) -> None:
+    in_a_dialog_whose_cseq_was_raised(ksr)
+    assert ksr.hdr.get("P-K-CSeq-Refresh") is None
+    sent = relayed(ksr).relayed[0].message
+    assert sent.get("CSeq") == "3 INFO"
+    assert sent.get("P-K-CSeq-Refresh") is None
+
+
+def test_request_from_the_other_side_keeps_its_cseq(ksr: MockKSR) -> None:
+    ksr.receive(INVITE.replace(b"INVITE", b"INFO"))
+    ksr.world.loose_route = 1
+    ksr.world.dialog, ksr.world.dialog_from_tag = {"cseq_diff": "1"}, "other"
+    ksr.rr.loose_route()
+    assert relayed(ksr).relayed[0].message.get("CSeq") == "1 INFO"
+
+
+@pytest.mark.parametrize(("applied", "leaks"), [(False, "3"), (True, None)])
+def test_old_cseq_order_leaves_with_the_resend_unless_it_was_applied_and_removed(
+    ksr: MockKSR, applied: bool, leaks: str | None
+) -> None:
+    in_a_dialog_whose_cseq_was_raised(ksr)
+    if applied:
+        ksr.textopsx.msg_apply_changes()
+    relayed(ksr)
+    with ksr.failure_route(407, "Auth", [CHALLENGE]):
+        give_credentials(ksr)
+        ksr.hdr.remove("P-K-CSeq-Refresh")
+        assert ksr.uac.uac_auth() == 1
+        ksr.tm.t_relay()
+    assert ksr.relayed[1].message.get("CSeq") == "4 INFO"
+    assert ksr.relayed[1].message.get("P-K-CSeq-Refresh") == leaks
+
+
 def test_cseq_stays_where_no_dialog_is_followed(ksr: MockKSR) -> None:
     ksr.world.uac_answers = True
     relayed(ksr)
@@ -619,6 +714,14 @@ def test_challenge_that_the_real_one_cannot_answer(ksr: MockKSR, challenges: lis
     with ksr.failure_route(407, "Auth", challenges):
         give_credentials(ksr, realm)
         assert ksr.uac.uac_auth() == -1
+
+
+def test_basic_challenge_is_not_looked_past_either(ksr: MockKSR) -> None:
+    ksr.world.uac_answers = True
+    relayed(ksr)
+    with ksr.failure_route(407, "Auth", ['Proxy-Authenticate: Basic realm="car"', CHALLENGE]):
+        give_credentials(ksr)
+        assert ksr.uac.uac_auth() == (1 if ksr.version.startswith("6.1") else -1)
 
 
 def test_only_6_1_looks_past_a_first_challenge_that_it_does_not_know(ksr: MockKSR) -> None:
@@ -665,6 +768,8 @@ def test_own_uri_is_one_of_the_sockets(ksr: MockKSR) -> None:
     assert ksr.is_myself("sip:192.0.2.1:5060") is True
     assert ksr.is_myself("sip:x@192.0.2.1") is True
     assert ksr.is_myself("sip:192.0.2.1:5061") is False
+    assert ksr.is_myself("sip:192.0.2.1;transport=tcp") is False
+    assert ksr.is_myself("sip:192.0.2.2") is False
     assert ksr.is_myself("garbage") is False
 
 

@@ -191,7 +191,11 @@ def _dialog(state: State, name: Name) -> Value:
     """$dlg(from_tag): the From tag of the INVITE that started the dialog; null outside a known one."""
     if name.inner != "from_tag":
         raise UnknownVariableError(f"$dlg({name.inner})")
-    return state.world.dialog_from_tag if state.dialog is not None else None
+    if state.known_dialog is None:
+        return None
+    if state.dialog is None:
+        return state.world.dialog_from_tag
+    return address(state.request.value("From"))[2]
 
 
 _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {

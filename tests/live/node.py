@@ -31,6 +31,7 @@ from tests.live.endpoint import Address
 PROJECT = Path(__file__).resolve().parents[2]
 IMAGE = "kemi-trunkauth:test"
 READY_WITHIN = 15.0
+ONCE_WITHIN = 60.0  # seconds for a program that runs to its end in a container
 SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"
 STRINGS = (
     "l_uuid", "l_username", "l_domain", "r_username", "r_domain", "realm", "auth_username", "auth_password",
@@ -200,8 +201,8 @@ class InContainer:
             advice = "apt-get install docker.io; TRUNKAUTH_NO_DOCKER=1 leaves the containers out"
             raise AssertionError(f"no Docker engine answers ({error}); on Debian: {advice}") from None
         self._client.images.build(path=str(PROJECT), dockerfile="kamailio/Dockerfile", tag=IMAGE, rm=True)
-        self._version = _version(self._once(["kamailio", "-v"]))
-        self._project = Path(self._once(["python3", "-c", "import kemi.settings as s; print(s.PROJECT)"]).strip())
+        self._version = _version(self._program("kamailio", "-v"))
+        self._project = Path(self._program("python3", "-c", "import kemi.settings as s; print(s.PROJECT)").strip())
 
     @contextlib.contextmanager
     def running(self, options: Options = Options()) -> Iterator[Kamailio]:
@@ -212,7 +213,7 @@ class InContainer:
             "network_mode": "host",
             **self._user(state),
         }
-        self._client.containers.run(IMAGE, ["db"], remove=True, **how)
+        self._once(["db"], **how)
         database = _prepared(state, options)
         arguments = _arguments(state, self._project, options)
         container = self._client.containers.run(IMAGE, ["run", *arguments], detach=True, **how)
@@ -226,14 +227,23 @@ class InContainer:
         """Who runs in the container: its own user, given the state directory; where we cannot give, ourselves."""
         if os.getuid():
             return {"user": f"{os.getuid()}:{os.getgid()}"}
-        os.chown(state, int(self._once(["id", "-u"])), int(self._once(["id", "-g"])))
+        os.chown(state, int(self._program("id", "-u")), int(self._program("id", "-g")))
         return {}
 
-    def _once(self, command: list[str]) -> str:
+    def _program(self, *command: str) -> str:
         """Output of a program of the image."""
-        output: bytes = self._client.containers.run(
-            IMAGE, command[1:], entrypoint=command[:1], network_mode="none", remove=True
-        )
+        return self._once(list(command[1:]), entrypoint=[command[0]], network_mode="none")
+
+    def _once(self, command: list[str], **how: Any) -> str:
+        """Output of a container that runs to its end; its volume goes with it, which run(remove=True) would leave."""
+        container = self._client.containers.create(IMAGE, command, **how)
+        try:
+            container.start()
+            status = container.wait(timeout=ONCE_WITHIN)["StatusCode"]
+            output: bytes = container.logs(stderr=False)
+            assert status == 0, f"{command} in {IMAGE}: status {status}\n{container.logs().decode(errors='replace')}"
+        finally:
+            container.remove(force=True, v=True)
         return output.decode()
 
 
@@ -272,10 +282,11 @@ class _Container:
         return output.decode(errors="replace")
 
     def stop(self) -> str:
-        self.container.stop(timeout=10)
-        log = self.log()
-        self.container.remove(force=True)
-        return log
+        try:
+            self.container.stop(timeout=10)
+            return self.log()
+        finally:
+            self.container.remove(force=True, v=True)  # v: the volume that the image declares
 
 
 def native_version() -> str:
