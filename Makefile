@@ -5,7 +5,7 @@ KAMAILIO = kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-po
 VENV = .venv
 PYTHON = $(VENV)/bin/python
 
-.PHONY: demo run db test lint lab lab-down base-image setup engine
+.PHONY: demo run db test fuzz lint lab lab-down base-image setup engine
 
 demo: setup
 	@kamailio/install sip-tester
@@ -19,7 +19,15 @@ db: setup
 
 test: setup $(VENV)/test engine
 	@kamailio/install sip-tester postgresql mariadb-server
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m coverage run -m pytest
+	@$(PYTHON) -m coverage report
+
+# Coverage-guided, for SECONDS; what it finds is left in var/fuzz, and given to it again next time.
+SECONDS = 60
+fuzz: setup $(VENV)/test
+	@mkdir -p var/fuzz
+	@$(PYTHON) -m tests.unit.fuzz_challenge -max_total_time=$(SECONDS) -max_len=4096 -print_final_stats=1 \
+		-artifact_prefix=var/fuzz/ var/fuzz
 
 lint: $(VENV)/test
 	$(VENV)/bin/ruff format --check

@@ -1,5 +1,6 @@
-"""Real database servers for the tests: PostgreSQL and MariaDB as the machine has them installed, each with a data directory
-and a port of its own, started for the tests and gone after them. A server that is not installed is a failure, not a skip.
+"""Real database servers for the tests: PostgreSQL and MariaDB as the machine has them installed, each with a data
+directory and a port of its own, started for the tests and gone after them. A server that is not installed is a
+failure, not a skip.
 
 The password holds what URLs are broken by, so that every test shows that it gets through.
 """
@@ -80,7 +81,7 @@ def wait_until_open(server: subprocess.Popen[bytes], url: URL, log: Path) -> Non
     engine.dispose()
     if refusal:
         lines = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        pytest.fail(f"{server.args} does not let its user in: {refusal}\n{lines}")
+        pytest.fail(f"{server.args!r} does not let its user in: {refusal}\n{lines}")
 
 
 def open_once(engine: Engine) -> str:

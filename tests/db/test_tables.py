@@ -1,4 +1,6 @@
-"""`make db` and the store of trunks on every kind of server: tables as Kamailio's own scripts make them, no row touched."""
+"""`make db` and the store of trunks on every kind of server: tables as Kamailio's own scripts make them, no row
+touched.
+"""
 
 import re
 from collections.abc import Iterator
@@ -45,9 +47,8 @@ def columns(inspector: Inspector, table: str) -> list[tuple[str, str, bool, str]
 
 
 def versions_in(connection: Connection) -> dict[str, int]:
-    return {
-        name: version for name, version in connection.execute(text("SELECT table_name, table_version FROM version"))
-    }
+    rows = connection.execute(text("SELECT table_name, table_version FROM version"))
+    return {str(row.table_name): int(row.table_version) for row in rows}
 
 
 def test_tables_are_those_of_kamailios_own_scripts(engine: Engine) -> None:

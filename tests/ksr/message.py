@@ -52,6 +52,7 @@ class Message:
 
     start_line: bytes
     headers: tuple[Header, ...]
+    body: bytes = b""
 
     def values(self, name: str) -> list[bytes]:
         """The values of every field of this name, in order."""
@@ -85,12 +86,12 @@ class Message:
 def parse(text: str | bytes) -> Message:
     """A message from its text: lines may end in LF alone, empty line and body may be left out. Raises ValueError."""
     data = text.encode() if isinstance(text, str) else text
-    head = re.split(rb"\r?\n\r?\n", data.lstrip(b"\r\n"), maxsplit=1)[0]
+    head, *body = re.split(rb"\r?\n\r?\n", data.lstrip(b"\r\n"), maxsplit=1)
     start_line, _, fields = head.partition(b"\n")
     start_line = start_line.rstrip(b"\r")
     if len(start_line.split(b" ", 2)) != 3 or b"SIP/" not in start_line:
         raise ValueError(f"not a start line: {start_line!r}")
-    return Message(start_line, parse_fields(fields.rstrip(b"\r\n") + b"\r\n"))
+    return Message(start_line, parse_fields(fields.rstrip(b"\r\n") + b"\r\n"), b"".join(body))
 
 
 def parse_fields(text: bytes) -> tuple[Header, ...]:
@@ -128,7 +129,7 @@ class Edits:
         """The message as it leaves. A text that was added without CRLF runs into the field after it, as on the wire."""
         kept = [header.raw for n, header in enumerate(message.headers) if n not in self.removed]
         fields = b"".join([*self.in_front, *kept, *self.at_the_end])
-        return Message(start_line, parse_fields(fields if fields.endswith(b"\n") else fields + b"\r\n"))
+        return Message(start_line, parse_fields(fields if fields.endswith(b"\n") else fields + b"\r\n"), message.body)
 
 
 _URI = re.compile(

@@ -96,7 +96,7 @@ class Ends:
             "X-Empty:\r\n"
             "Subject: hello\r\n"
             "X-Fold: a\r\n  b\r\n"
-        ).encode() + b"X-Latin: caf\xe9\r\nContent-Length: 0\r\n\r\n"
+        ).encode() + b"X-Latin: caf\xe9\r\nContent-Length: 5\r\n\r\na\xff\0\r\n"
 
     def record(self, answers: Answers, sent: list[Message]) -> Record:
         """A record of this call."""
@@ -121,6 +121,7 @@ def through_the_mock(version: str) -> Record:
     """The call with the mock in Kamailio's place."""
     ends = Ends(("127.0.0.1", 41001), ("127.0.0.1", 41002), ("127.0.0.1", 41003))
     ksr = MockKSR(version)
+    ksr.world.carrier = "127.0.0.1"
     ksr.world.sockets = (f"udp:127.0.0.1:{ends.kamailio[1]}",)
     ksr.world.sane = ksr.world.uac_answers = True
     ksr.trust("127.0.0.0/8")

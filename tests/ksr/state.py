@@ -68,6 +68,7 @@ class World:
     dialog: dict[str, str] | None = None  # variables of the dialog that the request belongs to; None: unknown dialog
     dialog_from_tag: str = ""  # of the INVITE that started that dialog
     cancelled: bool = False  # the caller has sent CANCEL
+    carrier: str = "203.0.113.5"  # where replies come from
     unreachable: set[str] = field(default_factory=set)  # next hops that cannot be sent to
     uac_answers: bool = False  # uac_auth() answers what the real one can answer
 
@@ -218,7 +219,7 @@ class State:
         if not orders:
             return message
         method = message.value("CSeq").split(maxsplit=1)[1]
-        rest = Message(message.start_line, tuple(h for h in message.headers if h is not orders[0]))
+        rest = Message(message.start_line, tuple(h for h in message.headers if h is not orders[0]), message.body)
         return with_value(rest, b"CSeq", orders[0].value + b" " + method)
 
     def answer(self, code: int, reason: str) -> int:
@@ -266,4 +267,4 @@ def with_value(message: Message, name: bytes, value: bytes) -> Message:
     headers = tuple(
         Header(h.name, value, b"%s: %s\r\n" % (h.name, value)) if h.is_called(name) else h for h in message.headers
     )
-    return Message(message.start_line, headers)
+    return Message(message.start_line, headers, message.body)

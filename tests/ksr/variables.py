@@ -15,6 +15,8 @@ from typing import Any
 from tests.ksr.message import Message, address, parse_uri
 from tests.ksr.state import MisuseError, Route, State
 
+_MOST_HEX = 65536 // 2 - 1
+
 Value = str | int | bytes | None
 
 
@@ -32,6 +34,7 @@ class Name:
 
 
 _PLAIN = re.compile(r"\$(?P<kind>[A-Za-z_]+)(?:\((?P<inner>.*)\))?", re.S)
+_IN_HEX = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\{s\.encode\.hexa\}\)")
 _INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)
 
 
@@ -41,6 +44,9 @@ def parse(text: str) -> Name:
     if found is not None:
         index = found["index"] if found["index"] == "*" else int(found["index"])
         return Name(found["kind"], found["inner"], index)
+    found = _IN_HEX.fullmatch(text)
+    if found is not None:
+        return Name("hex", found["kind"])
     found = _PLAIN.fullmatch(text)
     if found is None:
         raise UnknownVariableError(text)
@@ -125,6 +131,8 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "ct": _field("Contact"),
     "ua": _field("User-Agent"),
     "rm": lambda state: state.request.method,
+    "rb": lambda state: state.request.body or None,
+    "bs": lambda state: len(state.request.body),
     "si": lambda state: state.source[0],
     "sp": lambda state: state.source[1],
     "su": lambda state: f"sip:{state.source[0]}:{state.source[1]}",
@@ -158,7 +166,7 @@ def _transaction(state: State, name: Name) -> Value:
 def _of_reply(state: State, name: Name) -> Value:
     """$T_rpl($x): x of the carrier's reply; null outside failure routes, and where the reply is a local one."""
     inner = parse(name.inner or "")
-    if inner.kind not in ({"rs", "rr"} if inner.inner is None else {"hdr"}):
+    if inner.kind not in ({"rs", "rr", "si"} if inner.inner is None else {"hdr"}):
         raise UnknownVariableError(f"$T_rpl({name.inner})")
     if state.run.route is not Route.FAILURE or state.reply is None:
         return None
@@ -167,6 +175,8 @@ def _of_reply(state: State, name: Name) -> Value:
             return state.reply_code
         case "rr":
             return state.reply_reason
+        case "si":
+            return state.world.carrier
     return _header(state.reply, inner)
 
 
@@ -198,6 +208,14 @@ def _dialog(state: State, name: Name) -> Value:
     return address(state.request.value("From"))[2]
 
 
+def _in_hex(state: State, name: Name) -> Value:
+    """$(x{s.encode.hexa}): the bytes of $x, which may be no text; null where they are too many (pv/pv_trans.c)."""
+    value = _PLAIN_READERS[name.inner or ""](state)
+    if not isinstance(value, bytes) or len(value) > _MOST_HEX:
+        return None
+    return value.hex()
+
+
 _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "hdr": lambda state, name: _header(state.request, name),
     "hdrc": lambda state, name: len(state.request.values(name.inner or "")),
@@ -208,6 +226,7 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "dlg_var": lambda state, name: state.dialog_variables().get(name.inner or ""),
     "dlg_ctx": _dialog_context,
     "dlg": _dialog,
+    "hex": _in_hex,
 }
 
 

@@ -177,6 +177,7 @@ LACKING = {
     "another INVITE accepted": (changed("200 of INVITE", "2 INVITE", "1 INVITE"), [NOT_ACCEPTED, NO_ACK]),
     "no ACK": (without("ACK"), [NO_ACK]),
     "ACK with another CSeq": (changed("ACK", "2 ACK", "3 ACK"), [NO_ACK]),
+    "ACK to somebody else": (changed("ACK", CARRIER, PBX), [NO_ACK]),
     "no answer to BYE": (without("200 of BYE"), [CARRIER_BYE]),
     "BYE refused": (changed("200 of BYE", "200 OK", "481 Call/Transaction Does Not Exist"), [CARRIER_BYE]),
     "407 at the PBX": ({**CALL, "leak": (KAMAILIO, PBX, PROXY_CHALLENGE, "1 INVITE")}, [CHALLENGE_SEEN]),

@@ -80,8 +80,8 @@ def test_auth_int_needs_the_body() -> None:
 # --- once something was answered
 
 
-def after(status: int, text: str, **changes: int | bool) -> tuple[Answered, ...]:
-    return (replace(Answered(status, parse(text)[0]), **changes),)
+def after(status: int, text: str, count: int = 1, again: int = 0, accepted: bool = False) -> tuple[Answered, ...]:
+    return (Answered(status, parse(text)[0], count, again, accepted),)
 
 
 SECOND = {

@@ -1,15 +1,14 @@
-"""The SIP flow over the strict mocked KSR of each Kamailio version: every branch of it, every row of the reply table."""
+"""The SIP flow over the strict mocked KSR of each Kamailio version: every branch, every row of the reply table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
 from kemi import schema
-from kemi.policy import MOST_ANSWERS
+from kemi.policy import MOST_AGAIN
 from kemi.routes import TrunkAuth
 from kemi.settings import Settings
 from kemi.trunks import open_engine
@@ -23,12 +22,15 @@ STALE = 'Digest realm="carrier", nonce="n2", algorithm=MD5, qop="auth", stale=tr
 FAILED = Reply(503, "Trunk Authentication Failed")
 
 INSERT_TRUNKS = """
-INSERT INTO uacreg (l_uuid, l_username, l_domain, r_domain, realm, auth_proxy, auth_username, auth_password, auth_ha1, socket)
+INSERT INTO uacreg
+ (l_uuid, l_username, l_domain, r_domain, realm, auth_proxy, auth_username, auth_password, auth_ha1, socket)
 VALUES
  ('berlin', 'alice', 'pbx.test', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'u4711', 'correct horse', '', ''),
  ('any-domain', 'bob', '', 'bobs.test', '', '', 'bob', 'correct horse', '', ''),
  ('plain', 'carol', '', '', 'carrier', 'sip:sbc.carrier.test', 'carol', 'correct horse', '', ''),
- ('ha1-only', 'dave', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'dave', '', '0123456789abcdef0123456789abcdef', ''),
+ ('ha1-only', 'dave', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'dave', '',
+  '0123456789abcdef0123456789abcdef', ''),
+ ('bad-ha1', 'ivan', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'ivan', 'correct horse', 'x', ''),
  ('no-next-hop', 'erin', '', '', '', '', 'erin', 'correct horse', '', ''),
  ('bad-socket', 'frank', '', 'carrier.test', '', '', 'frank', 'correct horse', '', 'udp:198.51.100.99:5060'),
  ('own-socket', 'grace', '', 'carrier.test', '', '', 'grace', 'correct horse', '', 'udp:192.0.2.1:5060'),
@@ -277,7 +279,8 @@ def test_an_ack_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
 def in_dialog(ksr: MockKSR, trunk: str = "berlin", from_tag: str = "a") -> None:
     """The next request has our Route, and its dialog is known; the dialog's caller has this From tag."""
     ksr.world.loose_route = 1
-    ksr.world.dialog, ksr.world.dialog_from_tag = {"trunk": trunk}, from_tag
+    ksr.world.dialog = {"trunk": trunk, "carrier": ksr.world.carrier}
+    ksr.world.dialog_from_tag = from_tag
 
 
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "UPDATE", "INFO", "PRACK", "REFER", "NOTIFY", "MESSAGE"])
@@ -301,6 +304,67 @@ def test_a_source_that_may_not_call_gets_no_answer_in_a_dialog(pbx: MockKSR, rou
     send(request("INVITE", to_tag="b"), source="203.0.113.9")
     challenge(pbx, routes)
     assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_who_is_not_the_trunks_carrier_gets_no_answer_in_a_dialog(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    in_dialog(pbx)
+    pbx.world.carrier = "203.0.113.66"
+    send(request("BYE", to_tag="b"))
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_the_carrier_is_who_answered_the_first_invite(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    assert pbx.called("tm.t_on_reply") == [("CARRIER",)]
+    assert routes.CARRIER(None) == 1
+    assert pbx.state.dialog == {"trunk": "berlin", "carrier": PBX}  # $si: in a reply route, the reply's source
+
+
+def test_a_listed_source_in_an_unknown_dialog_sees_no_challenge(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    pbx.world.loose_route = 1
+    send(request("SUBSCRIBE", to_tag="b"))
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_a_raised_cseq_is_not_ordered_twice(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    in_dialog(pbx)
+    assert pbx.world.dialog is not None
+    pbx.world.dialog["cseq_diff"] = "1"
+    send(request("BYE", to_tag="b"))
+    challenge(pbx, routes)
+    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == ["2 BYE", "3 BYE"]
+    assert not any("P-K-CSeq-Refresh" in relayed.message.names for relayed in pbx.relayed)
+
+
+RACKS = {
+    "as the callee knows it": ({"invite_diff": "2"}, "RAck: 7 1 INVITE", "7 3 INVITE"),
+    "nothing was raised": ({}, "RAck: 7 1 INVITE", "7 1 INVITE"),
+    "none": ({"invite_diff": "2"}, "X: y", None),
+    "one that cannot be read": ({"invite_diff": "2"}, "RAck: 7 one INVITE", "7 one INVITE"),
+}
+
+
+@pytest.mark.parametrize(("raised", "field", "sent"), RACKS.values(), ids=RACKS)
+def test_a_prack_names_the_invite(
+    pbx: MockKSR, send: Send, raised: dict[str, str], field: str, sent: str | None
+) -> None:
+    in_dialog(pbx)
+    assert pbx.world.dialog is not None
+    pbx.world.dialog |= raised
+    send(request("PRACK", to_tag="b", headers=f"{field}\r\n"))
+    assert pbx.relayed[0].message.get("RAck") == sent
+
+
+def test_a_reinvite_is_named_by_its_own_cseq(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    in_dialog(pbx)
+    assert pbx.world.dialog is not None
+    pbx.world.dialog["cseq_diff"] = "1"
+    send(request(to_tag="b"))
+    assert pbx.world.dialog["invite_diff"] == "1"
+    challenge(pbx, routes)
+    assert pbx.world.dialog["invite_diff"] == "2"
 
 
 def test_private_headers_go_no_further_in_a_dialog(pbx: MockKSR, send: Send) -> None:
@@ -385,20 +449,19 @@ def test_a_second_challenge_without_stale_gives_up(pbx: MockKSR, routes: TrunkAu
 
 def test_stale_is_answered_again_but_not_for_ever(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
     send(request())
-    for _ in range(MOST_ANSWERS):
-        challenge(pbx, routes, STALE)
+    for number in range(1 + MOST_AGAIN):
+        challenge(pbx, routes, STALE.replace("n2", f"n{number}"))
     assert pbx.replies == []
     challenge(pbx, routes, STALE)
-    assert (len(pbx.relayed), pbx.replies) == (1 + MOST_ANSWERS, [FAILED])
+    assert (len(pbx.relayed), pbx.replies) == (2 + MOST_AGAIN, [FAILED])
 
 
 NOT_ANSWERED = {
     "another realm": 'Digest realm="elsewhere", nonce="n"',
-    "SHA-256": 'Digest realm="carrier", nonce="n", algorithm=SHA-256',
-    "auth-int": 'Digest realm="carrier", nonce="n", qop="auth-int"',
+    "an unknown algorithm": 'Digest realm="carrier", nonce="n", algorithm=SHA3-512',
+    "an unknown qop": 'Digest realm="carrier", nonce="n", qop="token"',
     "no nonce": 'Digest realm="carrier"',
     "Bearer": 'Bearer realm="carrier"',
-    "two in one field": 'Digest realm="carrier", nonce="n", Digest realm="carrier", nonce="m"',
 }
 
 
@@ -411,19 +474,75 @@ def test_what_cannot_be_answered_503(pbx: MockKSR, routes: TrunkAuth, send: Send
     assert "outcome=refused" in pbx.log[-1][1]
 
 
-@pytest.mark.parametrize("caller", ["dave", "heidi"])
+@pytest.mark.parametrize("caller", ["heidi", "ivan"])
 def test_a_row_without_usable_credentials_503(pbx: MockKSR, routes: TrunkAuth, send: Send, caller: str) -> None:
     send(request(caller=f"<sip:{caller}@x.test>"))
     challenge(pbx, routes)
     assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
 
 
-def test_what_uac_auth_turns_down_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_what_uac_auth_turns_down_is_answered_all_the_same(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
     pbx.world.uac_answers = False
     send(request())
     challenge(pbx, routes)
-    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+    assert 'username="u4711"' in (pbx.relayed[1].message.get("Proxy-Authorization") or "")
     assert credential_avps(pbx) == []
+
+
+DIGESTS = {
+    "SHA-256": ("alice", 'Digest realm="carrier", nonce="n", algorithm=SHA-256, qop="auth"'),
+    "auth-int": ("alice", 'Digest realm="carrier", nonce="n", qop="auth-int"'),
+    "two in one field": ("alice", f"{CHALLENGE}, {CHALLENGE.replace('MD5', 'SHA-256')}"),
+    "HA1": ("dave", CHALLENGE),
+}
+
+
+@pytest.mark.parametrize(("caller", "value"), DIGESTS.values(), ids=DIGESTS)
+def test_what_uac_auth_gets_wrong_is_answered_in_python(
+    pbx: MockKSR, routes: TrunkAuth, send: Send, caller: str, value: str
+) -> None:
+    send(request(caller=f"<sip:{caller}@pbx.test>"))
+    challenge(pbx, routes, value)
+    assert pbx.called("uac.uac_auth") == []
+    first, second = pbx.relayed
+    assert f'uri="{first.ruri}"' in (second.message.get("Proxy-Authorization") or "")
+    assert (second.ruri, second.next_hop) == (first.ruri, first.next_hop)
+    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == ["1 INVITE", "2 INVITE"]
+    assert pbx.replies == []
+
+
+def test_cseq_rises_with_every_resend_whichever_way_it_was_answered(
+    pbx: MockKSR, routes: TrunkAuth, send: Send
+) -> None:
+    send(request())
+    challenge(pbx, routes)
+    challenge(pbx, routes, STALE.replace("MD5", "SHA-256"))
+    challenge(pbx, routes, STALE.replace("n2", "n3"))
+    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == [f"{n} INVITE" for n in (1, 2, 3, 4)]
+
+
+def test_without_a_dialog_cseq_stays(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request("MESSAGE", caller="<sip:dave@x.test>"))
+    challenge(pbx, routes)
+    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == ["1 MESSAGE", "1 MESSAGE"]
+    assert "P-K-CSeq-Auth" not in pbx.relayed[1].message.names
+
+
+def test_a_proxy_and_the_far_end_both_get_their_answer(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    challenge(pbx, routes, CHALLENGE.replace("n1", "m1"), code=401)
+    last = pbx.relayed[2].message
+    assert "nc=00000002" in (last.get("Proxy-Authorization") or "")
+    assert "nc=00000001" in (last.get("Authorization") or "")
+
+
+@pytest.mark.parametrize("size", [0, 5, 32767, 32768])
+def test_a_body_that_cannot_be_had_is_no_wrong_digest(pbx: MockKSR, routes: TrunkAuth, send: Send, size: int) -> None:
+    send(request() + "\xff" * size)
+    challenge(pbx, routes, CHALLENGE.replace('"auth"', '"auth-int"'))
+    had = 2 * size <= 32767  # each of these characters is two bytes of UTF-8
+    assert (len(pbx.relayed), pbx.replies) == ((2, []) if had else (1, [FAILED]))
 
 
 def test_a_trunk_that_is_gone_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:

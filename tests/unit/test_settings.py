@@ -73,7 +73,7 @@ WRONG = [
     ("TRUNKAUTH_WORKERS", "0"),
     ("TRUNKAUTH_WORKERS", "257"),
     ("TRUNKAUTH_WORKERS", "four"),
-    ("TRUNKAUTH_WORKERS", "４"),
+    ("TRUNKAUTH_WORKERS", "\uff14"),
     ("TRUNKAUTH_LOG_LEVEL", "4"),
     ("TRUNKAUTH_LOG_LEVEL", "1.5"),
 ]
@@ -90,7 +90,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(name: str, value: str
 
 def test_a_wildcard_socket_asks_for_a_contact() -> None:
     wildcard = STATE | {"TRUNKAUTH_LISTEN": "udp:0.0.0.0:5060"}
-    with pytest.raises(SettingError, match="^TRUNKAUTH_REG_CONTACT: not set"):
+    with pytest.raises(SettingError, match=r"^TRUNKAUTH_REG_CONTACT: not set"):
         Settings.from_environment(wildcard)
     assert Settings.from_environment(wildcard | {"TRUNKAUTH_REG_CONTACT": "sip.example"}).reg_contact == "sip.example"
 
