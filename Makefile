@@ -5,7 +5,7 @@ KAMAILIO = kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-po
 VENV = .venv
 PYTHON = $(VENV)/bin/python
 
-.PHONY: demo run db test fuzz lint lab lab-down base-image setup engine
+.PHONY: demo run db test compare fuzz lint lab lab-down base-image setup engine
 
 demo: setup
 	@kamailio/install sip-tester
@@ -21,6 +21,10 @@ test: setup $(VENV)/test engine
 	@kamailio/install sip-tester postgresql mariadb-server
 	@$(PYTHON) -m coverage run -m pytest
 	@$(PYTHON) -m coverage report
+
+# The README's table of what is answered, from a live run; IN=container: on the Kamailio of the project's image.
+compare: setup $(VENV)/test $(if $(filter container,$(IN)),engine)
+	@$(PYTHON) -m tests.live.compare $(if $(filter container,$(IN)),--container)
 
 # Coverage-guided, for SECONDS; what it finds is left in var/fuzz, and given to it again next time.
 SECONDS = 60

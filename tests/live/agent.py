@@ -31,7 +31,7 @@ SDP = b"".join(
 REASONS = {
     100: "Trying", 180: "Ringing", 200: "OK", 202: "Accepted", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
     407: "Proxy Authentication Required", 481: "Call/Transaction Does Not Exist", 486: "Busy Here",
-    487: "Request Terminated", 500: "Server Internal Error", 503: "Service Unavailable", 603: "Decline",
+    487: "Request Terminated", 488: "Not Acceptable Here", 500: "Server Internal Error", 503: "Service Unavailable", 603: "Decline",
 }  # fmt: skip
 
 
@@ -106,6 +106,7 @@ class Agent(Endpoint):
         self.exchanges: dict[tuple[str, str], Exchange] = {}
         self.served: dict[tuple[str, str], Served] = {}
         self.dialogs: dict[str, Dialog] = {}
+        self.contact = ""  # where its calls want their requests, if that is not this end
         super().__init__(name, host, transport)
 
     @property
@@ -147,9 +148,8 @@ class Agent(Endpoint):
         """Answer a request; a final answer to an INVITE is repeated until its ACK comes (13.3.1.4, 17.2.1)."""
         given = list(headers)
         if served.request.method == "INVITE" and 100 < status < 300:
-            given.append(("Contact", f"<{self.uri}>"))
-        if body:
-            given.append(("Content-Type", "application/sdp"))
+            given.append(("Contact", f"<{self.contact or self.uri}>"))
+        given = message.with_content_type(given, body)
         reply = message.response(served.request, status, REASONS[status], served.tag, headers=given, body=body)
         with self.changed:
             served.response = reply

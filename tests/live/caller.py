@@ -19,9 +19,11 @@ class Caller(Agent):
         self.proxy = proxy
         super().__init__("pbx", host, transport)
 
-    def invite(self, uri: str, *, sender: str = "sip:100@pbx.test", headers: Iterable[Header] = ()) -> Exchange:
+    def invite(
+        self, uri: str, *, sender: str = "sip:100@pbx.test", headers: Iterable[Header] = (), body: bytes = SDP
+    ) -> Exchange:
         """Place a call to this R-URI."""
-        return self.request("INVITE", uri, sender=sender, headers=headers, body=SDP)
+        return self.request("INVITE", uri, sender=sender, headers=headers, body=body)
 
     def request(
         self,
@@ -44,8 +46,7 @@ class Caller(Agent):
             ("Contact", f"<{self.uri}>"),
             *headers,
         ]
-        if body:
-            built.append(("Content-Type", "application/sdp"))
+        built = message.with_content_type(built, body)
         return self.start(message.request(method, uri, built, body), self.proxy)
 
     def answer(self, served: Served) -> None:

@@ -13,13 +13,21 @@ from tests.live.endpoint import WITHIN
 from tests.live.message import Message
 from tests.live.verifier import ACCEPTED, STALE, Challenge, Verifier
 
+RELIABLE = (("Require", "100rel"), ("RSeq", "1"))  # RFC 3262 3
+
 
 @dataclass(frozen=True)
 class Script:
-    """What the carrier does with a call: whom it challenges, whether it rings, how it ends. No final: it rings on."""
+    """What the carrier does with a call: whom it challenges, whether it rings, how it ends. No final: it rings on.
+
+    behind: what the far end asks for, once the carrier's own challenge is answered. reliable: it rings as RFC 3262 has
+    it, and wants a PRACK.
+    """
 
     challenge: Challenge | None = None
+    behind: Challenge | None = None
     ring: bool = True
+    reliable: bool = False
     final: int | None = 200
     silent: bool = False
 
@@ -37,14 +45,17 @@ class Carrier(Agent):
     ) -> None:
         self.script = script
         self.verdicts: list[tuple[str, int, str]] = []
-        self._verifier = Verifier(script.challenge, passwords) if script.challenge else None
+        challenges = [challenge for challenge in (script.challenge, script.behind) if challenge]
+        statuses = [challenge.status for challenge in challenges]
+        self._verifiers = [Verifier(challenge, passwords, statuses) for challenge in challenges]
         self._held: list[Served] | None = None
-        super().__init__("carrier", host, transport, [script.challenge.realm] if script.challenge else [])
+        self._turns_down: int | None = None
+        super().__init__("carrier", host, transport, [challenge.realm for challenge in challenges])
 
     @property
     def faults(self) -> list[str]:
         with self.changed:
-            return super().faults + (self._verifier.faults if self._verifier else [])
+            return [*super().faults, *(fault for verifier in self._verifiers for fault in verifier.faults)]
 
     @property
     def proxy_uri(self) -> str:
@@ -70,11 +81,23 @@ class Carrier(Agent):
                 if served.request.method == "INVITE" and served.response and served.response.status == 180:
                     self.respond(served, 200, body=SDP)
 
+    def turn_down(self, status: int) -> None:
+        """End every INVITE from now on with this status, once it may pass."""
+        with self.changed:
+            self._turns_down = status
+
     def received(self, method: str) -> list[Message]:
         """Requests of this method, retransmissions left out; an ACK is repeated with every 2xx and counts once."""
         with self.changed:
             seen = [s.message for s in self.trace if not s.sent and s.message.start.startswith(f"{method} ")]
             return list(dict.fromkeys(seen))
+
+    def answers(self, method: str) -> list[int]:
+        """Statuses of the final responses to requests of this method, in order, repetitions left out."""
+        with self.changed:
+            sent = [seen.message for seen in self.trace if seen.sent and seen.message.is_response]
+            finals = [each for each in sent if each.method == method and each.status >= 200]
+            return [each.status for each in dict.fromkeys(finals)]
 
     def expect(self, method: str, count: int = 1, within: float = WITHIN) -> Message:
         """The count-th request of this method."""
@@ -83,6 +106,11 @@ class Carrier(Agent):
     def expect_acks(self, within: float = WITHIN) -> None:
         """Wait until every final response to an INVITE has its ACK."""
         self.wait("an ACK for every final response", self._all_acked, within)
+
+    def acknowledged_elsewhere(self, ack: Message) -> None:
+        """Take an ACK that went where this carrier's Contact led."""
+        with self.changed:
+            self._acked(ack)
 
     def in_call(self, call_id: str, method: str, body: bytes = b"") -> Exchange:
         """A request from the carrier's side of this call."""
@@ -111,22 +139,26 @@ class Carrier(Agent):
         if served.request.method != "INVITE":
             self.respond(served, 200)
             return
+        if self._turns_down is not None:
+            self.respond(served, self._turns_down)
+            return
         if self.script.ring:
-            self.respond(served, 180)
+            self.respond(served, 180, RELIABLE if self.script.reliable else ())
         if self.script.final is not None:
             self.respond(served, self.script.final, body=SDP if self.script.final < 300 else b"")
 
     def _admits(self, served: Served) -> bool:
         """Whether the request may pass; one that may not gets its challenge."""
-        challenge = self.script.challenge
-        if challenge is None or self._verifier is None or served.kind not in challenge.requests:
-            return True
-        verdict = self._verifier.judge(served.request)
-        self.verdicts.append((served.kind, served.request.cseq[0], verdict))
-        if verdict == ACCEPTED:
-            return True
-        self.respond(served, challenge.status, self._verifier.headers(stale=verdict == STALE))
-        return False
+        asking = [verifier for verifier in self._verifiers if served.kind in verifier.challenge.requests]
+        for verifier in asking:
+            verifier.note(served.request)
+        for verifier in asking:
+            verdict = verifier.judge(served.request)
+            self.verdicts.append((served.kind, served.request.cseq[0], verdict))
+            if verdict != ACCEPTED:
+                self.respond(served, verifier.challenge.status, verifier.headers(stale=verdict == STALE))
+                return False
+        return True
 
     def _all_acked(self) -> bool:
         invites = [each for each in self.served.values() if each.request.method == "INVITE"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tests.live.endpoint import Address
-from tests.live.message import Header, Message, address, request, uri_host_port
+from tests.live.message import Header, Message, address, request, uri_host_port, with_content_type
 from tests.live.rules import SENT_MAX_FORWARDS
 
 
@@ -69,6 +69,4 @@ class Dialog:
             ("CSeq", f"{cseq} {method}"),
         ]
         built += [("Contact", f"<{contact}>"), *headers]
-        if body:
-            built.append(("Content-Type", "application/sdp"))
-        return request(method, self.target, built, body)
+        return request(method, self.target, with_content_type(built, body), body)

@@ -12,11 +12,11 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.live.agent import Exchange
+from tests.live.agent import SDP, Exchange
 from tests.live.caller import Caller
 from tests.live.carrier import Carrier, Script
 from tests.live.message import Header
@@ -95,7 +95,7 @@ class Scene:
     def trunk(self, script: Script = CHALLENGING, *, transport: str = "udp", **columns: str | int) -> Trunk:
         """A carrier that knows a user, and the row that knows it too, unless a column says otherwise."""
         uuid, password = f"trunk-{secrets.token_hex(4)}", f"pw-{secrets.token_hex(8)}"
-        user = f"user-{uuid}"
+        user = str(columns.get("auth_username") or f"user-{uuid}")
         carrier = self._stack.enter_context(Carrier(script, {user: password}, transport=transport))
         self.agents.append(carrier)
         row: dict[str, str | int] = {
@@ -110,6 +110,21 @@ class Scene:
         self._stack.callback(self.kamailio.database.delete_trunk, str(row["l_uuid"]))
         return Trunk(str(row["l_uuid"]), str(row["r_domain"]), user, password, carrier)
 
+    def another_row(self, trunk: Trunk, **columns: str | int) -> Trunk:
+        """A second row for the carrier of this one, alike but for these columns."""
+        uuid = f"{trunk.uuid}-{secrets.token_hex(2)}"
+        row: dict[str, str | int] = {
+            "l_uuid": uuid,
+            "r_domain": trunk.domain,
+            "auth_username": trunk.user,
+            "auth_password": trunk.password,
+            "auth_proxy": trunk.carrier.proxy_uri,
+            **columns,
+        }
+        self.kamailio.database.insert_trunk(row)
+        self._stack.callback(self.kamailio.database.delete_trunk, uuid)
+        return replace(trunk, uuid=uuid)
+
     def caller(self, *, host: str = "127.0.0.1", transport: str = "udp") -> Caller:
         """A PBX of this Kamailio."""
         caller = self._stack.enter_context(Caller(self.kamailio.sip, host=host, transport=transport))
@@ -122,9 +137,9 @@ class Scene:
         self._caller = self._caller or self.caller()
         return self._caller
 
-    def call(self, trunk: Trunk, *, headers: Iterable[Header] = ()) -> Exchange:
+    def call(self, trunk: Trunk, *, headers: Iterable[Header] = (), body: bytes = SDP) -> Exchange:
         """An INVITE of the scene's PBX over this trunk."""
-        return self.pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid), *headers])
+        return self.pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid), *headers], body=body)
 
     def judge(self) -> None:
         """Fail for anything that either end or the log holds against Kamailio."""

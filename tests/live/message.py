@@ -218,6 +218,12 @@ def auth_params(value: str) -> dict[str, str]:
     return found
 
 
+def with_content_type(headers: list[Header], body: bytes) -> list[Header]:
+    """The headers, and that a body is SDP where they do not say what it is."""
+    named = any(name == "Content-Type" for name, _ in headers)
+    return [*headers, ("Content-Type", "application/sdp")] if body and not named else headers
+
+
 def new_branch() -> str:
     return MAGIC_COOKIE + secrets.token_hex(8)
 

@@ -7,7 +7,8 @@ Requests from the proxy
  1. A new transaction has a branch of its own, with the magic cookie (8.1.1.7); a retransmission is the same message
     (17.1.1.2).
  2. Within one dialog CSeq rises with every request but ACK and CANCEL (12.2.1.1).
- 3. The resend of a challenged request is CSeq + 1, with the same Call-ID, From, To and body (8.1.3.5, 22.1).
+ 3. The resend of a challenged request is CSeq + 1, with the same Call-ID, From, To and body (8.1.3.5, 22.1). A request
+    that is no INVITE and in no dialog keeps its CSeq: the caller's next one may have the number after it.
  4. ACK of a failure: branch, R-URI, CSeq number, From, Call-ID and Route of its INVITE, To tag of the response
     (17.1.1.3).
  5. ACK of a 2xx: CSeq number of that INVITE, a branch that no transaction has, To tag of the 2xx (13.2.2.4).
@@ -15,20 +16,21 @@ Requests from the proxy
  7. Relayed: one Via more than the sender's, Max-Forwards one less, Record-Route in an INVITE, no Route left (16.6).
  8. No header that is the proxy's own business; credentials for no realm that this end never named, and one set for
     each (22.3).
+ 9. PRACK: RAck names a reliable response given here, and the INVITE by the CSeq that it had here (RFC 3262 7.2).
 
 Responses from the proxy
- 9. One Via, ours; Call-ID, From and CSeq of the request (8.1.3.3, 8.2.6.2).
-10. No 401 or 407, and no challenge in any response: the proxy answers the carrier's.
-11. A To tag above 100 (8.2.6.2), and the same one from the early dialog to the 2xx (12.1).
-12. One final response; the same one again is a retransmission (17.2.1). A provisional response may come after it:
+10. One Via, ours; Call-ID, From and CSeq of the request (8.1.3.3, 8.2.6.2).
+11. No 401 or 407, and no challenge in any response: the proxy answers the carrier's.
+12. A To tag above 100 (8.2.6.2), and the same one from the early dialog to the 2xx (12.1).
+13. One final response; the same one again is a retransmission (17.2.1). A provisional response may come after it:
     UDP keeps no order, and neither do the workers of a proxy.
-13. A 2xx for an INVITE has Contact, and Record-Route unless the dialog was there before (12.1.1, 16.6).
+14. A 2xx for an INVITE has Contact, and Record-Route unless the dialog was there before (12.1.1, 16.6).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.live.message import MAGIC_COOKIE, MalformedError, Message, auth_params
 
@@ -46,6 +48,7 @@ FROM_PROXY = ("REGISTER",)
 class _Transaction:
     request: Message
     response: Message | None = None
+    reliable: set[str] = field(default_factory=set)  # RAck values that name its provisional responses
 
     @property
     def status(self) -> int:
@@ -53,7 +56,7 @@ class _Transaction:
 
 
 class RequestRules:
-    """Rules 1 to 8: the requests that this end receives, beside the responses that it gave them."""
+    """Rules 1 to 9: the requests that this end receives, beside the responses that it gave them."""
 
     def __init__(self, realms: Collection[str] = ()) -> None:
         self.faults: list[str] = []
@@ -65,10 +68,12 @@ class RequestRules:
         self.faults += [f"{request}: {fault}" for fault in (*check(request), *_private(request))]
 
     def answered(self, response: Message) -> None:
-        """What this end sent back: rules 3 to 6 depend on it."""
+        """What this end sent back: rules 3 to 6 and 9 depend on it."""
         transaction = self._transactions.get(response.branch)
         if transaction and transaction.request.method == response.method:
             transaction.response = response
+            if response.has("RSeq"):
+                transaction.reliable.add(f"{response.first('RSeq')} {response.first('CSeq')}")
 
     def _transaction(self, request: Message) -> Iterator[str]:
         known = self._transactions.get(request.branch)
@@ -83,17 +88,24 @@ class RequestRules:
         yield from self._sequence(request)
         yield from _relayed(request)
         yield from _credentials(request, self._realms)
+        if request.method == "PRACK" and request.first("RAck") not in self._reliable(request):
+            yield f"RAck {request.first('RAck')!r} names none of {self._reliable(request)}"
         self._transactions[request.branch] = _Transaction(request)
 
     def _sequence(self, request: Message) -> Iterator[str]:
         before = [t for t in self._transactions.values() if _same_sender(t.request, request)]
         if not before:
             return
-        last = max(before, key=lambda transaction: transaction.request.cseq[0])
-        if request.cseq[0] <= last.request.cseq[0]:
-            yield f"CSeq {request.cseq[0]} is not greater than {last.request.cseq[0]} of the request before it"
-        if last.status in CHALLENGED and last.request.method == request.method:
+        last = max(reversed(before), key=lambda transaction: transaction.request.cseq[0])
+        is_resend = last.status in CHALLENGED and last.request.method == request.method
+        if is_resend:
             yield from _resend(request, last.request)
+        elif request.cseq[0] <= last.request.cseq[0]:
+            yield f"CSeq {request.cseq[0]} is not greater than {last.request.cseq[0]} of the request before it"
+
+    def _reliable(self, request: Message) -> list[str]:
+        mine = (t for t in self._transactions.values() if _same_sender(t.request, request))
+        return sorted(rack for transaction in mine for rack in transaction.reliable)
 
     def _ack(self, ack: Message) -> Iterator[str]:
         transaction = self._transactions.get(ack.branch)
@@ -142,7 +154,7 @@ class RequestRules:
 
 
 class ResponseRules:
-    """Rules 9 to 13: the responses that this end receives to the requests that it sent."""
+    """Rules 10 to 14: the responses that this end receives to the requests that it sent."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -197,8 +209,9 @@ def _same_sender(one: Message, other: Message) -> bool:
 
 
 def _resend(request: Message, challenged: Message) -> Iterator[str]:
-    if request.cseq[0] != challenged.cseq[0] + 1:
-        yield f"CSeq {request.cseq[0]} of the resend is not one more than {challenged.cseq[0]} that was challenged"
+    more = 1 if request.method == "INVITE" or request.to_tag else 0
+    if request.cseq[0] != challenged.cseq[0] + more:
+        yield f"CSeq {request.cseq[0]} of the resend is not {more} more than {challenged.cseq[0]} that was challenged"
     for name in ("From", "To"):
         if request.first(name) != challenged.first(name):
             yield f"{name} of the resend is not that of the challenged request"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.live.caller import Caller
 from tests.live.carrier import Carrier, Script
 from tests.live.message import MalformedError, Message, auth_params, parse, split_stream
 from tests.live.rules import RequestRules, ResponseRules
-from tests.live.verifier import ACCEPTED, MISSING, STALE, WRONG, Challenge, Offer, Verifier
+from tests.live.verifier import ACCEPTED, MISSING, STALE, USED_UP, WRONG, Challenge, Offer, Verifier
 
 PROXY_VIA = "SIP/2.0/UDP 127.0.0.1:5060;branch="
 PBX_VIA = "SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bKpbx"
@@ -64,6 +65,12 @@ CHALLENGE, BUSY, OK, RINGING = (
 )
 ACK_OF_OK = invite("z9hG4bK9", 1, "ACK", ";tag=b")
 CANCEL = hop("CANCEL", FIRST)
+TEXT = invite(method="MESSAGE")
+RELIABLE = RINGING.with_header("RSeq", "1")
+
+
+def prack(rack: str) -> Message:
+    return invite("z9hG4bK5", 2, "PRACK", ";tag=b").with_header("RAck", rack)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +89,8 @@ CANCEL = hop("CANCEL", FIRST)
         [FIRST, OK, ACK_OF_OK, ACK_OF_OK, invite("z9hG4bK3", 2, "BYE", ";tag=b")],
         [FIRST, RINGING, CANCEL],
         [FIRST.with_header("Proxy-Authorization", CREDENTIALS)],
+        [TEXT, response(TEXT, 407), invite("z9hG4bK2", 1, "MESSAGE")],
+        [FIRST, RELIABLE, prack("1 1 INVITE")],
     ],
 )
 def test_a_sound_sequence_has_no_fault(sequence: list[Message]) -> None:
@@ -102,9 +111,12 @@ def _uri(of: Message, uri: str) -> Message:
         ([FIRST, _edit(FIRST, "Subject", "other")], "retransmission that differs"),
         ([FIRST, invite("z9hG4bK1", 2)], "branch reused"),
         ([invite("1234")], "magic cookie"),
-        ([FIRST, CHALLENGE, invite("z9hG4bK2", 1)], "CSeq 1 is not greater than 1"),
-        ([FIRST, CHALLENGE, invite("z9hG4bK2", 1)], "resend is not one more than 1"),
-        ([FIRST, CHALLENGE, invite("z9hG4bK2", 3)], "resend is not one more than 1"),
+        ([FIRST, BUSY, invite("z9hG4bK2", 1)], "CSeq 1 is not greater than 1"),
+        ([TEXT, response(TEXT, 407), invite("z9hG4bK2", 2, "MESSAGE")], "resend is not 0 more than 1"),
+        ([FIRST, RELIABLE, prack("1 2 INVITE")], "RAck '1 2 INVITE' names none of ['1 1 INVITE']"),
+        ([FIRST, RINGING, prack("1 1 INVITE")], "RAck '1 1 INVITE' names none of []"),
+        ([FIRST, CHALLENGE, invite("z9hG4bK2", 1)], "resend is not 1 more than 1"),
+        ([FIRST, CHALLENGE, invite("z9hG4bK2", 3)], "resend is not 1 more than 1"),
         ([FIRST, CHALLENGE, invite("z9hG4bK2", 2, to_tag=";tag=b")], "To of the resend"),
         ([FIRST, CHALLENGE, _edit(SECOND, "From", "<sip:x@pbx.test>;tag=a")], "From of the resend"),
         (
@@ -269,7 +281,7 @@ def test_digest_parameters_keep_their_commas_and_quotes() -> None:
     }
 
 
-def _answer(verifier: Verifier, password: str, **changed: str) -> Message:
+def _answer(verifier: Verifier, password: str, body: bytes = b"", **changed: str) -> Message:
     """An INVITE that answers a fresh MD5 challenge, written out here once more as RFC 7616 3.4.1 has it."""
     challenge = auth_params(next(verifier.headers(stale=False))[1])
     params = {
@@ -284,26 +296,54 @@ def _answer(verifier: Verifier, password: str, **changed: str) -> Message:
     def md5(*parts: str) -> str:
         return hashlib.md5(":".join(parts).encode()).hexdigest()
 
-    ha1, ha2 = md5("u", "carrier.test", password), md5("INVITE", params["uri"])
+    entity = [hashlib.md5(body).hexdigest()] if params["qop"] == "auth-int" else []
+    ha1, ha2 = md5("u", "carrier.test", password), md5("INVITE", params["uri"], *entity)
     proof = md5(ha1, params["nonce"], params["nc"], params["cnonce"], params["qop"], ha2)
     text = ", ".join(f'{name}="{value}"' for name, value in params.items())
     return FIRST.with_header("Proxy-Authorization", f'Digest {text}, response="{proof}"')
 
 
+def _verdict(verifier: Verifier, request: Message) -> str:
+    verifier.note(request)
+    return verifier.judge(request)
+
+
 def test_the_verifier_accepts_the_password_and_nothing_else() -> None:
     verifier = Verifier(Challenge(), {"u": "secret"})
     assert verifier.judge(FIRST) == MISSING
-    assert verifier.judge(_answer(verifier, "secret")) == ACCEPTED
-    assert verifier.judge(_answer(verifier, "guess")) == WRONG
-    assert verifier.judge(_answer(verifier, "secret", username="v")) == WRONG
+    assert _verdict(verifier, _answer(verifier, "secret")) == ACCEPTED
+    assert _verdict(verifier, _answer(verifier, "guess")) == WRONG
+    assert _verdict(verifier, _answer(verifier, "secret", username="v")) == WRONG
     assert verifier.faults == []
 
 
+def test_a_nonce_that_serves_once_is_counted_where_another_challenge_came_first() -> None:
+    """The far end never saw the first request with its nonce, but the client sent it."""
+    verifier = Verifier(Challenge(single_use=True), {"u": "secret"})
+    nonce = auth_params(next(verifier.headers(stale=False))[1])["nonce"]
+    verifier.note(_answer(verifier, "secret", nonce=nonce))
+    again = _answer(verifier, "secret", nonce=nonce, nc="00000002")
+    assert _verdict(verifier, again) == ACCEPTED
+    third = _answer(verifier, "secret", nonce=nonce, nc="00000003")
+    assert _verdict(verifier, third) == USED_UP
+    assert verifier.faults == []
+
+
+def test_a_body_is_hashed_byte_for_byte() -> None:
+    """RFC 7616 3.4.3: H(entity-body), whether or not it is text."""
+    verifier = Verifier(Challenge(offers=(Offer(qop="auth-int"),)), {"u": "secret"})
+    body = b"\xff\x00\xfe"
+    good = _answer(verifier, "secret", body, qop="auth-int")
+    bad = _answer(verifier, "secret", body + b"\n", qop="auth-int")
+    sent = [replace(each, body=body).with_header("Content-Type", "application/octet-stream") for each in (good, bad)]
+    assert [_verdict(verifier, each) for each in sent] == [ACCEPTED, WRONG]
+
+
 def test_the_verifier_may_be_stale_once_or_never_content() -> None:
-    stale = Verifier(Challenge(stale_once=True), {"u": "secret"})
-    assert [stale.judge(_answer(stale, "secret")) for _ in range(2)] == [STALE, ACCEPTED]
+    stale = Verifier(Challenge(stale=1), {"u": "secret"})
+    assert [_verdict(stale, _answer(stale, "secret")) for _ in range(2)] == [STALE, ACCEPTED]
     never = Verifier(Challenge(refuse_all=True), {"u": "secret"})
-    assert never.judge(_answer(never, "secret")) == WRONG
+    assert _verdict(never, _answer(never, "secret")) == WRONG
     assert stale.faults == never.faults == []
 
 
@@ -316,11 +356,12 @@ def test_the_verifier_may_be_stale_once_or_never_content() -> None:
         ({"qop": "auth-int"}, "qop 'auth-int' was not offered"),
         ({"algorithm": "SHA-256"}, "algorithm 'SHA-256' was not offered"),
         ({"cnonce": ""}, "no cnonce"),
+        ({"opaque": "x"}, "opaque 'x' is not None"),
     ],
 )
 def test_every_fault_of_the_credentials_is_named(changed: dict[str, str], fault: str) -> None:
     verifier = Verifier(Challenge(), {"u": "secret"})
-    assert verifier.judge(_answer(verifier, "secret", **changed)) == WRONG
+    assert _verdict(verifier, _answer(verifier, "secret", **changed)) == WRONG
     assert fault in verifier.faults[0]
 
 
