@@ -27,6 +27,9 @@ KAMAILIO_SCHEMES = {
     "mysql+pymysql": "mysql",
 }
 
+RPC_SOCKET = "rpc.sock"
+LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module refuses more than 104 with the final NUL (init_unix_sock)
+
 _SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
 _SOCKET = re.compile(r"(?P<proto>udp|tcp):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
@@ -79,7 +82,7 @@ class Settings:
         def value(name: str, default: str) -> str:
             return environment.get(name, "").strip() or default
 
-        state_dir = _state_dir(value("TRUNKAUTH_STATE_DIR", str(PROJECT / "var")))
+        state_dir = _fits_socket(_state_dir(value("TRUNKAUTH_STATE_DIR", str(PROJECT / "var"))))
         listen = _listen(value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060"))
         db_url = value("TRUNKAUTH_DB_URL", "")
         return cls(
@@ -97,7 +100,7 @@ class Settings:
     @property
     def rpc_socket(self) -> Path:
         """Kamailio's RPC socket (ctl module, binrpc over a Unix stream)."""
-        return self.state_dir / "rpc.sock"
+        return self.state_dir / RPC_SOCKET
 
     @property
     def kamailio_db_url(self) -> str:
@@ -133,6 +136,13 @@ def _state_dir(text: str) -> Path:
     if _UNQUOTABLE.search(text) or any(character.isspace() for character in text):
         raise SettingError(f"TRUNKAUTH_STATE_DIR: {text!r} is not a path without spaces, quotes and backslashes")
     return Path(text).absolute()
+
+
+def _fits_socket(state_dir: Path) -> Path:
+    if len(str(state_dir / RPC_SOCKET)) > LONGEST_SOCKET_PATH:
+        longest = LONGEST_SOCKET_PATH - len(RPC_SOCKET) - 1
+        raise SettingError(f"TRUNKAUTH_STATE_DIR: {state_dir} is too long a path for the RPC socket; at most {longest} characters")
+    return state_dir
 
 
 def _listen(text: str) -> tuple[Socket, ...]:

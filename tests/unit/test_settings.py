@@ -61,6 +61,7 @@ WRONG = [
     ("TRUNKAUTH_DB_URL", 'postgresql+psycopg://u:a"b@h/d'),
     ("TRUNKAUTH_STATE_DIR", "/srv/a state"),
     ("TRUNKAUTH_STATE_DIR", '/srv/"state"'),
+    ("TRUNKAUTH_STATE_DIR", "/" + "s" * 100),
     ("TRUNKAUTH_LISTEN", "127.0.0.1:5060"),
     ("TRUNKAUTH_LISTEN", "udp:127.0.0.1"),
     ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:0"),
