@@ -114,12 +114,11 @@ class TrunkAuth:
                 ksr.relay()
             return
         ksr.remove_headers(PRIVATE_HEADERS)
-        if ksr.method() == "ACK":
-            ksr.relay()
-            return
         known, listed = ksr.dialog_is_known(), ksr.source_may_call()
         if not (known or listed or ksr.method() in HARMLESS):
             ksr.reply(481, "Call/Transaction Does Not Exist")
+        elif ksr.method() == "ACK":
+            ksr.relay()
         elif listed and not known:
             self._relay("")
         elif known and ksr.goes_to_callee():

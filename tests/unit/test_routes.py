@@ -379,6 +379,12 @@ def test_the_ack_of_a_success_follows_its_route(pbx: MockKSR, send: Send) -> Non
     assert len(pbx.relayed) == 1
 
 
+def test_a_strangers_ack_is_dropped(pbx: MockKSR, send: Send) -> None:
+    pbx.world.loose_route = 1
+    send(request("ACK", to_tag="b"), source="203.0.113.9")
+    assert (pbx.relayed, pbx.replies) == ([], [])
+
+
 def test_the_ack_of_a_failure_ends_in_its_transaction(pbx: MockKSR, send: Send) -> None:
     pbx.world.transaction_known = 1
     send(request("ACK", to_tag="b"))
