@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import KSR
 
+MOST_INVITES = 4  # of a dialog, whose CSeq is remembered
 MOST_HEADERS = 32  # challenges read from one reply
 
 _SANITY_CHECKS = (
@@ -150,19 +151,40 @@ def keep_cseq_order() -> None:
 
 
 def note_invite_cseq() -> None:
-    """Remember by how much the CSeq of the INVITE that goes out now is ahead of the caller's: its PRACKs name it."""
-    KSR.pv.sets("$dlg_var(invite_diff)", str(_raised_cseq()))
+    """Remember by how much the CSeq of the INVITE that goes out now is ahead of the caller's: its ACK and PRACKs name
+    it, and by then other requests may have raised CSeq further.
+    """
+    others = [f"{cseq}:{raised}" for cseq, raised in _raised_invites().items() if cseq != _text("$cs")]
+    noted = [*others[1 - MOST_INVITES :], f"{_text('$cs')}:{_raised_cseq()}"]
+    KSR.pv.sets("$dlg_var(invites)", " ".join(noted))
+
+
+def correct_ack() -> None:
+    """Make the ACK of a success have the CSeq of its INVITE (RFC 3261 13.2.2.4): the dialog module would give it that
+    of the last request.
+    """
+    raised = _raised_invites().get(_text("$cs"), 0)
+    if _raised_cseq() != raised:
+        KSR.textopsx.msg_apply_changes()
+        KSR.hdr.remove("P-K-CSeq-Refresh")
+        KSR.hdr.append(f"P-K-CSeq-Refresh: {int(_text('$cs')) + raised}\r\n")
 
 
 def correct_rack() -> None:
     """Make RAck name the INVITE by the CSeq that the callee knows it by (RFC 3262 7.2: response, CSeq number,
     method).
     """
-    difference = int(_text("$dlg_var(invite_diff)") or 0)
     rack = _RACK.fullmatch(header("RAck"))
-    if difference and rack:
+    raised = _raised_invites().get(rack[2], 0) if rack else 0
+    if rack and raised:
         KSR.hdr.remove("RAck")
-        KSR.hdr.append(f"RAck: {rack[1]} {int(rack[2]) + difference} {rack[3]}\r\n")
+        KSR.hdr.append(f"RAck: {rack[1]} {int(rack[2]) + raised} {rack[3]}\r\n")
+
+
+def _raised_invites() -> dict[str, int]:
+    """The caller's CSeq -> by how much it was raised, of the dialog's last INVITEs."""
+    pairs = (word.partition(":") for word in _text("$dlg_var(invites)").split())
+    return {cseq: int(raised) for cseq, _, raised in pairs}
 
 
 # --- what goes out

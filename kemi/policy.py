@@ -41,6 +41,7 @@ MOST_AGAIN = 3  # of these, for one challenge that comes again
 _HA1_HASHES = {0: (), 32: ("MD5",), 64: ("SHA-256",)}  # digits of auth_ha1 -> what it serves
 _HA1 = re.compile(r"[0-9a-fA-F]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_EMPTY_ELEMENT = re.compile(r",\s*,")  # of a list, where uac_auth() stops reading
 _NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
 
@@ -84,8 +85,8 @@ class Credentials:
 class Answered:
     """A challenge of this request that was answered: count requests went out with its nonce.
 
-    status: 401 or 407. again: how often it had come again. accepted: whether something behind the one that asked has
-    spoken since, which it could only where the answer was good.
+    status: 401 or 407. again: how often it had come again. accepted: whether one that first asked later, and so stands
+    behind the one that asked this, has spoken since, which it could only where the answer was good.
     """
 
     status: int
@@ -101,7 +102,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer this challenge. carried: all that the resend carries answers to, this one last.
+    """Answer this challenge. carried: all that the resend carries answers to, in the order in which they first came.
 
     by_uac_auth: whether Kamailio's own uac_auth() would answer it just so, on every version from 5.6 to 6.1.
     """
@@ -144,8 +145,8 @@ def decide(
     if refusal := _refusal(status, chosen, answered):
         return GiveUp(refusal, chosen)
     carried = _carried(status, chosen, answered)
-    first = _read(fields[:1])[0]
-    return Answer(chosen, carried, first == [chosen] and _suits_uac_auth(chosen, credentials, carried))
+    by_uac_auth = _read(fields[:1])[0] == [chosen] and _suits_uac_auth(fields[0], chosen, credentials, carried)
+    return Answer(chosen, carried, by_uac_auth)
 
 
 def qop_for(challenge: Challenge, has_body: bool) -> str | None:
@@ -187,28 +188,31 @@ def _refusal(status: int, challenge: Challenge, answered: Sequence[Answered]) ->
 
 
 def _carried(status: int, challenge: Challenge, answered: Sequence[Answered]) -> tuple[Answered, ...]:
-    """What the resend answers: the others once more, accepted by now, and this one."""
-    others = [one for one in answered if not one.is_same(status, challenge)]
-    before = next((one for one in answered if one.is_same(status, challenge)), None)
+    """What the resend answers: this one, and all others once more; those that first asked before it are accepted."""
+    place = next((n for n, one in enumerate(answered) if one.is_same(status, challenge)), len(answered))
     mine = Answered(status, challenge)
-    if before:
+    if place < len(answered):
+        before = answered[place]
         count = before.count + 1 if before.challenge.nonce == challenge.nonce else 1
         mine = Answered(status, challenge, count=count, again=before.again + 1)
-    return (*(replace(one, count=one.count + 1, accepted=True) for one in others), mine)
+    nearer = (replace(one, count=one.count + 1, accepted=True) for one in answered[:place])
+    farther = (replace(one, count=one.count + 1) for one in answered[place + 1 :])
+    return (*nearer, mine, *farther)
 
 
-def _suits_uac_auth(challenge: Challenge, credentials: Credentials, carried: tuple[Answered, ...]) -> bool:
-    """What uac_auth() gets right: one challenge with a new nonce, MD5, a plain password, and nothing that it copies or
-    compares without its quotes and case in mind (uac/auth.c, uac/auth_hdr.c of 5.6 to 6.1).
+def _suits_uac_auth(text: str, challenge: Challenge, credentials: Credentials, carried: tuple[Answered, ...]) -> bool:
+    """What uac_auth() gets right: one challenge with a new nonce, MD5, a plain password, and nothing that it copies,
+    compares or skips in its own way (uac/auth.c, uac/auth_hdr.c of 5.6 to 6.1). text: the challenge's field.
     """
     return (
         len(carried) == 1
         and carried[0].count == 1
         and not credentials.ha1
         and challenge.algorithm in (None, "MD5")
-        and (not challenge.qop or (challenge.qop[0].startswith("auth") and challenge.offers("auth")))
+        and (not challenge.qop or challenge.qop[0] == "auth")
         and challenge.opaque != ""
         and not challenge.escaped
+        and not _EMPTY_ELEMENT.search(text)
         and not _NEEDS_QUOTED_PAIR.search(credentials.username)
         and not _CONTROL.search(credentials.password)
     )

@@ -118,6 +118,8 @@ class TrunkAuth:
         if not (known or listed or ksr.method() in HARMLESS):
             ksr.reply(481, "Call/Transaction Does Not Exist")
         elif ksr.method() == "ACK":
+            if known and ksr.goes_to_callee():
+                ksr.correct_ack()
             ksr.relay()
         elif listed and not known:
             self._relay("")

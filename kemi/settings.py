@@ -141,7 +141,9 @@ def _state_dir(text: str) -> Path:
 def _fits_socket(state_dir: Path) -> Path:
     if len(str(state_dir / RPC_SOCKET)) > LONGEST_SOCKET_PATH:
         longest = LONGEST_SOCKET_PATH - len(RPC_SOCKET) - 1
-        raise SettingError(f"TRUNKAUTH_STATE_DIR: {state_dir} is too long a path for the RPC socket; at most {longest} characters")
+        raise SettingError(
+            f"TRUNKAUTH_STATE_DIR: {state_dir} is too long a path for the RPC socket; at most {longest} characters"
+        )
     return state_dir
 
 

@@ -107,6 +107,16 @@ class Carrier(Agent):
         """Wait until every final response to an INVITE has its ACK."""
         self.wait("an ACK for every final response", self._all_acked, within)
 
+    def accept_again(self, call_id: str) -> None:
+        """Repeat the 2xx of the INVITE that started this call, as if its ACK had been lost, and wait for that ACK."""
+        calls = [each for each in self.served.values() if each.kind == "INVITE" and each.request.call_id == call_id]
+        served, response = calls[-1], calls[-1].response
+        assert response
+        with self.changed:
+            served.acked = False
+            self.send(response, served.peer)
+        self.wait("the ACK once more", lambda: served.acked)
+
     def acknowledged_elsewhere(self, ack: Message) -> None:
         """Take an ACK that went where this carrier's Contact led."""
         with self.changed:

@@ -37,7 +37,6 @@ BODIES = {
     "zeros": ("application/octet-stream", b"\0" * 9),
     "only line ends": ("text/plain", b"\r\n\r\n"),
     "one byte": ("text/plain", b"x"),
-    "as long as can be read": ("application/octet-stream", b"\xf5" * 32767),
     "empty": ("", b""),
 }
 AUTH_INT = [Offer("MD5", "auth-int"), Offer("SHA-256", "auth-int"), Offer("SHA-512-256-sess", "auth-int")]
@@ -48,8 +47,8 @@ def typed(kind: str) -> list[Header]:
     return [("Content-Type", kind)] if kind else []
 
 
-def over_tcp(scene: Scene, *offers: Offer, **how: int) -> Trunk:
-    return scene.trunk(Script(challenge=Challenge(offers=offers, **how)), transport="tcp")  # type: ignore[arg-type]
+def over_tcp(scene: Scene, *offers: Offer, requests: frozenset[str] = Challenge.requests) -> Trunk:
+    return scene.trunk(Script(challenge=Challenge(offers=offers, requests=requests)), transport="tcp")
 
 
 def call_with(scene: Scene, trunk: Trunk, body: bytes, kind: str) -> Exchange:
@@ -69,7 +68,7 @@ def test_each_body_in_an_invite(scene: Scene, which: str, offer: Offer) -> None:
     assert credentials(last)["Proxy-Authorization"]["qop"] == "auth-int"
 
 
-@pytest.mark.parametrize("which", [name for name in BODIES if name != "as long as can be read"])
+@pytest.mark.parametrize("which", BODIES)
 def test_each_body_over_udp_and_again_after_a_stale_nonce(scene: Scene, which: str) -> None:
     kind, body = BODIES[which]
     trunk = scene.trunk(Script(challenge=Challenge(offers=tuple(AUTH_INT[:2]), stale=1)))
@@ -99,25 +98,60 @@ def test_each_body_outside_a_dialog(scene: Scene, which: str) -> None:
     assert [each.body for each in trunk.carrier.received("MESSAGE")] == [body, body]
 
 
+@pytest.mark.parametrize("pbx", ["udp", "tcp"])
+@pytest.mark.parametrize("offer", AUTH_INT, ids=str)
+def test_as_long_a_body_as_there_is_in_a_call(scene: Scene, offer: Offer, pbx: str) -> None:
+    """A message of 32767 bytes is the longest that Kamailio 6 takes, and that tm of 5.6 can make the ACK of."""
+    trunk = over_tcp(scene, offer)
+    headers = [("X-Trunk", trunk.uuid), *typed("application/octet-stream")]
+    call = scene.caller(transport=pbx).invite("sip:5551234@pbx.test", headers=headers, body=b"\xf5" * 31500)
+    talk_and_hang_up(trunk, call)
+    assert trunk.carrier.answers("INVITE") == [407, 200]
+
+
+def send_text(scene: Scene, trunk: Trunk, size: int) -> Exchange:
+    """A MESSAGE over TCP with a body of this size."""
+    headers = [("X-Trunk", trunk.uuid), *typed("application/octet-stream")]
+    caller = scene.caller(transport="tcp")
+    return caller.request("MESSAGE", "sip:5551234@pbx.test", headers=headers, body=b"\xf5" * size)
+
+
+def passes(scene: Scene, trunk: Trunk, text: Exchange) -> bool:
+    """Whether Kamailio takes it at all: version 6 drops what is longer than 32767 bytes, with a line in its log."""
+    if scene.kamailio.version.startswith("5."):
+        return True
+    scene.kamailio.wait_for_log(f"read message too large: {len(text.request.encode())}")
+    assert not trunk.carrier.trace
+    return False
+
+
+TEXTS = frozenset({"MESSAGE"})
+
+
 @pytest.mark.parametrize("size", [TOO_LONG, 60000])
 @pytest.mark.parametrize("qop", ["auth", "auth,auth-int", "auth-int,auth"])
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 def test_a_body_too_long_to_read_takes_auth(scene: Scene, algorithm: str, qop: str, size: int) -> None:
-    trunk = over_tcp(scene, Offer(algorithm, qop))
-    talk_and_hang_up(trunk, call_with(scene, trunk, b"\xf5" * size, "application/octet-stream"))
-    assert credentials(trunk.carrier.received("INVITE")[-1])["Proxy-Authorization"]["qop"] == "auth"
+    trunk = over_tcp(scene, Offer(algorithm, qop), requests=TEXTS)
+    text = send_text(scene, trunk, size)
+    if passes(scene, trunk, text):
+        text.expect(200)
+        assert credentials(trunk.carrier.received("MESSAGE")[-1])["Proxy-Authorization"]["qop"] == "auth"
 
 
 def test_a_body_too_long_to_read_takes_the_weaker_challenge_that_can_be_computed(scene: Scene) -> None:
-    trunk = over_tcp(scene, Offer("SHA-256", "auth-int"), Offer("MD5", "auth"))
-    talk_and_hang_up(trunk, call_with(scene, trunk, b"x" * TOO_LONG, "text/plain"))
-    assert credentials(trunk.carrier.received("INVITE")[-1])["Proxy-Authorization"]["algorithm"] == "MD5"
+    trunk = over_tcp(scene, Offer("SHA-256", "auth-int"), Offer("MD5", "auth"), requests=TEXTS)
+    text = send_text(scene, trunk, TOO_LONG)
+    if passes(scene, trunk, text):
+        text.expect(200)
+        assert credentials(trunk.carrier.received("MESSAGE")[-1])["Proxy-Authorization"]["algorithm"] == "MD5"
 
 
 @pytest.mark.parametrize("size", [TOO_LONG, 60000])
 @pytest.mark.parametrize("offer", AUTH_INT[:2], ids=str)
 def test_a_body_too_long_to_read_is_503_where_nothing_else_is_offered(scene: Scene, offer: Offer, size: int) -> None:
-    trunk = over_tcp(scene, offer)
-    call = call_with(scene, trunk, b"\xf5" * size, "application/octet-stream")
-    refused_because(scene, trunk, "no secret, algorithm or qop for it", call)
-    assert trunk.carrier.answers("INVITE") == [407]
+    trunk = over_tcp(scene, offer, requests=TEXTS)
+    text = send_text(scene, trunk, size)
+    if passes(scene, trunk, text):
+        refused_because(scene, trunk, "no secret, algorithm or qop for it", text)
+        assert trunk.carrier.answers("MESSAGE") == [407]

@@ -71,7 +71,7 @@ SPELLINGS = {
     "an empty opaque and SHA-256": Offer("SHA-256", opaque=""),
     "no white space": Offer(layout='Digest realm="{realm}",nonce="{nonce}",algorithm=MD5,qop="auth"'),
     "odd white space": Offer(layout='Digest   nonce = "{nonce}" ,\t realm= "{realm}" ,qop ="auth"  ,'),
-    "empty list elements": Offer(layout='Digest realm="{realm}", nonce="{nonce}",, qop="auth"'),
+    "empty list elements": Offer(layout='Digest realm="{realm}", nonce="{nonce}", ,qop="auth"'),
     "odd white space and SHA-256": Offer(
         "SHA-256", layout='Digest \t QOP = "auth" , nonce ="{nonce}",,ALGORITHM = SHA-256 , Realm= "{realm}" ,'
     ),
@@ -177,9 +177,7 @@ def test_ha1_goes_before_a_password(scene: Scene) -> None:
     answer_to(trunk)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "offer"), [("MD5", SHA256), ("SHA-256", MD5), ("SHA-256", SHA512)], ids=str
-)
+@pytest.mark.parametrize(("algorithm", "offer"), [("MD5", SHA256), ("SHA-256", MD5), ("SHA-256", SHA512)], ids=str)
 def test_ha1_that_serves_none_of_the_algorithms_is_503(scene: Scene, algorithm: str, offer: Offer) -> None:
     trunk = challenged(scene, offer)
     row = ha1_row(scene, trunk, algorithm)

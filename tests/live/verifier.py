@@ -36,6 +36,9 @@ class Offer:
     nonce: str = ""
     layout: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.algorithm or 'no algorithm'} {self.qop or 'no qop'}"
+
     def spelled(self, realm: str, nonce: str) -> str:
         if self.layout:
             return self.layout.format(realm=realm, nonce=nonce)

@@ -119,7 +119,15 @@ def test_a_resend_carries_what_the_proxy_before_wanted_too() -> None:
 def test_a_proxy_whose_nonces_serve_once_asks_again_and_both_are_carried() -> None:
     first = decide(401, [NEW], ANY_REALM, after(407, MD5), has_body=True)
     assert isinstance(first, Answer)
-    assert carried(407, MD5.replace("n1", "n3"), first.carried) == [(401, "n2", 2, 0, True), (407, "n3", 1, 1, False)]
+    assert carried(407, MD5.replace("n1", "n3"), first.carried) == [(407, "n3", 1, 1, False), (401, "n2", 2, 0, False)]
+
+
+def test_a_proxy_that_asks_again_says_nothing_of_the_far_end() -> None:
+    answered = after(407, MD5, accepted=True) + after(401, NEW)
+    again = decide(407, [MD5.replace("n1", "n3")], ANY_REALM, answered, has_body=True)
+    assert isinstance(again, Answer)
+    refused = decide(401, [NEW.replace("n2", "n4")], ANY_REALM, again.carried, has_body=True)
+    assert chosen(refused) == "give up: credentials refused"
 
 
 def test_a_nonce_that_is_used_again_counts_on() -> None:
@@ -137,7 +145,9 @@ def test_what_was_answered_is_remembered_as_it_was() -> None:
 UAC = {
     "md5 with auth": ([MD5], TRUNK, True),
     "no algorithm, no qop": ([RFC2069], TRUNK, True),
-    "auth-int and auth": ([MD5.replace('"auth"', '"auth-int,auth"')], TRUNK, True),
+    "auth and auth-int": ([MD5.replace('"auth"', '"auth,auth-int"')], TRUNK, True),
+    "auth-int and auth": ([MD5.replace('"auth"', '"auth-int,auth"')], TRUNK, False),
+    "an empty list element": ([MD5.replace(", qop", ", ,qop")], TRUNK, False),
     "a second field": ([MD5, SHA256.replace("SHA-256", "SHA3-512")], TRUNK, True),
     "stale": ([STALE], TRUNK, True),
     "sha-256": ([SHA256], TRUNK, False),

@@ -339,10 +339,11 @@ def test_a_raised_cseq_is_not_ordered_twice(pbx: MockKSR, routes: TrunkAuth, sen
 
 
 RACKS = {
-    "as the callee knows it": ({"invite_diff": "2"}, "RAck: 7 1 INVITE", "7 3 INVITE"),
+    "as the callee knows it": ({"invites": "1:2"}, "RAck: 7 1 INVITE", "7 3 INVITE"),
+    "another INVITE": ({"invites": "7:2"}, "RAck: 7 1 INVITE", "7 1 INVITE"),
     "nothing was raised": ({}, "RAck: 7 1 INVITE", "7 1 INVITE"),
     "none": ({"invite_diff": "2"}, "X: y", None),
-    "one that cannot be read": ({"invite_diff": "2"}, "RAck: 7 one INVITE", "7 one INVITE"),
+    "one that cannot be read": ({"invites": "1:2"}, "RAck: 7 one INVITE", "7 one INVITE"),
 }
 
 
@@ -362,9 +363,34 @@ def test_a_reinvite_is_named_by_its_own_cseq(pbx: MockKSR, routes: TrunkAuth, se
     assert pbx.world.dialog is not None
     pbx.world.dialog["cseq_diff"] = "1"
     send(request(to_tag="b"))
-    assert pbx.world.dialog["invite_diff"] == "1"
+    assert pbx.world.dialog["invites"] == "1:1"
     challenge(pbx, routes)
-    assert pbx.world.dialog["invite_diff"] == "2"
+    assert pbx.world.dialog["invites"] == "1:2"
+
+
+def test_the_last_invites_of_a_dialog_are_remembered(pbx: MockKSR, send: Send) -> None:
+    in_dialog(pbx)
+    assert pbx.world.dialog is not None
+    pbx.world.dialog |= {"cseq_diff": "9", "invites": "2:1 3:1 4:2 5:2"}
+    send(request(to_tag="b"))
+    assert pbx.world.dialog["invites"] == "3:1 4:2 5:2 1:9"
+
+
+@pytest.mark.parametrize(
+    ("raised", "sent"),
+    [
+        ({"cseq_diff": "2", "invites": "1:1"}, "2 ACK"),
+        ({"cseq_diff": "1", "invites": "1:1"}, "2 ACK"),
+        ({"cseq_diff": "1"}, "1 ACK"),
+        ({}, "1 ACK"),
+    ],
+)
+def test_the_ack_of_a_success_has_its_invites_cseq(pbx: MockKSR, send: Send, raised: dict[str, str], sent: str) -> None:
+    in_dialog(pbx)
+    assert pbx.world.dialog is not None
+    pbx.world.dialog |= raised
+    send(request("ACK", to_tag="b"))
+    assert pbx.relayed[0].message.get("CSeq") == sent
 
 
 def test_private_headers_go_no_further_in_a_dialog(pbx: MockKSR, send: Send) -> None:
