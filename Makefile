@@ -5,6 +5,8 @@ KAMAILIO = kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-po
 VENV = .venv
 PYTHON = $(VENV)/bin/python
 
+export PATH := $(PATH):/usr/sbin:/sbin
+
 .PHONY: demo run db test compare fuzz lint lab lab-down base-image setup engine
 
 demo: setup

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
-from tests.ksr.api_list import VERSIONS, Api, load
-from tests.ksr.contract import differences
-from tests.ksr.probe_call import Record, load_record, through_a_live_one, through_the_mock
+from tests.ksr.api_list import VERSIONS
+from tests.ksr.probe_call import load_record, through_the_mock
 
 ROUTES = ("request", "first failure", "second failure")
 STRICTER = {"WrongArgumentsError", "UnknownVariableError", "MisuseError", "SystemError"}
@@ -34,26 +31,3 @@ def test_mock_raises_where_kamailio_says_nothing(version: str) -> None:
         question for question, _ in load_record(version).answers["refused"]
     ]
     assert {answer for _, answer in refused} <= STRICTER
-
-
-# --- with the machine's own Kamailio
-
-
-@pytest.fixture(scope="module")
-def live() -> tuple[Api, Record]:
-    if shutil.which("kamailio") is None:
-        pytest.skip("Kamailio is not installed here")
-    api, record = through_a_live_one()
-    if api.version not in VERSIONS:
-        pytest.skip(f"no committed lists for Kamailio {api.version}: see export.py and probe_call.py")
-    return api, record
-
-
-def test_committed_list_is_what_kamailio_exports(live: tuple[Api, Record]) -> None:
-    api, _ = live
-    assert differences(api.functions, load(api.version)) == []
-
-
-def test_committed_answers_are_what_kamailio_answers(live: tuple[Api, Record]) -> None:
-    api, record = live
-    assert record == load_record(api.version)
