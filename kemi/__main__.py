@@ -11,16 +11,17 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from kemi import schema
+from kemi import replica, schema
 from kemi.settings import PROJECT, SettingError, Settings, Socket
-from kemi.trunks import open_engine
+from kemi.trunks import cause
 
 
 class StartError(RuntimeError):
@@ -51,16 +52,19 @@ def main() -> int:
 
 def make_tables(settings: Settings) -> str:
     """Create the missing tables; returns what was done, in one line. Raises StartError."""
-    engine = open_engine(settings.db_url)
+    engine = schema.open_database(settings.db_url)
+    notice = ""
     try:
         made = schema.create(engine)
         if settings.is_embedded and "address" in made:
             schema.open_to_loopback(engine)
+        if settings.is_copied and (reason := schema.install_notice(engine)):
+            notice = f"; no notice of changes, they are found every {settings.compare_interval} s: {reason}"
     except (SQLAlchemyError, schema.SchemaError) as error:
-        raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {_cause(error)}") from None
+        raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {cause(error)}") from None
     finally:
         engine.dispose()
-    return f"{settings.shown_db_url}: {'created ' + ', '.join(made) if made else 'up to date'}"
+    return f"{settings.shown_db_url}: {'created ' + ', '.join(made) if made else 'up to date'}{notice}"
 
 
 def run(settings: Settings, extra: list[str]) -> None:
@@ -69,7 +73,7 @@ def run(settings: Settings, extra: list[str]) -> None:
     if not kamailio:
         raise StartError("kamailio is not installed; on Debian: apt-get install kamailio kamailio-python3-modules")
     check_interpreter()
-    check_database(settings)
+    prepare_database(settings)
     for sip_socket in settings.listen:
         check_free(sip_socket)
     settings.rpc_socket.unlink(missing_ok=True)
@@ -78,12 +82,12 @@ def run(settings: Settings, extra: list[str]) -> None:
 
 
 def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment that kamailio.cfg and trunkauth.py read: every setting spelled out, and where Python finds us."""
+    """The environment that kamailio.cfg and trunkauth.py read: every setting but the database's
+    URL spelled out, and where Python finds us."""
     pythonpath = [str(PROJECT), sysconfig.get_path("purelib"), environment.get("PYTHONPATH", "")]
     return {
         **environment,
         "PYTHONPATH": os.pathsep.join(filter(None, pythonpath)),
-        "TRUNKAUTH_DB_URL": settings.db_url.render_as_string(hide_password=False),
         "TRUNKAUTH_STATE_DIR": str(settings.state_dir),
         "TRUNKAUTH_LISTEN": " ".join(map(str, settings.listen)),
         "TRUNKAUTH_DEFAULT_TRUNK": settings.default_trunk,
@@ -91,6 +95,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_WORKERS": str(settings.workers),
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
         "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
+        "TRUNKAUTH_REG_TABLE": "registrations" if settings.is_embedded or settings.is_copied else "uacreg",
         "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",
         "TRUNKAUTH_SCRIPT": str(PROJECT / "kamailio/trunkauth.py"),
     }
@@ -105,18 +110,35 @@ def check_interpreter() -> None:
             raise StartError(f"app_python3 embeds Python {embedded[1].decode()}, and this is {mine}: use that one")
 
 
-def check_database(settings: Settings) -> None:
-    """See that the database opens and has its tables; an embedded one is made. Raises StartError."""
+def prepare_database(settings: Settings) -> None:
+    """Make the local file that calls are served from, or see that it can be used. Raises StartError.
+
+    A server is not asked: Kamailio starts without it, and serves from the copy that is there.
+    """
+    check_private(settings)
     if settings.is_embedded:
         make_tables(settings)
-        return
-    engine = open_engine(settings.db_url)
-    try:
-        schema.check(engine)
-    except (SQLAlchemyError, schema.SchemaError) as error:
-        raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {_cause(error)}") from None
-    finally:
-        engine.dispose()
+    elif settings.is_copied:
+        try:
+            replica.prepare(settings.local_file, settings.db_url)
+        except replica.CopyError as error:
+            raise StartError(f"TRUNKAUTH_STATE_DIR: {settings.local_file} cannot be made: {error}") from None
+    else:
+        engine = schema.open_database(settings.db_url)
+        try:
+            schema.check(engine)
+        except (SQLAlchemyError, schema.SchemaError) as error:
+            raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {cause(error)}") from None
+        finally:
+            engine.dispose()
+
+
+def check_private(settings: Settings) -> None:
+    """See that nobody else can read what lies in the state directory. Raises StartError."""
+    for path in (settings.state_dir, *settings.state_dir.glob("*.sqlite*")):
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            mode = "700" if path.is_dir() else "600"
+            raise StartError(f"TRUNKAUTH_STATE_DIR: others can read {path}, which holds passwords: chmod {mode} {path}")
 
 
 def check_free(sip_socket: Socket) -> None:
@@ -134,12 +156,6 @@ def check_free(sip_socket: Socket) -> None:
         taken = error.errno == errno.EADDRINUSE
         advice = "stop what uses it, or choose another port" if taken else "choose an address of this machine"
         raise StartError(f"TRUNKAUTH_LISTEN: {sip_socket}: {error.strerror or error}; {advice}") from None
-
-
-def _cause(error: Exception) -> str:
-    """An error in one line, with neither SQL nor parameters."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return " ".join(str(cause).split())
 
 
 if __name__ == "__main__":

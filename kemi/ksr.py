@@ -7,6 +7,7 @@ not seen by later reads of the same message.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 
@@ -130,6 +131,11 @@ def track_dialog(trunk: str) -> None:
     KSR.tm.t_on_reply("CARRIER")
 
 
+def note_destination(carrier: str) -> None:
+    """Remember with the transaction which carrier the request is meant for."""
+    KSR.pv.sets("$avp(carrier)", carrier)
+
+
 def note_carrier() -> None:
     """Remember the address that this reply came from as the carrier's: the one of its dialog's first INVITE."""
     KSR.pv.sets("$dlg_var(carrier)", _text("$si"))
@@ -242,6 +248,12 @@ def reply_nothing(_code: int, _reason: str) -> None:
     """Where there is nobody to answer: in the route of a reply."""
 
 
+def reply_retry_later(seconds: int) -> None:
+    """Answer 503 and say when to come again (RFC 3261 20.33)."""
+    KSR.hdr.append_to_reply(f"Retry-After: {seconds}\r\n")
+    reply(503, "Service Unavailable")
+
+
 def reply_not_allowed(methods: str) -> None:
     """Answer 405 and name the methods that are served (RFC 3261 8.2.1)."""
     KSR.hdr.append_to_reply(f"Allow: {methods}\r\n")
@@ -278,11 +290,14 @@ def relayed_trunk() -> str:
     return _text("$avp(trunk)")
 
 
-def asks_as_carrier() -> bool:
-    """Whether the reply came from where the request was meant to go by the trunk's row: outside a dialog always,
-    inside one from the address that answered its first INVITE. A Route, or the far end's Contact, may lead elsewhere.
+def asks_as_carrier(carrier: str) -> bool:
+    """Whether the reply came from where the trunk's credentials may go. Outside a dialog, the request was sent there:
+    true unless the trunk's row names another carrier by now. Inside one, from the address that answered its first
+    INVITE: a Route, or the far end's Contact, may lead elsewhere.
     """
-    return not has_to_tag() or _text("$T_rpl($si)") == _text("$dlg_var(carrier)") != ""
+    if has_to_tag():
+        return _text("$T_rpl($si)") == _text("$dlg_var(carrier)") != ""
+    return _text("$avp(carrier)") == carrier
 
 
 def answered_challenges() -> str:
@@ -345,6 +360,26 @@ def forget_cseq_order() -> None:
 def reply_instead(code: int, reason: str) -> None:
     """Answer the caller with this, in place of what the carrier said."""
     KSR.tm.t_reply(code, reason)
+
+
+# --- Kamailio's own modules
+
+
+def refresh_registration(uuid: str) -> bool:
+    """Make the uac module register the trunk as its row says now, or forget it where it has none."""
+    return _rpc("uac.reg_refresh", uuid) == 200 or _rpc("uac.reg_remove", uuid) in (200, 404)
+
+
+def reload_addresses() -> bool:
+    """Make the permissions module read the address table again. False: not now."""
+    return _rpc("permissions.addressReload") == 200
+
+
+def _rpc(method: str, *params: str) -> int:
+    """Run an RPC command in this process; the status of its answer."""
+    KSR.jsonrpcs.exec(json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}))
+    code = KSR.pv.get("$jsonrpl(code)")
+    return code if isinstance(code, int) else 0
 
 
 # --- log

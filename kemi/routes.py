@@ -10,6 +10,7 @@ A handler that raises answers 500 and the worker goes on (`guarded`). The caller
 
 from __future__ import annotations
 
+import os
 import secrets
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -19,8 +20,9 @@ from typing import NamedTuple
 
 from kemi import digest, ksr, policy
 from kemi.challenge import Challenge
+from kemi.keeper import Keeper
 from kemi.settings import Settings
-from kemi.trunks import Trunk, TrunkStore, open_engine
+from kemi.trunks import Trunk, TrunkStore
 
 # Never passed on. A caller's credentials are for us at most, and the dialog module takes orders from P-K-CSeq headers.
 PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization", "P-K-CSeq-Auth", "P-K-CSeq-Refresh")
@@ -31,6 +33,10 @@ HARMLESS = frozenset({"BYE", "NOTIFY"})
 STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
 CNONCE_BYTES = 16
+
+KEEPER_NICENESS = 10  # a large sync must not take the processor from calls
+
+RETRY_AFTER = 10  # seconds, where the database has never been reached yet
 
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
 
@@ -79,11 +85,13 @@ class TrunkAuth:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._trunks: TrunkStore | None = None
+        self._keeper: Keeper | None = None
+        self._addresses_changed = False
 
     def child_init(self, rank: int) -> int:
         """Called in every process; SIP workers have a rank of 1 and up, and they alone look for trunks."""
         if rank > 0:
-            self._trunks = TrunkStore(open_engine(self._settings.db_url))
+            self._trunks = TrunkStore(self._settings.local_file, self._settings.source)
         return 0
 
     @guarded(ksr.reply)
@@ -135,6 +143,9 @@ class TrunkAuth:
 
     def new_request(self) -> None:
         """A request that starts something: an INVITE, a MESSAGE, …"""
+        if not self.trunks.is_ready():
+            ksr.reply_retry_later(RETRY_AFTER)
+            return
         if not ksr.source_may_call():
             ksr.reply(403, "Forbidden")
             return
@@ -179,6 +190,7 @@ class TrunkAuth:
             ksr.add_record_route()
         if ksr.method() == "INVITE":
             ksr.track_dialog(trunk.uuid)
+        ksr.note_destination(trunk.carrier)
         self._relay(trunk.uuid)
 
     def _no_trunk(self, trunk: Trunk, reason: str) -> None:
@@ -203,7 +215,7 @@ class TrunkAuth:
         trunk = self.trunks.by_uuid(uuid) if uuid else None
         if trunk is None:
             decision: policy.Answer | policy.GiveUp = policy.GiveUp("no trunk that may answer")
-        elif not ksr.asks_as_carrier():
+        elif not ksr.asks_as_carrier(trunk.carrier):
             decision = policy.GiveUp("not asked by the trunk's carrier")
         else:
             decision = self._answer_or_give_up(status, trunk)
@@ -241,6 +253,28 @@ class TrunkAuth:
         """A reply to the INVITE that started a dialog: it shows who the carrier is."""
         ksr.note_carrier()
         return 1
+
+    def REPLICA(self, _message: object, _event: object) -> int:
+        """Twice a second, in a process of its own: keep the copy of the database, and pass on what changed."""
+        try:
+            self._keep_copy()
+        except Exception as error:
+            ksr.error(f"fault={_fault(error)} in=REPLICA")
+        return 1
+
+    def _keep_copy(self) -> None:
+        if self._keeper is None:
+            os.setpriority(os.PRIO_PROCESS, 0, KEEPER_NICENESS)
+            self._keeper = Keeper(self._settings.local_file, self._settings.source, self._settings.compare_interval)
+        report = self._keeper.tick()
+        for is_warning, line in report.lines:
+            (ksr.warning if is_warning else ksr.notice)(line)
+        for uuid in report.registrations:
+            if not ksr.refresh_registration(uuid):
+                ksr.warning(f"trunk={uuid!r} outcome=unregistered reason='uac.reg_refresh failed'")
+        self._addresses_changed = self._addresses_changed or report.addresses
+        if self._addresses_changed:
+            self._addresses_changed = not ksr.reload_addresses()
 
     def ksr_reply_route(self, _message: object) -> int:
         """Every reply passes. Kamailio 5.6 needs the handler to exist."""

@@ -6,13 +6,29 @@ The SQL is the DBA's own, db/<server>/tables.sql: this module only runs it and s
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, inspect, select, text
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError
 
 from kemi.settings import PROJECT
 from kemi.trunks import uacreg
 
 # table -> the versions that work: Kamailio 5.6 to 6.1 expect the first one; uacreg 6 (Kamailio 6.2) only adds a column
 VERSIONS = {"version": (1,), "uacreg": (5, 6), "address": (6,)}
+
+CONNECT_LIMIT = 5  # seconds
 
 _SQL_FOLDERS = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
@@ -21,6 +37,26 @@ _version = Table("version", MetaData(), Column("table_name", String(32)), Column
 
 class SchemaError(RuntimeError):
     """A table that cannot be used as it is; the text is one line for the operator."""
+
+
+def open_database(url: URL) -> Engine:
+    """An engine on the DBA's database, for one task. Nothing is opened before its first use."""
+    arguments: dict[str, object] = {} if url.get_backend_name() == "sqlite" else {"connect_timeout": CONNECT_LIMIT}
+    if url.get_backend_name() == "postgresql":
+        arguments["client_encoding"] = "utf8"  # psycopg gives bytes, not text, where the database's own is SQL_ASCII
+    return create_engine(url, hide_parameters=True, isolation_level="AUTOCOMMIT", connect_args=arguments)
+
+
+def install_notice(engine: Engine) -> str:
+    """Let the server say at once which row was changed, where it can; returns why it cannot, empty if it does."""
+    if engine.dialect.name != "postgresql":
+        return "this kind of server cannot"
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql((PROJECT / "db/postgresql/notice.sql").read_text())
+    except DBAPIError as error:
+        return " ".join(str(error.orig).split())
+    return ""
 
 
 def create(engine: Engine) -> list[str]:

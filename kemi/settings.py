@@ -14,18 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# SQLAlchemy's name of a driver -> the scheme by which Kamailio's own modules know that kind of server
-KAMAILIO_SCHEMES = {
-    "sqlite": "sqlite",
-    "sqlite+pysqlite": "sqlite",
-    "postgresql+psycopg": "postgres",
-    "mysql+pymysql": "mysql",
-}
+LOCAL_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})  # the DBA's database is a file here, and is read as it is
+SERVER_DRIVERS = frozenset({"postgresql+psycopg", "mysql+pymysql"})  # it is copied
 
 RPC_SOCKET = "rpc.sock"
 LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module refuses more than 104 with the final NUL (init_unix_sock)
@@ -34,7 +29,7 @@ _SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sock
 _SOCKET = re.compile(r"(?P<proto>udp|tcp):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
 _CONTACT = re.compile(r"[A-Za-z0-9._:;=\[\]-]+")
-_UNQUOTABLE = re.compile(r'["\\\x00-\x1f\x7f]')  # what would break out of a quoted string of kamailio.cfg
+_PATH = re.compile(r'[^\s"\\\x00-\x1f\x7f]+')  # what can stand in a quoted string of kamailio.cfg, and in a URL
 
 
 class SettingError(ValueError):
@@ -68,6 +63,7 @@ class Settings:
 
     db_url: URL = field(repr=False)
     is_embedded: bool
+    compare_interval: int
     state_dir: Path
     listen: tuple[Socket, ...]
     default_trunk: str
@@ -86,7 +82,10 @@ class Settings:
         listen = _listen(value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060"))
         db_url = value("TRUNKAUTH_DB_URL", "")
         return cls(
-            db_url=_db_url(db_url or f"sqlite:///{state_dir}/trunkauth.sqlite"),
+            db_url=_db_url(
+                db_url or f"sqlite:///{state_dir}/trunkauth.sqlite", value("TRUNKAUTH_DB_PASSWORD_FILE", "")
+            ),
+            compare_interval=_number("TRUNKAUTH_DB_INTERVAL", value("TRUNKAUTH_DB_INTERVAL", "10"), 1, 3600),
             is_embedded=not db_url,
             state_dir=state_dir,
             listen=listen,
@@ -103,21 +102,30 @@ class Settings:
         return self.state_dir / RPC_SOCKET
 
     @property
+    def is_copied(self) -> bool:
+        """Whether the database is a server's, of which the workers read a copy."""
+        return self.db_url.drivername in SERVER_DRIVERS
+
+    @property
+    def source(self) -> URL | None:
+        """The database that is copied; None where there is none."""
+        return self.db_url if self.is_copied else None
+
+    @property
+    def local_file(self) -> Path:
+        """The SQLite file that calls are served from: the database itself, or the copy of a server's."""
+        return self.state_dir / "replica.sqlite" if self.is_copied else Path(self.db_url.database or "")
+
+    @property
     def kamailio_db_url(self) -> str:
-        """The same database as Kamailio's modules parse it (src/lib/srdb1/db_id.c): nothing is percent-encoded."""
-        url = self.db_url
-        scheme = KAMAILIO_SCHEMES[url.drivername]
-        if scheme == "sqlite":
-            return f"sqlite:///{url.database}"
-        login = f"{url.username}:{url.password}@" if url.password else f"{url.username}@" if url.username else ""
-        port = f":{url.port}" if url.port else ""
-        host = f"[{url.host}]" if url.host and ":" in url.host else url.host or "localhost"
-        return f"{scheme}://{login}{host}{port}/{url.database}"
+        """The same file as Kamailio's own modules name it (src/lib/srdb1/db_id.c): nothing is percent-encoded."""
+        return f"sqlite:///{self.local_file}"
 
     @property
     def shown_db_url(self) -> str:
-        """The database's URL as it may be shown: its password masked."""
-        return self.db_url.render_as_string(hide_password=True)
+        """The database's URL as it may be shown: its password masked, the driver's options that hold one left out."""
+        secret = [name for name in self.db_url.query if "pass" in name.lower()]
+        return self.db_url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 def _matching(name: str, text: str, pattern: re.Pattern[str], takes: str) -> str:
@@ -133,9 +141,8 @@ def _number(name: str, text: str, low: int, high: int) -> int:
 
 
 def _state_dir(text: str) -> Path:
-    if _UNQUOTABLE.search(text) or any(character.isspace() for character in text):
-        raise SettingError(f"TRUNKAUTH_STATE_DIR: {text!r} is not a path without spaces, quotes and backslashes")
-    return Path(text).absolute()
+    takes = "a path without spaces, quotes and backslashes"
+    return Path(_matching("TRUNKAUTH_STATE_DIR", text, _PATH, takes)).absolute()
 
 
 def _fits_socket(state_dir: Path) -> Path:
@@ -182,20 +189,40 @@ def _address_of_interface(name: str) -> str:
     return socket.inet_ntoa(answer[20:24])
 
 
-def _db_url(text: str) -> URL:
+def _db_url(text: str, password_file: str) -> URL:
     takes = "sqlite:////path, postgresql+psycopg://user:password@host/name or mysql+pymysql://user:password@host/name"
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise SettingError(f"TRUNKAUTH_DB_URL: not a database URL; it takes {takes}") from None
-    if url.drivername not in KAMAILIO_SCHEMES:
+    if url.drivername not in LOCAL_DRIVERS | SERVER_DRIVERS:
         raise SettingError(f"TRUNKAUTH_DB_URL: {url.drivername!r} is not served; it takes {takes}")
     if not url.database or url.database == ":memory:":
         raise SettingError(f"TRUNKAUTH_DB_URL: it names no database; it takes {takes}")
-    if any(_UNQUOTABLE.search(part) for part in (url.username or "", url.password or "", url.host or "", url.database)):
-        raise SettingError(
-            "TRUNKAUTH_DB_URL: quotes, backslashes and control characters cannot be handed on to Kamailio's modules"
+    if url.drivername in LOCAL_DRIVERS:
+        path = str(Path(url.database).absolute())
+        return url.set(
+            database=_matching("TRUNKAUTH_DB_URL", path, _PATH, "a path without spaces, quotes and backslashes")
         )
-    if KAMAILIO_SCHEMES[url.drivername] == "sqlite":
-        return url.set(database=str(Path(url.database).absolute()))
-    return url
+    _check_options(url)
+    return url.set(password=_password(password_file)) if password_file else url
+
+
+def _check_options(url: URL) -> None:
+    """See that SQLAlchemy takes what stands behind the question mark: several hosts, for one."""
+    try:
+        create_engine(url).dialect.create_connect_args(url)
+    except ImportError as error:
+        raise SettingError(f"TRUNKAUTH_DB_URL: the driver of {url.drivername} is not installed: {error}") from None
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise SettingError(f"TRUNKAUTH_DB_URL: its options cannot be used: {' '.join(str(error).split())}") from None
+
+
+def _password(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise SettingError(
+            f"TRUNKAUTH_DB_PASSWORD_FILE: {path!r}: {reason}; it takes a file with the password"
+        ) from None

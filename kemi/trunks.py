@@ -1,20 +1,40 @@
-"""Trunks, read from the DBA's `uacreg` table through SQLAlchemy: the one door to the database for SIP workers.
+"""Trunks, read from a local SQLite file through SQLAlchemy: the one door to the database for SIP workers.
 
-Only SELECTs with bound parameters. An engine belongs to the process that opened it: make a store after the fork, in
-child_init. No exception that leaves this room carries a row's values (`hide_parameters`).
+The file is the DBA's own database where that is SQLite, and its copy otherwise (replica.py). Only SELECTs with bound
+parameters. A store belongs to the process that made it: make it after the fork, in child_init. No exception that leaves
+this room carries a row's values (`hide_parameters`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, Column, ColumnElement, Engine, Integer, MetaData, String, Table, create_engine, func, select
+from sqlalchemy import (
+    URL,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    func,
+    select,
+)
+from sqlalchemy.exc import DBAPIError
 
-CONNECT_TIMEOUT = 5  # seconds, to a database server
+MOST_KEPT = 4096  # answers that a worker keeps, whatever the size of the table
+SYNCED = "synced_at"  # the row of replica_state that says that there is a copy, and of when
+SOURCE = "source"  # the row that says of which database it is
 
 metadata = MetaData()
 
-# The columns that calls need; versions 5 (Kamailio 5.6 to 6.1) and 6 of the table have them alike.
 uacreg = Table(
     "uacreg",
     metadata,
@@ -22,18 +42,40 @@ uacreg = Table(
     Column("l_uuid", String(64)),
     Column("l_username", String(64)),
     Column("l_domain", String(64)),
+    Column("r_username", String(64)),
     Column("r_domain", String(64)),
     Column("realm", String(64)),
     Column("auth_username", String(64)),
     Column("auth_password", String(64)),
     Column("auth_ha1", String(128)),
     Column("auth_proxy", String(255)),
+    Column("expires", Integer),
+    Column("flags", Integer),
+    Column("reg_delay", Integer),
+    Column("contact_addr", String(255)),
     Column("socket", String(128)),
 )
+
+address = Table(
+    "address",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("grp", Integer),
+    Column("ip_addr", String(50)),
+    Column("mask", Integer),
+    Column("port", Integer),
+    Column("tag", String(64)),
+)
+
+replica_state = Table("replica_state", metadata, Column("name", String, primary_key=True), Column("value", String))
 
 _HOP_PARAMETERS = frozenset(
     {"transport", "maddr", "ttl", "lr"}
 )  # of the hop to us (RFC 3261 19.1.1), not of the number
+
+_HA1 = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{64}|")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SIP_URI = re.compile(r"sips?:([^@\s<>]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(;[^\s<>]*)?|")
 
 
 @dataclass(frozen=True)
@@ -53,6 +95,24 @@ class Trunk:
     auth_password: str = field(default="", repr=False)
     auth_ha1: str = field(default="", repr=False)
 
+    @property
+    def carrier(self) -> str:
+        """Who the credentials are meant for: a row that leads elsewhere by now has another one."""
+        return f"{self.next_hop} {self.domain}"
+
+    @property
+    def fault(self) -> str:
+        """Why the row cannot be used, in words that quote nothing from it; empty where it can."""
+        if not self.auth_username or _CONTROL.search(self.auth_username):
+            return "auth_username is empty or has a control character"
+        if _CONTROL.search(self.auth_password):
+            return "auth_password has a control character"
+        if not _HA1.fullmatch(self.auth_ha1):
+            return "auth_ha1 is not 32 or 64 hex digits"
+        if not _SIP_URI.fullmatch(self.next_hop):
+            return "auth_proxy is not a SIP URI"
+        return ""
+
     def request_uri(self, dialled: str) -> str:
         """The R-URI for this trunk: the dialled user part at `domain`.
 
@@ -62,72 +122,137 @@ class Trunk:
         scheme, _, rest = dialled.partition(":")
         if scheme.lower() == "tel":
             return f"sip:{rest}@{self.domain};user=phone"
-        user, at, address = rest.rpartition("@")
-        parameters = address.partition("?")[0].split(";")[1:]
+        user, at, host = rest.rpartition("@")
+        parameters = host.partition("?")[0].split(";")[1:]
         kept = "".join(f";{parameter}" for parameter in parameters if _name(parameter) not in _HOP_PARAMETERS)
         return f"{scheme}:{user}{at}{self.domain}{kept}"
+
+
+# What a Trunk is made of, in the order of its fields.
+TRUNK_COLUMNS = tuple(
+    uacreg.c[name]
+    for name in (
+        "l_uuid", "r_domain", "auth_proxy", "socket", "realm", "auth_username", "auth_password", "auth_ha1",
+    )
+)  # fmt: skip
 
 
 def _name(parameter: str) -> str:
     return parameter.partition("=")[0].strip().lower()
 
 
-def open_engine(url: URL) -> Engine:
-    """An engine with one connection, for a process of one thread. Nothing is opened before its first use."""
-    server = url.get_backend_name() != "sqlite"
+def open_file(path: Path) -> Engine:
+    """An engine on a local SQLite file, with one connection. Nothing is opened before its first use."""
     return create_engine(
-        url,
+        URL.create("sqlite", database=str(path)),
         hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=0,
-        pool_pre_ping=server,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT} if server else {},
     )
 
 
-class TrunkStore:
-    """Finds trunks. Where several rows fit, the one with the lowest id is taken.
+def identity(source: URL) -> str:
+    """Which database a copy is of: kind, place and name of it, and not how one logs in. Nothing can be learned from
+    it.
+    """
+    named = f"{source.get_backend_name()} {source.host or ''} {source.port or ''} {source.database}"
+    return hashlib.sha256(named.encode()).hexdigest()
 
-    Every method takes and compares strings as they come from the wire, and raises sqlalchemy.exc.SQLAlchemyError
-    where the database cannot be read.
+
+def cause(error: BaseException) -> str:
+    """An error in one line, with neither SQL nor parameters nor passwords."""
+    inner = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return " ".join(str(inner).split()) or type(inner).__name__
+
+
+class TrunkStore:
+    """Finds trunks. Where several rows fit, the one with the lowest id is taken; one that cannot be used is passed
+    over.
+
+    Answers are kept until the file changes. Every method takes and compares strings as they come from the wire, and
+    raises SQLAlchemyError, sqlite3.Error or OSError where the file cannot be read; it is opened anew for the next
+    question then.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, path: Path, source: URL | None = None) -> None:
+        """source: of the database that the file has to be the copy of; None where it is the database itself."""
+        self._path = path
+        self._identity = identity(source) if source else ""
+        self._engine = open_file(path)
+        self._connection: Connection | None = None
+        self._state: tuple[int, int] = (0, 0)
+        self._is_ready = False
+        self._kept: dict[tuple[str, ...], Trunk | None] = {}
 
-    def close(self) -> None:
-        """Close the connection. The store opens another one when it is asked again."""
-        self._engine.dispose()
+    def is_ready(self) -> bool:
+        """Whether there is anything to serve: False only for a copy that was never filled."""
+        try:
+            connection = self._fresh_connection()
+            if self._identity and not self._is_ready:
+                self._is_ready = SYNCED in _state_of(connection)
+        except Exception:
+            self.close()
+            raise
+        return self._is_ready or not self._identity
 
     def by_uuid(self, uuid: str) -> Trunk | None:
         """The trunk of this l_uuid."""
-        return self._first(uacreg.c.l_uuid == uuid)
+        return self._first(("uuid", uuid), uacreg.c.l_uuid == uuid)
 
     def by_caller(self, user: str, domain: str) -> Trunk | None:
         """The trunk of the caller user@domain: l_username and l_domain. Domains are compared without regard to case."""
-        return self._first(uacreg.c.l_username == user, func.lower(uacreg.c.l_domain) == domain.lower())
+        return self._first(
+            ("caller", user, domain), uacreg.c.l_username == user, func.lower(uacreg.c.l_domain) == domain.lower()
+        )
 
     def by_dialled_domain(self, domain: str) -> Trunk | None:
         """The trunk whose r_domain is the R-URI's host, compared without regard to case."""
-        return self._first(func.lower(uacreg.c.r_domain) == domain.lower())
+        return self._first(("dialled", domain), func.lower(uacreg.c.r_domain) == domain.lower())
 
-    def _first(self, *conditions: ColumnElement[bool]) -> Trunk | None:
-        row_of = (
-            select(
-                uacreg.c.l_uuid,
-                uacreg.c.r_domain,
-                uacreg.c.auth_proxy,
-                uacreg.c.socket,
-                uacreg.c.realm,
-                uacreg.c.auth_username,
-                uacreg.c.auth_password,
-                uacreg.c.auth_ha1,
-            )
-            .where(*conditions)
-            .order_by(uacreg.c.id)
-            .limit(1)
-        )
-        with self._engine.connect() as connection:
-            row = connection.execute(row_of).first()
-        return Trunk(*(value or "" for value in row)) if row else None
+    def close(self) -> None:
+        """Close the connection. The store opens another one when it is asked again."""
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+        self._is_ready = False
+        self._engine.dispose()
+        self._kept.clear()
+
+    def _first(self, question: tuple[str, ...], *conditions: ColumnElement[bool]) -> Trunk | None:
+        try:
+            connection = self._fresh_connection()
+            if question not in self._kept:
+                if len(self._kept) >= MOST_KEPT:
+                    self._kept.clear()
+                rows = connection.execute(select(*TRUNK_COLUMNS).where(*conditions).order_by(uacreg.c.id))
+                trunks = (Trunk(*(value or "" for value in row)) for row in rows)
+                self._kept[question] = next((trunk for trunk in trunks if not trunk.fault), None)
+                rows.close()
+        except Exception:
+            self.close()
+            raise
+        return self._kept[question]
+
+    def _fresh_connection(self) -> Connection:
+        """The connection, opened anew where the file was replaced; what was kept is forgotten where anything changed.
+
+        PRAGMA data_version moves with every commit of another connection (sqlite.org/pragma.html).
+        """
+        inode = self._path.stat().st_ino
+        if self._connection is None or inode != self._state[0]:
+            self.close()
+            self._connection = self._engine.connect()
+            if self._identity and _state_of(self._connection).get(SOURCE) != self._identity:
+                raise OSError("the file is the copy of another database")
+        driver: Any = self._connection.connection.driver_connection  # past SQLAlchemy: this is asked at every look-up
+        state = (inode, driver.execute("PRAGMA data_version").fetchone()[0])
+        if state != self._state:
+            self._state = state
+            self._kept.clear()
+        return self._connection
+
+
+def _state_of(connection: Connection) -> dict[str, str]:
+    """What a copy says of itself."""
+    return {str(name): str(value) for name, value in connection.execute(select(replica_state))}

@@ -1,17 +1,13 @@
--- The lab's rows, at every start: Kamailio's role, who may call, and one trunk, which is registered and used for calls.
--- Passwords come from the environment, never from the command line.
+-- The lab's rows, at every start: the password of Kamailio's role, which reader.sql has made, who may call, and one
+-- trunk, which is registered and used for calls. Passwords come from the environment, never from the command line.
 
-\getenv role POSTGRES_USER
 \getenv password POSTGRES_PASSWORD
 \getenv address LAB_ADDRESS
 \getenv trunk_user TRUNK_USER
 \getenv trunk_password TRUNK_PASSWORD
 \getenv trunk_realm TRUNK_REALM
 
-SELECT format('CREATE ROLE %I', :'role')
- WHERE NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = :'role') \gexec
 ALTER ROLE :"role" LOGIN PASSWORD :'password';
-GRANT SELECT ON version, uacreg, address TO :"role";
 
 DELETE FROM address WHERE tag = 'lab';
 INSERT INTO address (grp, ip_addr, mask, tag)

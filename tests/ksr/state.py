@@ -69,6 +69,7 @@ class World:
     dialog_from_tag: str = ""  # of the INVITE that started that dialog
     cancelled: bool = False  # the caller has sent CANCEL
     carrier: str = "203.0.113.5"  # where replies come from
+    rpc_code: int | None = None  # the status of the last RPC command's answer
     unreachable: set[str] = field(default_factory=set)  # next hops that cannot be sent to
     uac_answers: bool = False  # uac_auth() answers what the real one can answer
 

@@ -216,6 +216,13 @@ def _in_hex(state: State, name: Name) -> Value:
     return value.hex()
 
 
+def _rpc_answer(state: State, name: Name) -> Value:
+    """$jsonrpl(code): the status of the last RPC command's answer; null before the first."""
+    if name.inner != "code":
+        raise UnknownVariableError(f"$jsonrpl({name.inner})")
+    return state.world.rpc_code
+
+
 _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "hdr": lambda state, name: _header(state.request, name),
     "hdrc": lambda state, name: len(state.request.values(name.inner or "")),
@@ -227,6 +234,7 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "dlg_ctx": _dialog_context,
     "dlg": _dialog,
     "hex": _in_hex,
+    "jsonrpl": _rpc_answer,
 }
 
 

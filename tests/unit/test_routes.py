@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
-from kemi import schema
+from kemi import replica, schema
 from kemi.policy import MOST_AGAIN
 from kemi.routes import TrunkAuth
 from kemi.settings import Settings
-from kemi.trunks import open_engine
+from kemi.trunks import open_file
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
@@ -34,7 +36,7 @@ VALUES
  ('no-next-hop', 'erin', '', '', '', '', 'erin', 'correct horse', '', ''),
  ('bad-socket', 'frank', '', 'carrier.test', '', '', 'frank', 'correct horse', '', 'udp:198.51.100.99:5060'),
  ('own-socket', 'grace', '', 'carrier.test', '', '', 'grace', 'correct horse', '', 'udp:192.0.2.1:5060'),
- ('no-user', 'heidi', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', '', 'correct horse', '', '')
+ ('no-secret', 'heidi', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'heidi', '', '', '')
 """
 
 
@@ -63,7 +65,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = Settings.from_environment({
         "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_DEFAULT_TRUNK": "",
     })  # fmt: skip
-    engine = open_engine(settings.db_url)
+    engine = open_file(settings.local_file)
     schema.create(engine)
     execute(engine, INSERT_TRUNKS)
     yield settings
@@ -506,11 +508,15 @@ def test_what_cannot_be_answered_503(pbx: MockKSR, routes: TrunkAuth, send: Send
     assert "outcome=refused" in pbx.log[-1][1]
 
 
-@pytest.mark.parametrize("caller", ["heidi", "ivan"])
-def test_a_row_without_usable_credentials_503(pbx: MockKSR, routes: TrunkAuth, send: Send, caller: str) -> None:
-    send(request(caller=f"<sip:{caller}@x.test>"))
+def test_a_row_without_a_secret_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request(caller="<sip:heidi@x.test>"))
     challenge(pbx, routes)
     assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_a_row_that_cannot_be_used_is_no_trunk(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:ivan@x.test>"))
+    assert pbx.replies == [Reply(404, "No Trunk")]
 
 
 def test_what_uac_auth_turns_down_is_answered_all_the_same(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
@@ -584,6 +590,16 @@ def test_a_trunk_that_is_gone_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -
     assert pbx.replies == [FAILED]
 
 
+def test_a_trunk_that_leads_elsewhere_by_now_503(
+    pbx: MockKSR, routes: TrunkAuth, send: Send, database: Settings
+) -> None:
+    send(request())
+    changed(database.state_dir, "UPDATE uacreg SET auth_proxy = 'sip:elsewhere.test' WHERE l_uuid = 'berlin'")
+    challenge(pbx, routes)
+    changed(database.state_dir, "UPDATE uacreg SET auth_proxy = 'sip:sbc.carrier.test' WHERE l_uuid = 'berlin'")
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
 def test_a_challenge_that_is_not_utf8_503(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
     send(request())
     with pbx.failure_route(407, "No", [b'Proxy-Authenticate: Digest realm="\xff", nonce="n"']) as route:
@@ -617,6 +633,125 @@ def test_a_silent_carrier_408(pbx: MockKSR, routes: TrunkAuth, send: Send) -> No
     with pbx.timeout() as route:
         getattr(routes, route)(None)
     assert [reply.code for reply in pbx.replies] == [408]
+
+
+def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path) -> None:
+    settings = Settings.from_environment({
+        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_DB_URL": "postgresql+psycopg://u@h/d",
+    })  # fmt: skip
+    replica.prepare(settings.local_file, settings.db_url)
+    routes = TrunkAuth(settings)
+    routes.child_init(1)
+    pbx.receive(request(), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    routes.trunks.close()
+    assert pbx.replies == [Reply(503, "Service Unavailable", headers=("Retry-After: 10\r\n",))]
+
+
+# --- the process that keeps the copy
+
+
+@pytest.fixture
+def commands(pbx: MockKSR) -> list[tuple[str, list[str]]]:
+    """The RPC commands that are run, in order; each is answered with 200 unless a test says otherwise."""
+    run: list[tuple[str, list[str]]] = []
+
+    def exec_(command: str) -> int:
+        asked = json.loads(command)
+        run.append((asked["method"], asked["params"]))
+        return 1
+
+    pbx.answer("jsonrpcs.exec", exec_)
+    pbx.world.rpc_code = 200
+    pbx.receive(request())  # rtimer gives its routes a message of its own
+    return run
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[TrunkAuth]:
+    """The routes in the rtimer's process, over a database of their own that has been looked at once."""
+    settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
+    engine = open_file(settings.local_file)
+    schema.create(engine)
+    routes = TrunkAuth(settings)
+    yield routes
+    engine.dispose()
+
+
+ROW = (
+    "INSERT INTO uacreg (l_uuid, l_username, l_domain, r_username, r_domain, auth_username, auth_proxy, expires) "
+    "VALUES ('t', 'a', 'b', 'c', 'd', 'u', 'sip:c', 60)"
+)
+
+
+RELOAD: tuple[str, list[str]] = ("permissions.addressReload", [])  # at the first look, and where addresses changed
+
+
+def changed(path: Path, statement: str) -> None:
+    engine = open_file(path / "trunkauth.sqlite")
+    execute(engine, statement)
+    engine.dispose()
+
+
+def test_a_change_is_passed_on_to_kamailios_modules(
+    keeper: TrunkAuth, commands: list[tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    assert keeper.REPLICA(None, None) == 1
+    assert commands == [RELOAD]
+    changed(tmp_path, ROW)
+    keeper.REPLICA(None, None)
+    keeper.REPLICA(None, None)
+    assert commands[1:] == [("uac.reg_refresh", ["t"])]
+    changed(tmp_path, "INSERT INTO address (ip_addr) VALUES ('192.0.2.7')")
+    keeper.REPLICA(None, None)
+    keeper.REPLICA(None, None)
+    assert commands[2:] == [RELOAD]
+
+
+def test_a_registration_that_is_gone_is_removed(
+    pbx: MockKSR, keeper: TrunkAuth, commands: list[tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    changed(tmp_path, ROW)
+    keeper.REPLICA(None, None)
+    changed(tmp_path, "DELETE FROM uacreg")
+    pbx.world.rpc_code = 404
+    keeper.REPLICA(None, None)
+    assert commands == [RELOAD, ("uac.reg_refresh", ["t"]), ("uac.reg_remove", ["t"])]
+
+
+def test_what_a_module_refuses_is_tried_again_or_named(
+    pbx: MockKSR, keeper: TrunkAuth, commands: list[tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    keeper.REPLICA(None, None)
+    changed(tmp_path, ROW)
+    changed(tmp_path, "INSERT INTO address (ip_addr) VALUES ('192.0.2.7')")
+    pbx.world.rpc_code = 500
+    keeper.REPLICA(None, None)
+    keeper.REPLICA(None, None)
+    assert commands.count(RELOAD) == 3
+    assert ("warn", "trunk='t' outcome=unregistered reason='uac.reg_refresh failed'\n") in pbx.log
+
+
+def test_a_row_that_cannot_be_used_is_named_once(
+    pbx: MockKSR, keeper: TrunkAuth, commands: list[tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    changed(tmp_path, "INSERT INTO uacreg (l_uuid, auth_username, auth_password) VALUES ('t', 'u', 'a' || char(10))")
+    keeper.REPLICA(None, None)
+    changed(tmp_path, "INSERT INTO uacreg (l_uuid, auth_username) VALUES ('good', 'u')")
+    keeper.REPLICA(None, None)
+    assert pbx.log == [("warn", "trunk='t' outcome=unusable reason='auth_password has a control character'\n")]
+    assert commands == [RELOAD]
+
+
+def test_a_fault_in_the_keeper_is_logged_and_it_goes_on(
+    pbx: MockKSR, keeper: TrunkAuth, commands: list[tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    keeper.REPLICA(None, None)
+    changed(tmp_path, ROW)
+    pbx.answer("jsonrpcs.exec", raising(ValueError(PASSWORD)))
+    assert keeper.REPLICA(None, None) == 1
+    level, line = pbx.log[-1]
+    assert (level, line.startswith("fault=ValueError@"), PASSWORD in line) == ("err", True, False)
 
 
 # --- faults

@@ -36,18 +36,29 @@ def test_every_variable_is_read() -> None:
     assert (settings.workers, settings.log_level) == (8, -1)
 
 
-KAMAILIO_URLS = {
-    "sqlite:////srv/trunks.sqlite": "sqlite:////srv/trunks.sqlite",
-    "postgresql+psycopg://u:p@h/d": "postgres://u:p@h/d",
-    "postgresql+psycopg://u:p%40%2Fx@h:5433/d?connect_timeout=3": "postgres://u:p@/x@h:5433/d",
-    "postgresql+psycopg://u@[::1]/d": "postgres://u@[::1]/d",
-    "mysql+pymysql://u:p@h:3307/d": "mysql://u:p@h:3307/d",
+LOCAL_FILES = {
+    "sqlite:////srv/trunks.sqlite": "/srv/trunks.sqlite",
+    "postgresql+psycopg://u:p@h/d": "/srv/state/replica.sqlite",
+    "mysql+pymysql://u:p@h:3307/d": "/srv/state/replica.sqlite",
+    "": "/srv/state/trunkauth.sqlite",
 }
 
 
-@pytest.mark.parametrize(("url", "kamailios"), KAMAILIO_URLS.items())
-def test_kamailios_own_form_of_the_url_is_derived(url: str, kamailios: str) -> None:
-    assert Settings.from_environment(STATE | {"TRUNKAUTH_DB_URL": url}).kamailio_db_url == kamailios
+@pytest.mark.parametrize(("url", "file"), LOCAL_FILES.items())
+def test_calls_are_served_from_the_database_that_is_a_file_and_from_a_servers_copy(url: str, file: str) -> None:
+    settings = Settings.from_environment(STATE | {"TRUNKAUTH_DB_URL": url})
+    assert settings.local_file == Path(file)
+    assert settings.kamailio_db_url == f"sqlite:///{file}"
+    assert settings.is_copied == ("replica" in file)
+
+
+def test_a_password_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("p@ss/w:rd\n")
+    url = "postgresql+psycopg://u@h/d"
+    settings = Settings.from_environment(STATE | {"TRUNKAUTH_DB_URL": url, "TRUNKAUTH_DB_PASSWORD_FILE": str(secret)})
+    assert settings.db_url.password == "p@ss/w:rd"
+    assert "p@ss" not in repr(settings)
 
 
 WRONG = [
@@ -56,9 +67,13 @@ WRONG = [
     ("TRUNKAUTH_DB_URL", "postgresql://u:p@h/d"),
     ("TRUNKAUTH_DB_URL", "postgresql+psycopg://u:p@h:port/d"),
     ("TRUNKAUTH_DB_URL", "postgresql+psycopg://u:p@h"),
+    ("TRUNKAUTH_DB_URL", "postgresql+psycopg://u:p@/d?host=a:1&host=b:2&port=3"),
+    ("TRUNKAUTH_DB_URL", "postgresql+psycopg://u:p@/d?host=a:x&host=b"),
+    ("TRUNKAUTH_DB_URL", "mysql+pymysql://u:p@h/d?ssl_check_hostname=perhaps"),
     ("TRUNKAUTH_DB_URL", "sqlite://"),
     ("TRUNKAUTH_DB_URL", "sqlite:///:memory:"),
-    ("TRUNKAUTH_DB_URL", 'postgresql+psycopg://u:a"b@h/d'),
+    ("TRUNKAUTH_DB_URL", 'sqlite:////srv/a"b'),
+    ("TRUNKAUTH_DB_INTERVAL", "0"),
     ("TRUNKAUTH_STATE_DIR", "/srv/a state"),
     ("TRUNKAUTH_STATE_DIR", '/srv/"state"'),
     ("TRUNKAUTH_STATE_DIR", "/" + "s" * 100),
@@ -89,6 +104,17 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(name: str, value: str
     assert "\n" not in line
 
 
+def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"^TRUNKAUTH_DB_PASSWORD_FILE: .*: No such file"):
+        Settings.from_environment(
+            STATE
+            | {
+                "TRUNKAUTH_DB_URL": "postgresql+psycopg://u@h/d",
+                "TRUNKAUTH_DB_PASSWORD_FILE": str(tmp_path / "none"),
+            }
+        )
+
+
 def test_a_wildcard_socket_asks_for_a_contact() -> None:
     wildcard = STATE | {"TRUNKAUTH_LISTEN": "udp:0.0.0.0:5060"}
     with pytest.raises(SettingError, match=r"^TRUNKAUTH_REG_CONTACT: not set"):
@@ -100,7 +126,31 @@ def test_an_interface_is_called_back_at_its_address() -> None:
     assert Settings.from_environment(STATE | {"TRUNKAUTH_LISTEN": "udp:lo:5060"}).reg_contact == "127.0.0.1:5060"
 
 
-@pytest.mark.parametrize("url", ["postgresql+psycopg://u:secret@h/d", "postgresql://u:secret@h/d", "://u:secret@h/d"])
+SERVERS = {
+    "postgresql+psycopg://u:p@/d?host=a:5432&host=b:5433": ("a,b", "5432,5433"),
+    "postgresql+psycopg://u:p@/d?host=a,b&port=5432,5433": ("a,b", "5432,5433"),
+    "postgresql+psycopg://u:p@h:5432/d?sslmode=verify-full&sslrootcert=/etc/ca.pem": ("h", 5432),
+    "mysql+pymysql://u:p@h:3306/d?ssl_ca=/etc/ca.pem&ssl_check_hostname=true": ("h", 3306),
+}
+
+
+@pytest.mark.parametrize("url", SERVERS)
+def test_options_of_the_driver_reach_it(url: str) -> None:
+    db_url = Settings.from_environment(STATE | {"TRUNKAUTH_DB_URL": url}).db_url
+    _, options = db_url.get_dialect()().create_connect_args(db_url)
+    assert (options["host"], options["port"]) == SERVERS[url]
+
+
+SECRET_URLS = [
+    "postgresql+psycopg://u:secret@h/d",
+    "postgresql://u:secret@h/d",
+    "://u:secret@h/d",
+    "postgresql+psycopg://u@/d?host=a&host=b&password=secret&sslpassword=secret",
+    "postgresql+psycopg://u:secret@/d?host=a:x&host=b",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
 def test_a_database_password_is_never_shown(url: str) -> None:
     try:
         settings = Settings.from_environment(STATE | {"TRUNKAUTH_DB_URL": url})

@@ -74,7 +74,7 @@ def test_a_database_server_that_does_not_answer_and_whose_password_stays_out_of_
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"postgresql+psycopg://kamailio:secret@127.0.0.1:{closed.getsockname()[1]}/trunks"
-        line = the_line(kemi(state, "run", TRUNKAUTH_DB_URL=url))
+        line = the_line(kemi(state, "db", TRUNKAUTH_DB_URL=url))
     assert line.startswith("TRUNKAUTH_DB_URL: postgresql+psycopg://kamailio:***@127.0.0.1:")
     assert "secret" not in line
 
@@ -82,6 +82,15 @@ def test_a_database_server_that_does_not_answer_and_whose_password_stays_out_of_
 def test_a_database_without_tables(state: Path, tmp_path: Path) -> None:
     line = the_line(kemi(state, "run", TRUNKAUTH_DB_URL=f"sqlite:///{tmp_path}/empty.sqlite"))
     assert line.endswith(": table version is missing; `make db` creates it")
+
+
+@pytest.mark.parametrize(("name", "mode"), [("", 0o750), ("trunkauth.sqlite", 0o640)])
+def test_a_state_directory_that_others_can_read(state: Path, name: str, mode: int) -> None:
+    kemi(state, "db")
+    path = state / name
+    path.chmod(mode)
+    line = the_line(kemi(state, "run"))
+    assert line.endswith(f"others can read {path}, which holds passwords: chmod {'600' if name else '700'} {path}")
 
 
 def test_a_state_directory_that_cannot_be_made(tmp_path: Path) -> None:

@@ -1,0 +1,232 @@
+"""The copy of the DBA's database: a local SQLite file, which SIP workers read (trunks.py) and one process writes.
+
+Beside the tables it holds of which database it is the copy, when it was last equal to it, and the sums that go with its
+rows. A sync is one transaction: readers see the old tables or the new ones. A row that cannot be used is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Table, select
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+
+from kemi import schema
+from kemi.source import BUCKET
+from kemi.trunks import SOURCE, SYNCED, TRUNK_COLUMNS, Trunk, cause, identity, open_file, replica_state, uacreg
+
+
+class CopyError(RuntimeError):
+    """The local file cannot be read or written; the text is the reason. is_damaged: it has to be made anew."""
+
+    def __init__(self, reason: str, is_damaged: bool) -> None:
+        super().__init__(reason)
+        self.is_damaged = is_damaged
+
+
+_DAMAGE = ("malformed", "not a database", "no such table", "no such column")  # sqlite3's words
+
+_TABLES_OF_THE_COPY = (
+    "CREATE TABLE replica_state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE replica_sum (table_name TEXT, bucket INTEGER, sum TEXT NOT NULL, PRIMARY KEY (table_name, bucket))",
+    "CREATE INDEX registrations_idx ON uacreg (expires) WHERE expires > 0",
+)
+
+
+def prepare(path: Path, source: URL) -> str:
+    """Make the copy's file where it is missing, damaged or of another database; returns which, empty if it stays.
+
+    The new file takes the old one's place in one step; whoever has the old one open goes on reading it. Raises
+    CopyError.
+    """
+    reason = _unusable(path, identity(source))
+    if not reason:
+        return ""
+    fresh = path.with_suffix(".new")
+    with _local_errors():
+        for leftover in _files_of(fresh):
+            leftover.unlink(missing_ok=True)
+        engine = open_file(fresh)
+        schema.create(engine)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            for statement in _TABLES_OF_THE_COPY:
+                connection.exec_driver_sql(statement)
+            connection.execute(replica_state.insert().values(name=SOURCE, value=identity(source)))
+        engine.dispose()
+        for leftover in _files_of(path)[1:]:
+            leftover.unlink(missing_ok=True)
+        fresh.replace(path)
+    return reason
+
+
+def _unusable(path: Path, wanted: str) -> str:
+    if not path.exists():
+        return "missing"
+    engine = open_file(path)
+    try:
+        with engine.connect() as connection:
+            if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
+                return "damaged"
+            source = connection.execute(select(replica_state.c.value).where(replica_state.c.name == SOURCE)).scalar()
+            return "" if source == wanted else "of another database"
+    except DatabaseError:
+        return "damaged"
+    finally:
+        engine.dispose()
+
+
+def _inode(path: Path) -> int:
+    """Which file this is; 0 for none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
+
+
+@contextlib.contextmanager
+def _local_errors() -> Iterator[None]:
+    """Tell errors of the local file from the server's."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = cause(error)
+        raise CopyError(reason, any(word in reason for word in _DAMAGE)) from None
+    except OSError as error:
+        raise CopyError(str(error), is_damaged=False) from None
+
+
+class Copy:
+    """The local file, as its one writer. Every method raises CopyError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = open_file(path)
+        self._file = _inode(path)
+        self._size = 0
+        self._faults: dict[int, str] = {}
+
+    def close(self) -> None:
+        """Let the file go. It is opened again when it is needed."""
+        self._engine.dispose()
+
+    def is_replaced(self) -> bool:
+        """Whether the file that is open here is no longer the one that others find, or has lost its end, which SQLite
+        never takes from it.
+        """
+        size = self._path.stat().st_size if self._path.exists() else 0
+        self._size = max(self._size, size)
+        return _inode(self._path) != self._file or size < self._size
+
+    def synced_at(self) -> float | None:
+        """When the copy was last known to be equal to the database, in seconds of the epoch; None: never yet."""
+        with _local_errors(), self._engine.connect() as connection:
+            value = connection.execute(select(replica_state.c.value).where(replica_state.c.name == SYNCED)).scalar()
+        return float(value) if value else None
+
+    def sums(self, table: Table) -> dict[int, str]:
+        """Bucket -> the sum that was noted with its rows."""
+        with _local_errors(), self._engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT bucket, sum FROM replica_sum WHERE table_name = ?", (table.name,))
+            return {int(bucket): str(total) for bucket, total in rows}
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Writer]:
+        """All that is written inside takes effect at once, or not at all. Errors of the server pass as they are."""
+        with _local_errors():
+            connection = self._engine.connect()
+        with connection:
+            writer = Writer(connection, dict(self._faults))
+            with _local_errors():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield writer
+                with _local_errors():
+                    connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                with contextlib.suppress(SQLAlchemyError):
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+        self._faults = writer.faults
+
+    def checkpoint(self) -> None:
+        """Give back the space of a large transaction's log."""
+        with _local_errors(), self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+class Writer:
+    """What can be done inside one transaction of the copy. faults: row id -> why it was left out."""
+
+    def __init__(self, connection: Connection, faults: dict[int, str]) -> None:
+        self._connection = connection
+        self.faults = faults
+        self.complaints: list[str] = []
+
+    def delete(self, table: Table, low: int, high: int) -> None:
+        """Forget the rows with low <= id < high."""
+        with _local_errors():
+            self._connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE id >= ? AND id < ?", (low, high))  # noqa: S608
+
+    def insert(self, table: Table, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows, but for those that cannot be used."""
+        values = [tuple(row) for row in rows if table is not uacreg or self._is_usable(row)]
+        if not values:
+            return
+        places = ", ".join("?" * len(table.columns))
+        columns = ", ".join(column.name for column in table.columns)
+        with _local_errors():
+            self._connection.exec_driver_sql(
+                f"INSERT OR REPLACE INTO {table.name} ({columns}) VALUES ({places})",  # noqa: S608
+                values,
+            )
+
+    def note_sums(self, table: Table, sums: dict[int, str]) -> None:
+        """Note the sums that go with the rows."""
+        with _local_errors():
+            self._connection.exec_driver_sql("DELETE FROM replica_sum WHERE table_name = ?", (table.name,))
+            if sums:
+                self._connection.exec_driver_sql(
+                    "INSERT INTO replica_sum VALUES (?, ?, ?)", [(table.name, *item) for item in sums.items()]
+                )
+
+    def note_changed(self, table: Table, number: int) -> None:
+        """Note that a row was fetched alone: its bucket's sum is unknown until the next comparison fetches it whole."""
+        with _local_errors():
+            self._connection.exec_driver_sql(
+                "INSERT OR REPLACE INTO replica_sum VALUES (?, ?, '')", (table.name, number // BUCKET)
+            )
+
+    def note_synced(self) -> None:
+        """Note that the copy is equal to the database now."""
+        with _local_errors():
+            self._connection.exec_driver_sql(
+                "INSERT OR REPLACE INTO replica_state VALUES (?, ?)", (SYNCED, str(time.time()))
+            )
+
+    def _is_usable(self, row: Sequence[Any]) -> bool:
+        trunk = trunk_of(row)
+        number = int(row[0])
+        if trunk.fault and self.faults.get(number) != trunk.fault:
+            self.complaints.append(f"trunk={trunk.uuid!r} outcome=unusable reason={trunk.fault!r}")
+        if trunk.fault:
+            self.faults[number] = trunk.fault
+        else:
+            self.faults.pop(number, None)
+        return not trunk.fault
+
+
+_TRUNK_PLACES = [list(uacreg.columns).index(column) for column in TRUNK_COLUMNS]
+
+
+def trunk_of(row: Sequence[Any]) -> Trunk:
+    """The trunk that a whole row of uacreg makes."""
+    return Trunk(*(row[place] or "" for place in _TRUNK_PLACES))

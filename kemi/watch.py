@@ -1,0 +1,93 @@
+"""What Kamailio has to be told when the local file has changed: by its keeper, or by the DBA whose database it is."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from kemi.trunks import TRUNK_COLUMNS, Trunk, address, open_file, uacreg
+
+
+@dataclass
+class Report:
+    """What a tick found. lines: for the log, (is_warning, text). registrations: l_uuids whose registration may have
+    changed. addresses: whether the address table has.
+    """
+
+    lines: list[tuple[bool, str]] = field(default_factory=list)
+    registrations: list[str] = field(default_factory=list)
+    addresses: bool = False
+
+    def note(self, line: str) -> None:
+        self.lines.append((False, line))
+
+    def warn(self, line: str) -> None:
+        self.lines.append((True, line))
+
+
+class Watch:
+    """Looks at the local file when it has changed. names_faults: whether rows that cannot be used are in it."""
+
+    def __init__(self, path: Path, names_faults: bool) -> None:
+        self._path = path
+        self._names_faults = names_faults
+        self._engine = open_file(path)
+        self._connection: Connection | None = None
+        self._version: tuple[int, int] | None = None
+        self._registrations: dict[str, str] | None = None
+        self._addresses = ""
+        self._faults: dict[str, str] = {}
+
+    def look(self, report: Report) -> None:
+        """Add to the report what has changed since the last look. The first look tells nothing of registrations, which
+        Kamailio has just read itself, but of addresses: they may have changed since, and reading them costs little.
+        """
+        try:
+            connection, version = self._current()
+            if version == self._version:
+                return
+            registrations = {
+                row[0]: hashlib.sha256(repr(tuple(row)).encode()).hexdigest()
+                for row in connection.execute(select(*uacreg.columns[1:]).where(uacreg.c.expires > 0))
+            }
+            addresses = hashlib.sha256(
+                repr([tuple(row) for row in connection.execute(select(address).order_by(address.c.id))]).encode()
+            ).hexdigest()
+            if self._names_faults:
+                self._name_faults(connection, report)
+        except (SQLAlchemyError, OSError):
+            self._forget()
+            return
+        if self._registrations is not None:
+            before = self._registrations
+            changed = {uuid for uuid, row in registrations.items() if before.get(uuid) != row}
+            report.registrations += sorted(changed | (before.keys() - registrations.keys()))
+        report.addresses = report.addresses or addresses != self._addresses
+        self._version, self._registrations, self._addresses = version, registrations, addresses
+
+    def _current(self) -> tuple[Connection, tuple[int, int]]:
+        inode = self._path.stat().st_ino
+        if self._connection is None or self._version is None or self._version[0] != inode:
+            self._forget()
+            self._connection = self._engine.connect()
+        version = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+        return self._connection, (inode, version)
+
+    def _forget(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._version = None
+        self._engine.dispose()
+
+    def _name_faults(self, connection: Connection, report: Report) -> None:
+        trunks = (Trunk(*(value or "" for value in row)) for row in connection.execute(select(*TRUNK_COLUMNS)))
+        faults = {trunk.uuid: trunk.fault for trunk in trunks if trunk.fault}
+        for uuid, fault in faults.items():
+            if self._faults.get(uuid) != fault:
+                report.warn(f"trunk={uuid!r} outcome=unusable reason={fault!r}")
+        self._faults = faults
