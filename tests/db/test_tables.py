@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import URL, Connection, Engine, Inspector, inspect, text
 
 from kemi import schema
-from kemi.trunks import Trunk, TrunkStore, open_engine
 
 KAMAILIO_SCRIPTS = Path("/usr/share/kamailio")
 FOLDERS = {"sqlite": "db_sqlite", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
@@ -18,7 +17,7 @@ FOLDERS = {"sqlite": "db_sqlite", "postgresql": "postgres", "mysql": "mysql", "m
 
 @pytest.fixture
 def engine(empty_database: URL) -> Iterator[Engine]:
-    engine = open_engine(empty_database)
+    engine = schema.open_database(empty_database)
     yield engine
     engine.dispose()
 
@@ -61,14 +60,16 @@ def test_tables_are_those_of_kamailios_own_scripts(engine: Engine) -> None:
     assert {table: columns(inspect(engine), table) for table in schema.VERSIONS} == kamailios
     with engine.connect() as connection:
         mine = versions_in(connection)
-    assert mine == {table: versions[table] for table in schema.VERSIONS}
+    ours = {"registrations": 5} if engine.dialect.name == "sqlite" else {}  # the view that the uac module reads
+    assert mine == {table: versions[table] for table in schema.VERSIONS} | ours
 
 
 def test_a_database_made_by_kamailios_scripts_is_used_as_it_is(engine: Engine) -> None:
     run_kamailios_scripts(engine)
     execute(engine, "INSERT INTO uacreg (l_uuid, auth_username) VALUES ('kept', 'me')")
     assert schema.create(engine) == []
-    assert TrunkStore(engine).by_uuid("kept") == Trunk(uuid="kept", auth_username="me")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT l_uuid, auth_username FROM uacreg")).all() == [("kept", "me")]
 
 
 def test_creating_again_touches_no_row(engine: Engine) -> None:
@@ -86,7 +87,7 @@ def test_creating_again_touches_no_row(engine: Engine) -> None:
             for what in (
                 "l_uuid, auth_password FROM uacreg",
                 "ip_addr FROM address",
-                "table_name, table_version FROM version",
+                "table_name, table_version FROM version WHERE table_name <> 'registrations'",
             )
         ]
     assert rows == [[("kept", "x")], [("192.0.2.0",)], [("address", 6), ("uacreg", 6), ("version", 1)]]
@@ -107,40 +108,3 @@ def test_a_table_that_cannot_be_used_is_named(engine: Engine, damage: str, line:
     with pytest.raises(schema.SchemaError) as refused:
         schema.check(engine)
     assert str(refused.value) == line
-
-
-@pytest.fixture
-def store(engine: Engine) -> TrunkStore:
-    schema.create(engine)
-    columns = "l_uuid, l_username, l_domain, r_domain, realm, auth_username, auth_password, auth_proxy, socket"
-    execute(
-        engine,
-        f"""INSERT INTO uacreg ({columns}) VALUES
-            ('full', 'alice', 'Pbx.example', 'Carrier.example', 'r', 'u', 'p', 'sip:c', 'udp:192.0.2.1:5060'),
-            ('later', 'alice', 'pbx.example', 'carrier.example', '', '', '', '', ''),
-            ('anywhere', 'alice', '', '', '', '', '', '', ''),
-            ('o''brien; --', 'bob', '', '', '', '', '', '', '')""",
-    )
-    return TrunkStore(engine)
-
-
-FULL = Trunk("full", "Carrier.example", "sip:c", "udp:192.0.2.1:5060", "r", "u", "p")
-
-
-def test_a_trunk_is_found_by_each_of_its_names(store: TrunkStore) -> None:
-    assert store.by_uuid("full") == FULL
-    assert store.by_caller("alice", "pbx.EXAMPLE") == FULL
-    assert store.by_dialled_domain("CARRIER.example") == FULL
-    assert store.by_caller("alice", "") == Trunk("anywhere")
-
-
-def test_what_no_row_has_finds_nothing(store: TrunkStore) -> None:
-    assert store.by_uuid("none") is None
-    assert store.by_caller("alice", "elsewhere.example") is None
-    assert store.by_caller("carol", "") is None
-    assert store.by_dialled_domain("elsewhere.example") is None
-
-
-def test_sql_in_a_name_is_only_a_name(store: TrunkStore) -> None:
-    assert store.by_uuid("o'brien; --") == Trunk("o'brien; --")
-    assert store.by_uuid("' OR '1'='1") is None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from tests.db import servers
 from tests.live.agent import SDP, Exchange
 from tests.live.caller import Caller
 from tests.live.carrier import Carrier, Script
@@ -31,7 +32,7 @@ CHALLENGING = Script(challenge=Challenge())
 def pytest_report_header() -> str:
     """What the live tests run against, and what they leave out."""
     native = f"Kamailio {native_version() or 'missing, which fails the live tests'} of this machine"
-    left_out = "TRUNKAUTH_NO_DOCKER=1: NOT TESTED are the container image and its Kamailio"
+    left_out = "TRUNKAUTH_NO_DOCKER=1: NOT TESTED are the image, the lab, and database servers in containers"
     return f"live: {native}; {left_out if NO_DOCKER else 'Kamailio in a container, kamailio/Dockerfile'}"
 
 
@@ -46,6 +47,38 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     found = kinds[request.param](tmp_path_factory.mktemp("live"))
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Native:
+    """This machine's Kamailio, for what is not told apart from the container's by running it there again."""
+    return Native(tmp_path_factory.mktemp("live"))
+
+
+@pytest.fixture(scope="session")
+def running_postgresql() -> Iterator[servers.Server]:
+    with servers.postgresql("-c", "log_statement=all", "-c", "log_line_prefix=%a %d ", "-c", "fsync=off") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def running_mariadb() -> Iterator[servers.Server]:
+    with servers.mariadb("--innodb-flush-log-at-trx-commit=0") as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_server(running_postgresql: servers.Server) -> Iterator[servers.Server]:
+    """A PostgreSQL server to do anything to. Its log tells every statement, and whose it is."""
+    yield running_postgresql
+    running_postgresql.restore()
+
+
+@pytest.fixture
+def mariadb_server(running_mariadb: servers.Server) -> Iterator[servers.Server]:
+    """A MariaDB server to do anything to."""
+    yield running_mariadb
+    running_mariadb.restore()
 
 
 @pytest.fixture(scope="session")

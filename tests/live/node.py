@@ -10,24 +10,29 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote_plus
 
 import docker
 from docker.errors import DockerException
 from docker.models.containers import Container
+from sqlalchemy import URL, NullPool, create_engine
 
+from kemi import schema
 from tests.live.caller import Caller
 from tests.live.endpoint import Address
 
+T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[2]
 IMAGE = "kemi-trunkauth:test"
 READY_WITHIN = 15.0
@@ -43,7 +48,9 @@ STRINGS = (
 class Options:
     """What one Kamailio is started with. trunks: rows of uacreg that are there before it starts.
 
-    modparams: (module, name, number), put after those of kamailio.cfg.
+    modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: the
+    embedded file. db_url: how Kamailio reaches that server, if not as the test does. state: a state directory that
+    another Kamailio has left, to go on with.
     """
 
     workers: int = 2
@@ -51,6 +58,13 @@ class Options:
     callers: tuple[str, ...] = ("127.0.0.1",)
     modparams: tuple[tuple[str, str, int], ...] = ()
     trunks: tuple[Mapping[str, str | int], ...] = ()
+    database: ServerDatabase | None = None
+    db_url: URL | None = None
+    compare_interval: int = 1
+    state: Path | None = None
+
+
+Execute = Callable[[str, tuple[str | int, ...]], Any]
 
 
 class Database:
@@ -60,9 +74,15 @@ class Database:
         self.path = path
         self.secrets: set[str] = set()
 
-    def execute(self, statement: str, values: tuple[str | int, ...] = ()) -> None:
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Execute]:
+        """What is executed in the block is committed at its end."""
         with contextlib.closing(sqlite3.connect(self.path, timeout=5)) as connection, connection:
-            connection.execute(statement, values)
+            yield connection.execute
+
+    def execute(self, statement: str, values: tuple[str | int, ...] = ()) -> None:
+        with self.transaction() as execute:
+            execute(statement, values)
 
     def insert_trunk(self, row: Mapping[str, str | int]) -> None:
         """A row of uacreg; columns that are not named are empty or 0."""
@@ -81,12 +101,33 @@ class Database:
             self.execute("INSERT INTO address (grp, ip_addr, mask, port) VALUES (1, ?, 32, 0)", (host,))
 
 
+class ServerDatabase(Database):
+    """An empty database of a server, as `make db` fills it. gives_notice: with the trigger."""
+
+    def __init__(self, url: URL, *, gives_notice: bool = False) -> None:
+        super().__init__(Path())
+        self.url = url
+        self.secrets = {word for word in (url.password, quote_plus(url.password or "")) if word}
+        self._engine = create_engine(url, poolclass=NullPool)
+        maker = schema.open_database(url)
+        schema.create(maker)
+        refusal = schema.install_notice(maker) if gives_notice else ""
+        maker.dispose()
+        assert not refusal, refusal
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Execute]:
+        with self._engine.begin() as connection:
+            yield lambda statement, values: connection.exec_driver_sql(statement.replace("?", "%s"), values or None)
+
+
 class Program(Protocol):
-    """The running program, wherever it runs. stop: returns all that it logged."""
+    """The running program, wherever it runs. stop: returns all that it logged. kill: all of it, at once."""
 
     def alive(self) -> bool: ...
     def log(self) -> str: ...
     def stop(self) -> str: ...
+    def kill(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -109,14 +150,25 @@ class Kamailio:
     def last_log_lines(self, count: int = 12) -> str:
         return "\n".join(self.log().splitlines()[-count:])
 
-    def wait_for_log(self, text: str, within: float = 5.0) -> str:
-        """The log, once this is in it: what Kamailio says comes to us a little later than what it sends."""
+    def wait_for(self, what: str, found: Callable[[], T | None], within: float) -> T:
+        """What `found` returns as soon as it is true; `what` names it in the error."""
         deadline = time.monotonic() + within
         pause = threading.Event()
-        while text not in (log := self.log()):
-            assert time.monotonic() < deadline, f"{text!r} not logged in {within:g} s\n{self.last_log_lines()}"
+        while not (result := found()):
+            assert time.monotonic() < deadline, f"not seen within {within:g} s: {what}\n{self.last_log_lines()}"
             pause.wait(0.05)
-        return log
+        return result
+
+    def wait_for_log(self, text: str, within: float = 5.0, after: int = 0) -> str:
+        """The log from a length on, once this is in it: what Kamailio says comes to us a little later than what it
+        sends.
+        """
+
+        def found() -> str:
+            log = self.log()[after:]
+            return log if text in log else ""
+
+        return self.wait_for(f"{text!r} in the log", found, within)
 
     def judge_log(self, log: str) -> None:
         """Nothing that Kamailio says may hold a traceback or a password."""
@@ -166,12 +218,13 @@ class Native:
     def running(self, options: Options = Options()) -> Iterator[Kamailio]:
         version = native_version()
         assert version, "no kamailio on this machine; on Debian: kamailio/install"
-        state, sip = _new_state(self._workspace), _free_address()
+        state, sip = options.state or _new_state(self._workspace), _free_address()
         environment = {**os.environ, **_settings(state, sip, options)}
         command = [sys.executable, "-m", "kemi"]
-        subprocess.run([*command, "db"], cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
+        if options.database is None:
+            subprocess.run([*command, "db"], cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
         database = _prepared(state, options)
-        log = state.with_suffix(".log")
+        log = self._workspace / f"{sip[1]}.log"
         with log.open("w") as out:
             process = subprocess.Popen(
                 [*command, "run", *_arguments(state, PROJECT, options)],
@@ -179,6 +232,7 @@ class Native:
                 env=environment,
                 stdout=out,
                 stderr=out,
+                start_new_session=True,
             )
         kamailio = Kamailio(version, sip, state, database, _Process(process, log))
         yield from _ready(kamailio)
@@ -200,23 +254,25 @@ class InContainer:
         except DockerException as error:
             advice = "apt-get install docker.io; TRUNKAUTH_NO_DOCKER=1 leaves the containers out"
             raise AssertionError(f"no Docker engine answers ({error}); on Debian: {advice}") from None
-        self._client.images.build(path=str(PROJECT), dockerfile="kamailio/Dockerfile", tag=IMAGE, rm=True)
+        image, _ = self._client.images.build(path=str(PROJECT), dockerfile="kamailio/Dockerfile", tag=IMAGE, rm=True)
+        self._image = str(image.id)  # whoever builds another one meanwhile takes the tag
         self._version = _version(self._program("kamailio", "-v"))
         self._project = Path(self._program("python3", "-c", "import kemi.settings as s; print(s.PROJECT)").strip())
 
     @contextlib.contextmanager
     def running(self, options: Options = Options()) -> Iterator[Kamailio]:
-        state, sip = _new_state(self._workspace), _free_address()
+        state, sip = options.state or _new_state(self._workspace), _free_address()
         how: dict[str, Any] = {
             "environment": _settings(state, sip, options),
             "volumes": {str(state): {"bind": str(state), "mode": "rw"}},
             "network_mode": "host",
             **self._user(state),
         }
-        self._once(["db"], **how)
+        if options.database is None:
+            self._once(["db"], **how)
         database = _prepared(state, options)
         arguments = _arguments(state, self._project, options)
-        container = self._client.containers.run(IMAGE, ["run", *arguments], detach=True, **how)
+        container = self._client.containers.run(self._image, ["run", *arguments], detach=True, **how)
         kamailio = Kamailio(self._version, sip, state, database, _Container(container))
         yield from _ready(kamailio)
 
@@ -236,7 +292,7 @@ class InContainer:
 
     def _once(self, command: list[str], **how: Any) -> str:
         """Output of a container that runs to its end; its volume goes with it, which run(remove=True) would leave."""
-        container = self._client.containers.create(IMAGE, command, **how)
+        container = self._client.containers.create(self._image, command, **how)
         try:
             container.start()
             status = container.wait(timeout=ONCE_WITHIN)["StatusCode"]
@@ -268,6 +324,10 @@ class _Process:
             raise
         return self.log()
 
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
 
 @dataclass(frozen=True)
 class _Container:
@@ -287,6 +347,9 @@ class _Container:
             return self.log()
         finally:
             self.container.remove(force=True, v=True)  # v: the volume that the image declares
+
+    def kill(self) -> None:
+        self.container.kill()
 
 
 def native_version() -> str:
@@ -334,8 +397,10 @@ def _arguments(state: Path, project: Path, options: Options) -> list[str]:
 
 def _settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
     host, port = sip
+    url = options.db_url or (options.database.url if options.database else None)
     return {
-        "TRUNKAUTH_DB_URL": "",
+        "TRUNKAUTH_DB_URL": url.render_as_string(hide_password=False) if url else "",
+        "TRUNKAUTH_DB_INTERVAL": str(options.compare_interval),
         "TRUNKAUTH_STATE_DIR": str(state),
         "TRUNKAUTH_LISTEN": f"udp:{host}:{port} tcp:{host}:{port}",
         "TRUNKAUTH_DEFAULT_TRUNK": options.default_trunk,
@@ -346,6 +411,8 @@ def _settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
 
 
 def _prepared(state: Path, options: Options) -> Database:
+    if options.database is not None:
+        return options.database
     database = Database(state / "trunkauth.sqlite")
     database.list_callers(options.callers)
     for row in options.trunks:

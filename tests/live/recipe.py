@@ -44,6 +44,10 @@ class _Foreground:
             raise
         return self.log()
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(ENDS_WITHIN)
+
 
 @contextlib.contextmanager
 def running(where: str, version: str, user: str, password: str, ha1: str, workspace: Path) -> Iterator[Kamailio]:

@@ -39,3 +39,40 @@ def credentials(request: Message) -> dict[str, dict[str, str]]:
             (value,) = request.all(header)
             found[header] = auth_params(value)
     return found
+
+
+def place(scene: Scene, trunk: str) -> Exchange:
+    """A call over the trunk of this l_uuid, once it has its final response; one that was answered is hung up."""
+    call = scene.pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk)])
+    scene.pbx.wait(f"a final response to {call.request}", lambda: call.final)
+    if call.final and call.final.status == 200:
+        call.inside("BYE").expect(200)
+    return call
+
+
+def status(scene: Scene, trunk: str) -> int:
+    """How a call over the trunk of this l_uuid ends."""
+    final = place(scene, trunk).final
+    assert final
+    return final.status
+
+
+def wait_until(scene: Scene, trunk: str, expected: int, within: float, *, before: tuple[int, ...] = (404,)) -> None:
+    """Until calls over the trunk of this l_uuid end with this status. before: what they may end with until then."""
+
+    def found() -> bool:
+        seen = status(scene, trunk)
+        assert seen in (expected, *before), f"{trunk}: {seen} came\n{scene.kamailio.last_log_lines()}"
+        return seen == expected
+
+    scene.kamailio.wait_for(f"{expected} to a call over {trunk}", found, within)
+
+
+def all_end_with(scene: Scene, trunk: str, expected: int, count: int = 12) -> None:
+    """So many calls at once, more than there are workers, end with this status."""
+    invite = scene.pbx.invite
+    calls = [invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk)]) for _ in range(count)]
+    for call in calls:
+        call.expect(expected)
+        if expected == 200:
+            call.inside("BYE").expect(200)

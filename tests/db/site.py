@@ -1,0 +1,98 @@
+"""A database server's tables, the keeper of their copy, and what SIP workers read: all that a test needs to play the
+DBA on one side and a worker on the other. No Kamailio is involved; the keeper's ticks are made here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Table, select, text
+
+from kemi import replica, schema
+from kemi.keeper import Keeper
+from kemi.trunks import TrunkStore, address, open_file, uacreg
+from kemi.watch import Report
+
+WITHIN = 10.0  # seconds for what needs several ticks
+BETWEEN_TICKS = 0.02
+
+
+class Site:
+    """One node: a copy of the database at `url` in `folder`, kept through the connection that `reader` names."""
+
+    def __init__(self, url: URL, folder: Path, reader: URL | None = None, interval: float = 0) -> None:
+        self.url = url
+        self.file = folder / "replica.sqlite"
+        self.reader = reader or url
+        self.dba = schema.open_database(url)
+        replica.prepare(self.file, self.reader)
+        self.keeper = Keeper(self.file, self.reader, interval)
+        self.store = TrunkStore(self.file, self.reader)
+        self.reports: list[Report] = []
+
+    def close(self) -> None:
+        self.store.close()
+        self.keeper.close()
+        self.dba.dispose()
+
+    def execute(self, *statements: str, **values: Any) -> None:
+        """What the DBA does, one commit each."""
+        with self.dba.connect() as connection:
+            for statement in statements:
+                connection.execute(text(statement), values)
+
+    def tick(self) -> Report:
+        self.reports.append(self.keeper.tick())
+        return self.reports[-1]
+
+    def tick_until(self, what: str, is_so: Callable[[], object], within: float = WITHIN) -> None:
+        """Tick until it is so; the last lines of the reports are in the error if it is not in time."""
+        deadline = time.monotonic() + within
+        pause = threading.Event()
+        while not is_so():
+            assert time.monotonic() < deadline, f"not within {within:g} s: {what}; {self.lines[-5:]}"
+            self.tick()
+            pause.wait(BETWEEN_TICKS)
+
+    @property
+    def lines(self) -> list[str]:
+        """All that the reports have for the log."""
+        return [line for report in self.reports for _, line in report.lines]
+
+    def said(self, part: str) -> list[str]:
+        return [line for line in self.lines if part in line]
+
+    def theirs(self) -> list[list[tuple[Any, ...]]]:
+        """The rows of both tables, as the server has them."""
+        with self.dba.connect() as connection:
+            return [[tuple(row) for row in connection.execute(_all(table))] for table in (uacreg, address)]
+
+    def copied(self) -> list[list[tuple[Any, ...]]]:
+        """The rows of both tables, as workers see them."""
+        engine = open_file(self.file)
+        try:
+            with engine.connect() as connection:
+                return [[tuple(row) for row in connection.execute(_all(table))] for table in (uacreg, address)]
+        finally:
+            engine.dispose()
+
+    def is_equal(self) -> bool:
+        return self.theirs() == self.copied()
+
+
+@contextlib.contextmanager
+def site(url: URL, folder: Path, reader: URL | None = None, interval: float = 0) -> Iterator[Site]:
+    made = Site(url, folder, reader, interval)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _all(table: Table) -> Any:
+    return select(table).order_by(table.c.id)

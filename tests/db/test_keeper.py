@@ -1,0 +1,383 @@
+"""The copy of a real server's tables: equal after every change, however it was noticed; what cannot be used is left
+out; what goes wrong leaves a copy that is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, text
+
+from kemi import replica, schema, source
+from kemi.replica import CopyError
+from tests.db.site import Site, site
+from tests.db.test_tables import run_kamailios_scripts
+
+# id 999 and 1000 are on either side of a bucket's end
+ROWS = (
+    "INSERT INTO uacreg (id, l_uuid, r_domain, auth_username, auth_password) VALUES (1, 'a', 'a.example', 'ua', 'pa')",
+    "INSERT INTO uacreg (id, l_uuid, r_domain, auth_username, auth_ha1) VALUES (999, 'b', 'b.example', 'ub', '"
+    + "0f" * 16 + "')",
+    "INSERT INTO uacreg (id, l_uuid, auth_username, expires) VALUES (1000, 'c', 'uc', 60)",
+    "INSERT INTO uacreg (id, l_uuid, auth_username) VALUES (2000000000, 'd', 'ud')",
+    "INSERT INTO address (id, grp, ip_addr, mask, port, tag) VALUES (1, 1, '192.0.2.1', 32, 0, NULL)",
+    "INSERT INTO address (id, grp, ip_addr, mask, port, tag) VALUES (2, 1, '192.0.2.2', 32, 0, '')",
+)  # fmt: skip
+
+CHANGES = {
+    "a row more": ["INSERT INTO uacreg (id, l_uuid, auth_username) VALUES (2, 'new', 'un')"],
+    "a row in a bucket of its own": ["INSERT INTO uacreg (id, l_uuid, auth_username) VALUES (5000, 'new', 'un')"],
+    "a row less": ["DELETE FROM uacreg WHERE id = 1"],
+    "the last row of a bucket": ["DELETE FROM uacreg WHERE id = 2000000000"],
+    "a password": ["UPDATE uacreg SET auth_password = 'other' WHERE id = 1"],
+    "a number": ["UPDATE uacreg SET expires = 120 WHERE id = 1000"],
+    "another id": ["UPDATE uacreg SET id = 2001 WHERE id = 1"],
+    "two ids swapped": [
+        "UPDATE uacreg SET id = 7 WHERE id = 1", "UPDATE uacreg SET id = 1 WHERE id = 999",
+        "UPDATE uacreg SET id = 999 WHERE id = 7",
+    ],
+    "two names swapped": [
+        "UPDATE uacreg SET l_uuid = '' WHERE id = 1", "UPDATE uacreg SET l_uuid = 'a' WHERE id = 1000",
+        "UPDATE uacreg SET l_uuid = 'c' WHERE id = 1",
+    ],
+    "a text moved to the next column": ["UPDATE uacreg SET l_username = l_domain, l_domain = 'x' WHERE id = 1"],
+    "NULL in place of empty": ["UPDATE address SET tag = NULL WHERE id = 2"],
+    "empty in place of NULL": ["UPDATE address SET tag = '' WHERE id = 1"],
+    "not ASCII": ["UPDATE uacreg SET auth_username = 'Jürgen', auth_password = 'ключ€' WHERE id = 1"],
+    "an address less": ["DELETE FROM address WHERE id = 1"],
+    "all of it": ["DELETE FROM uacreg", "DELETE FROM address"],
+    "all of it, at once": ["TRUNCATE TABLE uacreg", "TRUNCATE TABLE address"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def place(server: URL, tmp_path: Path) -> Iterator[Site]:
+    """A server with rows, and a node that has never seen them; changes are found by comparison, at every tick."""
+    with site(server, tmp_path) as made:
+        schema.create(made.dba)
+        made.execute(*ROWS)
+        yield made
+
+
+@pytest.fixture
+def noticing(postgresql_tables: URL, tmp_path: Path) -> Iterator[Site]:
+    """The same with notices, and a first copy; nothing is compared for an hour."""
+    with site(postgresql_tables, tmp_path, interval=3600) as made:
+        schema.create(made.dba)
+        assert not schema.install_notice(made.dba)
+        made.execute(*ROWS)
+        made.tick()
+        assert made.is_equal()
+        yield made
+
+
+def trunk_names(place: Site) -> list[str]:
+    return [row[1] for row in place.copied()[0]]
+
+
+def test_the_first_tick_copies_everything(place: Site) -> None:
+    assert not place.store.is_ready()
+    report = place.tick()
+    assert place.is_equal()
+    assert not place.store.is_ready()  # Kamailio is told of the addresses first
+    place.tick()
+    assert place.store.is_ready()
+    assert [bool(re.fullmatch(r"database copied: 6 rows in \d+\.\d s", line)) for _, line in report.lines] == [True]
+    assert (report.registrations, report.addresses) == (["c"], True)  # Kamailio has read the empty copy
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_found_by_comparison(place: Site, change: str) -> None:
+    place.tick()
+    place.execute(*CHANGES[change])
+    place.tick()
+    assert place.is_equal()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_noticed(noticing: Site, change: str) -> None:
+    noticing.execute(*CHANGES[change])
+    noticing.tick_until("the change is in the copy", noticing.is_equal)
+    whole_comparisons = 2 if "TRUNCATE" in CHANGES[change][0] else 1
+    assert len(noticing.said("database copied")) == whole_comparisons
+
+
+def test_nothing_is_fetched_where_nothing_differs(place: Site) -> None:
+    place.tick()
+    assert [place.tick().lines for _ in range(3)] == [[], [], []]
+
+
+def test_a_comparison_fetches_the_thousand_rows_that_differ(place: Site) -> None:
+    place.execute("DELETE FROM uacreg", "DELETE FROM address")
+    with place.dba.connect() as connection:
+        rows = [{"id": number, "uuid": f"t{number}"} for number in range(3000)]
+        connection.execute(text("INSERT INTO uacreg (id, l_uuid, auth_username) VALUES (:id + 1, :uuid, 'u')"), rows)
+    place.tick()
+    place.execute("UPDATE uacreg SET auth_password = 'x' WHERE id = 1500")
+    [(_, line)] = place.tick().lines
+    assert line.startswith("database copied: 1000 rows in ")
+    assert place.is_equal()
+
+
+def test_many_changes_in_one_commit(noticing: Site) -> None:
+    noticing.execute(
+        "INSERT INTO uacreg (id, l_uuid, auth_username) SELECT n, 'n' || n, 'u' FROM generate_series(3001, 8000) AS n"
+    )
+    noticing.tick_until("the rows are in the copy", noticing.is_equal)
+    assert len(noticing.said("database copied")) == 2
+
+
+def test_what_is_affected_is_told(noticing: Site) -> None:
+    def told_after(statement: str) -> tuple[list[str], bool]:
+        noticing.reports.clear()
+        noticing.execute(statement)
+        noticing.tick_until("the change is in the copy", noticing.is_equal)
+        told = [uuid for report in noticing.reports for uuid in report.registrations]
+        return told, any(report.addresses for report in noticing.reports)
+
+    assert told_after("UPDATE uacreg SET auth_password = 'x' WHERE id = 1000") == (["c"], False)
+    assert told_after("UPDATE uacreg SET auth_password = 'x' WHERE id = 1") == ([], False)
+    assert told_after("DELETE FROM address WHERE id = 1") == ([], True)
+    assert told_after("UPDATE uacreg SET expires = 60 WHERE id = 1") == (["a"], False)
+    assert told_after("UPDATE uacreg SET expires = 0 WHERE id = 1000") == (["c"], False)
+    assert told_after("UPDATE uacreg SET l_uuid = 'e' WHERE id = 1") == (["a", "e"], False)
+
+
+LOST = {
+    "a password that is what it was": (
+        "UPDATE uacreg SET auth_password = 'tried' WHERE id = 1",
+        "UPDATE uacreg SET auth_password = 'pa' WHERE id = 1",
+    ),
+    "a row that is gone again": (
+        "INSERT INTO uacreg (id, l_uuid, auth_username) VALUES (5000, 'new', 'un')",
+        "DELETE FROM uacreg WHERE id = 5000",
+    ),
+    "a row that is there again": (
+        "DELETE FROM uacreg WHERE id = 2000000000",
+        "INSERT INTO uacreg (id, l_uuid, auth_username) VALUES (2000000000, 'd', 'ud')",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_change_that_was_taken_back_while_nobody_listened(noticing: Site, what: str) -> None:
+    change, back = LOST[what]
+    noticing.execute(change)
+    noticing.tick_until("the change is in the copy", noticing.is_equal)
+    noticing.keeper.close()
+    noticing.execute(back)
+    noticing.tick_until("it is taken back in the copy", noticing.is_equal)
+
+
+def test_rows_that_cannot_be_used_are_left_out_and_named_once(place: Site) -> None:
+    faults = {
+        "UPDATE uacreg SET auth_username = '' WHERE id = 1": "auth_username is empty or has a control character",
+        "UPDATE uacreg SET auth_username = 'ua', auth_password = :lines WHERE id = 1":
+            "auth_password has a control character",
+        "UPDATE uacreg SET auth_password = '', auth_ha1 = 'secret' WHERE id = 1": "auth_ha1 is not 32 or 64 hex digits",
+        "UPDATE uacreg SET auth_ha1 = '', auth_proxy = 'sbc.example' WHERE id = 1": "auth_proxy is not a SIP URI",
+    }  # fmt: skip
+    place.tick()
+    for statement, reason in faults.items():
+        place.execute(statement, **({"lines": "two\r\nlines"} if ":lines" in statement else {}))
+        report = place.tick()
+        assert [line for is_warning, line in report.lines if is_warning] == [
+            f"trunk='a' outcome=unusable reason={reason!r}"
+        ]
+        place.execute("UPDATE uacreg SET flags = flags + 1 WHERE id = 999")  # its neighbour: the bucket is fetched anew
+        assert [line for is_warning, line in place.tick().lines if is_warning] == []
+        assert trunk_names(place) == ["b", "c", "d"]
+    place.execute("UPDATE uacreg SET auth_proxy = 'sip:sbc.example' WHERE id = 1")
+    assert [is_warning for is_warning, _ in place.tick().lines] == [False]
+    assert trunk_names(place) == ["a", "b", "c", "d"]
+
+
+def test_kamailios_own_tables_and_those_of_version_6(server: URL, tmp_path: Path) -> None:
+    with site(server, tmp_path) as place:
+        run_kamailios_scripts(place.dba)
+        place.execute(
+            "ALTER TABLE uacreg ADD COLUMN contact_user VARCHAR(64) DEFAULT '' NOT NULL",
+            "UPDATE version SET table_version = 6 WHERE table_name = 'uacreg'",
+            *ROWS,
+        )
+        place.tick()
+        assert place.is_equal()
+        place.execute("DROP TABLE trusted")
+
+
+def test_a_database_that_declares_no_encoding(postgresql: URL, tmp_path: Path) -> None:
+    """PostgreSQL then says nothing of what its bytes mean; they are taken for UTF-8."""
+    dba = schema.open_database(postgresql)
+    with dba.connect() as connection:
+        connection.execute(text("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"))
+        with site(postgresql.set(database="ascii"), tmp_path) as place:
+            schema.create(place.dba)
+            place.execute("INSERT INTO uacreg (l_uuid, auth_username, auth_password) VALUES ('a', 'Jürgen', 'ключ')")
+            place.tick()
+            trunk = place.store.by_uuid("a")
+            assert trunk is not None
+            assert (trunk.auth_username, trunk.auth_password) == ("Jürgen", "ключ")
+        connection.execute(text("DROP DATABASE ascii WITH (FORCE)"))
+    dba.dispose()
+
+
+# --- what goes wrong
+
+
+def test_a_table_that_is_missing_for_a_while(place: Site) -> None:
+    place.tick()
+    place.execute("ALTER TABLE uacreg RENAME TO elsewhere")
+    assert len(place.tick().lines) == 1
+    assert place.said("the database is away: ")
+    assert place.store.by_uuid("a") is not None
+    place.execute("ALTER TABLE elsewhere RENAME TO uacreg", "UPDATE uacreg SET auth_password = 'new' WHERE id = 1")
+    place.tick_until("the database is back", lambda: place.said("the database is back after"))
+    assert place.is_equal()
+    assert (len(place.said("away")), len(place.said("back"))) == (1, 1)
+
+
+def test_a_query_that_takes_longer_than_the_limit_is_ended(
+    server: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "OPERATION_LIMIT", 0.2 if server.get_backend_name() == "postgresql" else 1.0)
+    with site(server, tmp_path) as place:
+        schema.create(place.dba)
+        place.execute(*ROWS)
+        place.tick()
+        sleep = "pg_sleep(60)" if server.get_backend_name() == "postgresql" else "SLEEP(60)"
+        slow = f"(SELECT 1 AS one FROM (SELECT {sleep}) AS asleep) AS slow"
+        place.execute(
+            "ALTER TABLE uacreg RENAME TO elsewhere",
+            f"CREATE VIEW uacreg AS SELECT elsewhere.* FROM elsewhere, {slow}",
+        )
+        place.tick()
+        assert place.said("the database is away: ")
+        assert place.store.by_uuid("a") is not None
+        place.execute("DROP VIEW uacreg", "ALTER TABLE elsewhere RENAME TO uacreg", "DELETE FROM uacreg WHERE id = 1")
+        place.tick_until("the database is back", lambda: place.said("the database is back after"))
+        assert place.store.by_uuid("a") is None
+
+
+def overwritten(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def foreign(path: Path) -> None:
+    other = path.with_name("other")
+    with contextlib.closing(sqlite3.connect(other)) as connection, connection:
+        connection.execute("CREATE TABLE mine (id INTEGER)")
+    other.replace(path)
+
+
+def of_another_database(path: Path) -> None:
+    other = path.with_name("other")
+    replica.prepare(other, URL.create("postgresql+psycopg", host="192.0.2.1", database="other"))
+    other.replace(path)
+
+
+def shortened(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+WRONG_FILES: dict[str, Callable[[Path], None]] = {
+    "missing": Path.unlink,
+    "damaged": foreign,
+    "of another database": of_another_database,
+}
+
+
+@pytest.mark.parametrize("reason", WRONG_FILES)
+def test_a_copy_that_is_wrong_while_it_is_in_use_is_made_anew(place: Site, reason: str) -> None:
+    place.tick()
+    WRONG_FILES[reason](place.file)
+    place.tick_until("there is a copy again", lambda: place.file.exists() and not place.said("again") and _right(place))
+    assert place.said(f"the copy was {reason}, and is made anew")
+    trunk = place.store.by_uuid("a")
+    assert trunk is not None
+    assert trunk.auth_password == "pa"
+
+
+def _right(place: Site) -> bool:
+    with contextlib.suppress(Exception):
+        return place.is_equal()
+    return False
+
+
+@pytest.mark.parametrize("reason", [*WRONG_FILES, "overwritten", "shortened"])
+def test_a_copy_that_is_wrong_at_the_start_is_made_anew(server: URL, tmp_path: Path, reason: str) -> None:
+    spoil = {**WRONG_FILES, "overwritten": overwritten, "shortened": shortened}
+    with site(server, tmp_path) as place:
+        schema.create(place.dba)
+        place.execute(*ROWS)
+        place.tick()
+    assert replica.prepare(place.file, server) == ""
+    spoil[reason](place.file)
+    assert replica.prepare(place.file, server) == (reason if reason in WRONG_FILES else "damaged")
+    with site(server, tmp_path) as place:
+        assert not place.store.is_ready()
+        place.tick()
+        assert place.is_equal()
+
+
+def test_a_place_that_cannot_be_written_to_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CopyError, match="unable to open database file"):
+        replica.prepare(tmp_path / "none" / "replica.sqlite", URL.create("postgresql+psycopg", database="d"))
+
+
+def test_a_sync_that_is_interrupted_leaves_the_old_copy(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.tick()
+    before = place.copied()
+    place.execute("DELETE FROM uacreg WHERE id = 1", "DELETE FROM address")
+
+    def interrupted(*_: object) -> Iterator[None]:
+        raise OSError("the line was cut")
+
+    monkeypatch.setattr(source.Source, "rows", interrupted)
+    place.tick()
+    assert place.copied() == before
+    assert place.said("the database is away: the line was cut; calls are served from the copy of ")
+    monkeypatch.undo()
+    place.tick_until("the copy is equal again", place.is_equal)
+
+
+def test_a_full_disk_leaves_the_old_copy(place: Site) -> None:
+    """SQLite's own limit stands for the disk's: the error is the same, SQLITE_FULL."""
+    place.tick()
+    before = place.copied()
+    with place.keeper._copy._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with place.dba.connect() as connection:
+        rows = [{"id": 3000 + number, "uuid": f"t{number}"} for number in range(2000)]
+        connection.execute(text("INSERT INTO uacreg (id, l_uuid, auth_username) VALUES (:id, :uuid, 'u')"), rows)
+    place.tick()
+    assert place.said("the copy cannot be kept: database or disk is full; calls are served from the copy of ")
+    assert place.copied() == before
+    with place.keeper._copy._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+    place.tick_until("the copy is equal again", place.is_equal)
+
+
+def test_the_connection_says_who_it_is(place: Site) -> None:
+    place.tick()
+    question = {
+        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kemi-trunkauth'",
+        "mysql": "SELECT count(*) FROM information_schema.processlist WHERE id <> connection_id()",
+    }
+    with place.dba.connect() as connection:
+        assert connection.execute(text(question[place.url.get_backend_name()])).scalar_one() == 1
+
+
+def test_no_password_is_in_what_is_said(server: URL, tmp_path: Path) -> None:
+    wrong = server.set(password="wr@ng/secret")
+    with site(server, tmp_path, reader=wrong) as place:
+        [(is_warning, line)] = place.tick().lines
+    assert is_warning
+    assert line.startswith("the database is away: ")
+    assert line.endswith("; calls are served from nothing: there is no copy yet")
+    assert not re.search("wr@ng|wr%40ng", line)
