@@ -7,7 +7,7 @@ PYTHON = $(VENV)/bin/python
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo run db test compare fuzz lint lab lab-down base-image setup engine
+.PHONY: demo run db test compare bench fuzz lint lab lab-down base-image setup engine
 
 demo: setup
 	@kamailio/install sip-tester
@@ -27,6 +27,12 @@ test: setup $(VENV)/test engine
 # The README's table of what is answered, from a live run; IN=container: on the Kamailio of the project's image.
 compare: setup $(VENV)/test $(if $(filter container,$(IN)),engine)
 	@$(PYTHON) -m tests.live.compare $(if $(filter container,$(IN)),--container)
+
+# Figures of this machine, in Markdown; ROWS: of the first whole sync.
+ROWS = 1000000
+bench: setup $(VENV)/test
+	@kamailio/install sip-tester postgresql mariadb-server
+	@$(PYTHON) -m tests.bench --rows $(ROWS)
 
 # Coverage-guided, for SECONDS; what it finds is left in var/fuzz, and given to it again next time.
 SECONDS = 60
