@@ -32,12 +32,12 @@ def main() -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kemi", description=__doc__)
     parser.add_argument("command", choices=("run", "db"))
-    command, extra = parser.parse_known_args()
+    asked, extra = parser.parse_known_args()
     os.umask(0o077)
     try:
         settings = Settings.from_environment(os.environ)
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if command.command == "db":
+        if asked.command == "db":
             print(make_tables(settings))
         else:
             run(settings, extra)

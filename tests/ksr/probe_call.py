@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from tests.ksr.mock import MockKSR
 from tests.ksr.probe import Answers, Probe
 
 ANSWERS = HERE / "answers"
+PAUSE = 0.05  # seconds between two looks
 LIMIT = 15.0  # seconds for Kamailio to start, and for each step of the call
 
 CHALLENGES = (
@@ -196,11 +198,12 @@ def _kamailio(folder: Path, port: int, image: str | None) -> Iterator[None]:
 
 def _wait_for(path: Path, what: str, log: Path) -> None:
     deadline = time.monotonic() + LIMIT
+    pause = threading.Event()
     while not path.exists():
         if time.monotonic() > deadline:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
             raise TimeoutError("\n".join([f"{what} did not appear within {LIMIT} s; Kamailio's last words:", *lines]))
-        time.sleep(0.05)
+        pause.wait(PAUSE)
 
 
 def _call(ends: Ends, caller: socket.socket, carrier: socket.socket) -> list[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -668,8 +669,9 @@ def commands(pbx: MockKSR) -> list[tuple[str, list[str]]]:
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[TrunkAuth]:
-    """The routes in the rtimer's process, over a database of their own that has been looked at once."""
+def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrunkAuth]:
+    """The routes in the rtimer's process, over a database of their own; the tests' own process keeps its priority."""
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)
     settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
     engine = open_file(settings.local_file)
     schema.create(engine)
