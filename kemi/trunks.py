@@ -191,7 +191,7 @@ class TrunkStore:
             connection = self._fresh_connection()
             if self._identity and not self._is_ready:
                 self._is_ready = SYNCED in _state_of(connection)
-        except Exception:
+        except Exception:  # whatever it was, the next question gets a new connection
             self.close()
             raise
         return self._is_ready or not self._identity
@@ -229,7 +229,7 @@ class TrunkStore:
                 trunks = (Trunk(*(value or "" for value in row)) for row in rows)
                 self._kept[question] = next((trunk for trunk in trunks if not trunk.fault), None)
                 rows.close()
-        except Exception:
+        except Exception:  # as above
             self.close()
             raise
         return self._kept[question]
