@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from tests.ksr import variables
-from tests.ksr.message import Edits, parse_uri
+from tests.ksr.message import Edits, address, parse_uri
 from tests.ksr.state import CSEQ_AUTH, CSEQ_REFRESH, Route, State, with_value
 
 Result = str | int | None
@@ -118,7 +118,7 @@ def _hdr_get_index(state: State, name: str, index: int) -> Result:
 
 
 def _hdr_is_present(state: State, name: str) -> int:
-    return _yes(state.request.values(name))
+    return _yes(state.message.values(name))
 
 
 def _hdr_append(state: State, text: str) -> int:
@@ -190,7 +190,7 @@ def _t_check_status(state: State, pattern: str) -> int:
 
 
 def _t_is_set(state: State, what: str) -> int:
-    routes = {"failure_route": Route.FAILURE, "branch_route": Route.BRANCH}
+    routes = {"failure_route": Route.FAILURE, "branch_route": Route.BRANCH, "onreply_route": Route.REPLY}
     return _yes(what in routes and routes[what] in state.armed)
 
 
@@ -219,7 +219,7 @@ def _sanity_check(state: State, _checks: int, _uris: int) -> int:
 
 
 def _has_totag(state: State) -> int:
-    return _yes(variables.read(state, "$tt"))
+    return _yes(address(state.message.value("To"))[2])
 
 
 def _allow_source_address_group(state: State) -> int:
@@ -244,6 +244,29 @@ def _record_route(state: State) -> int:
     address = state.world.sockets[0].split(":", 1)[1]
     state.run.edits.in_front.append(b"Record-Route: <sip:%s;lr>\r\n" % address.encode())
     return 1
+
+
+# --- the tables that all processes share
+
+
+def _sht_get(state: State, table: str, key: str) -> Result:
+    return state.tables.get(table, key)
+
+
+def _sht_set(state: State, table: str, key: str, value: str | int) -> int:
+    return state.tables.put(table, key, value)
+
+
+def _sht_inc(state: State, table: str, key: str) -> int:
+    return state.tables.increment(table, key)
+
+
+def _sht_setex(state: State, table: str, key: str, seconds: int) -> int:
+    return state.tables.set_expiry(table, key, seconds)
+
+
+def _sht_rm(state: State, table: str, key: str) -> int:
+    return state.tables.remove(table, key)
 
 
 # --- uac_auth
@@ -352,6 +375,7 @@ TABLE: dict[str, Behaviour] = {
     "tm.t_relay": lambda state: state.relay(),
     "tm.t_on_failure": _arm(Route.FAILURE),
     "tm.t_on_branch": _arm(Route.BRANCH),
+    "tm.t_on_reply": _arm(Route.REPLY),
     "tm.t_check_trans": _t_check_trans,
     "tm.t_check_status": _t_check_status,
     "tm.t_is_set": _t_is_set,
@@ -371,4 +395,21 @@ TABLE: dict[str, Behaviour] = {
     "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),
     "dialog.is_known_dlg": lambda state: _yes(state.known_dialog is not None),
     "uac.uac_auth": _uac_auth,
+    "htable.sht_get": _sht_get,
+    "htable.sht_sets": _sht_set,
+    "htable.sht_seti": _sht_set,
+    "htable.sht_inc": _sht_inc,
+    "htable.sht_setex": _sht_setex,
+    "htable.sht_rm": _sht_rm,
 }  # fmt: skip
+
+# What was asked in the routes in which most of the table has no business: in the others everything was.
+_ANYWHERE = frozenset({
+    *LEVELS,
+    *(path for path in TABLE if path.startswith(("htable.", "pv."))),
+    "hdr.get", "hdr.gete", "hdr.is_present", "is_method", "siputils.has_totag",
+})  # fmt: skip
+ASKED_IN = {
+    Route.BRANCH: _ANYWHERE | {"hdr.append", "hdr.remove", "dialog.is_known_dlg", "tm.t_is_set"},
+    Route.REPLY: _ANYWHERE,
+}

@@ -5,7 +5,8 @@ It differs from app_python3 on purpose in this, and in nothing else that is know
 - A wrong type, a missing or an extra argument raises. On 5.6.3 it is SystemError, as in Kamailio. 6.0 and 6.1 log a
   line, answer False, and drop extra arguments unseen: the mock raises WrongArgumentsError there, as it does in every
   version for an argument to a function that takes none.
-- An unknown pseudo-variable, setting a read-only one, a second final reply, a relay after a relay raise MisuseError.
+- An unknown pseudo-variable, setting a read-only one, a second final reply, a relay after a relay, a shared table that
+  is not configured raise MisuseError; so does what nobody has asked Kamailio in a branch or reply route.
 - A function without a behaviour, or one that no test has allowed to succeed, fails: -1, False, None.
 """
 
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
 from tests.ksr import behaviours
 from tests.ksr.api_list import Function, load
-from tests.ksr.message import Edits, parse
+from tests.ksr.htable import CONFIG, SharedTables
+from tests.ksr.message import Edits, Header, Message, parse
 from tests.ksr.state import MisuseError, Relayed, Reply, Route, Run, State, World
 
 _INT_BITS = 32
@@ -38,14 +41,22 @@ class MockKSR:
     ksr.receive(INVITE, source=("198.51.100.7", 5060))
     routes.ksr_request_route(None)
     assert ksr.relayed[0].ruri == "sip:5550100@carrier.example"
+    with ksr.reply_route(407, "Proxy Authentication Required", [CHALLENGE]) as route:  # if one is armed
+        getattr(routes, route)(None)
     with ksr.failure_route(407, "Proxy Authentication Required", [CHALLENGE]) as route:
         getattr(routes, route)(None)
     assert ksr.replies == [Reply(503, "Trunk Authentication Failed")]
+
+    A branch route that is armed is run by t_relay, so it needs ksr.handlers = routes. What ksr.tables hold outlives the
+    request; MockKSR(version, tables=ksr.tables) is another worker, and ksr.tables.pass_time(1801) lets entries expire.
     """
 
-    def __init__(self, version: str = "6.0.1", handlers: object = None) -> None:
-        """handlers: whose methods the branch routes are."""
+    def __init__(self, version: str = "6.0.1", handlers: object = None, tables: SharedTables | None = None) -> None:
+        """handlers: whose methods the branch routes are. tables: those of another mock, which stands for another
+        worker of the same Kamailio; if none are given, the empty ones of kamailio.cfg.
+        """
         self.version = version
+        self.tables = SharedTables.of(CONFIG) if tables is None else tables
         self.world = World()
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.log: list[tuple[str, str]] = []
@@ -84,6 +95,8 @@ class MockKSR:
         behaviour = behaviours.TABLE.get(function.path)
         if behaviour is None:
             return _FAILURE[function.returns]
+        if function.path not in behaviours.ASKED_IN.get(self.state.run.route, {function.path}):
+            raise MisuseError(f"KSR.{function.path} in a {self.state.run.route.value} route: nobody has asked Kamailio")
         if function.path in behaviours.LEVELS:
             self.log.append((function.path, args[0]))
         return behaviour(self.state, *args)
@@ -94,7 +107,7 @@ class MockKSR:
         """A request comes in: what follows is the run of the request route."""
         request = parse(message)
         run = Run(Route.REQUEST, Edits(), request.request_uri, new_branch=True)
-        self._state = State(self.version, self.world, request, source, run, handlers=self._run_handler)
+        self._state = State(self.version, self.world, self.tables, request, source, run, handlers=self._run_handler)
         self._state.process_variables = self._process_variables
 
     def trust(self, network: str, group: int = 1) -> None:
@@ -116,10 +129,31 @@ class MockKSR:
 
         Afterwards the run's edits are dropped; a script that neither relayed nor replied has passed the reply on.
         """
-        lines = [line.encode() if isinstance(line, str) else line for line in headers]
-        text = b"\r\n".join([f"SIP/2.0 {code} {reason}".encode(), *lines])
-        with self._failed(code, reason, text) as route:
+        with self._failed(code, reason, _reply(code, reason, headers)) as route:
             yield route
+
+    @contextmanager
+    def reply_route(self, code: int, reason: str = "", headers: Iterable[str | bytes] = ()) -> Iterator[str]:
+        """A reply of the carrier arrives: yields the name of the reply route that is run for it.
+
+        Afterwards the caller has it, if it is provisional or a success; a failure is for failure_route(), which
+        follows.
+        """
+        state = self.state
+        if not state.relayed or not state.relayed_in_run:
+            raise MisuseError("a reply to a request that was not relayed")
+        if state.reply_route is None:
+            raise MisuseError("no reply route was armed when the request was relayed")
+        before = state.run
+        state.run = Run(Route.REPLY, Edits(), before.ruri)
+        state.reply = _with_dialog_fields(_reply(code, reason, headers), state.relayed[-1].message)
+        state.reply_code, state.reply_reason = code, reason
+        yield state.reply_route
+        state.run = before
+        if 100 < code < 300:
+            state.replies.append(Reply(code, reason, passed_on=True))
+        if 200 <= code < 300:
+            state.final_reply_sent, state.relayed_in_run = True, False
 
     @contextmanager
     def timeout(self) -> Iterator[str]:
@@ -128,7 +162,7 @@ class MockKSR:
             yield route
 
     @contextmanager
-    def _failed(self, code: int, reason: str, reply: bytes | None) -> Iterator[str]:
+    def _failed(self, code: int, reason: str, reply: Message | None) -> Iterator[str]:
         state = self.state
         start = state.relayed_run
         if start is None or not state.relayed_in_run:
@@ -138,7 +172,7 @@ class MockKSR:
             raise MisuseError(f"no failure route is armed: {code} goes to the caller")
         state.run = Run(Route.FAILURE, start.edits.copy(), start.ruri, start.dst_uri, start.socket)
         state.reply_code, state.reply_reason = code, reason
-        state.reply, state.local_reply = (None, True) if reply is None else (parse(reply), False)
+        state.reply, state.local_reply = reply, reply is None
         state.relayed_in_run = False
         yield route
         if not state.relayed_in_run and not state.final_reply_sent:
@@ -166,7 +200,7 @@ class MockKSR:
 
     @property
     def armed(self) -> dict[str, str]:
-        """The failure and branch routes that the next relay goes out with."""
+        """The failure, branch and reply routes that the next relay goes out with."""
         return {route.value: name for route, name in self.state.armed.items()}
 
     def called(self, path: str) -> list[tuple[Any, ...]]:
@@ -188,6 +222,18 @@ class _Module:
 
     def __getattr__(self, name: str) -> Any:
         return self._ksr._function(f"{self._name}.{name}", f"KSR.{self._name}", name)
+
+
+def _reply(code: int, reason: str, headers: Iterable[str | bytes]) -> Message:
+    lines = [line.encode() if isinstance(line, str) else line for line in headers]
+    return parse(b"\r\n".join([f"SIP/2.0 {code} {reason}".encode(), *lines]))
+
+
+def _with_dialog_fields(reply: Message, request: Message) -> Message:
+    """The reply with what a UAS copies from the request, and a To tag (RFC 3261 8.2.6.2)."""
+    copied = [h for h in request.headers if any(map(h.is_called, (b"From", b"Call-ID", b"CSeq")))]
+    to = request.value("To") if b";tag=" in request.value("To") else request.value("To") + b";tag=carrier"
+    return replace(reply, headers=(*copied, Header(b"To", to, b"To: %s\r\n" % to), *reply.headers))
 
 
 def _may_return(function: Function, answer: object) -> bool:

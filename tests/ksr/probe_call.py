@@ -1,9 +1,9 @@
-"""Starts a Kamailio with probe.cfg, places the call that probe.py asks about, and brings back the answers.
+"""Starts a Kamailio with probe.cfg, places the two calls that probe.py asks about, and brings back the answers.
 
     python -m tests.ksr.probe_call                  # answers/VERSION.json of the Kamailio that this machine has
     python -m tests.ksr.probe_call IMAGE            # … of the one in a container image
 
-The same call goes through the mock (`through_the_mock`). Either gives a Record: what was answered, what was sent.
+The same calls go through the mock (`through_the_mock`). Either gives a Record: what was answered, what was sent.
 """
 
 from __future__ import annotations
@@ -17,33 +17,63 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.ksr.api_list import HERE, Api
 from tests.ksr.export import read_live
+from tests.ksr.htable import SharedTables
 from tests.ksr.message import Message, parse
 from tests.ksr.mock import MockKSR
-from tests.ksr.probe import Answers, Probe
+from tests.ksr.probe import UNREACHABLE, Answers, Probe
 
 ANSWERS = HERE / "answers"
 PAUSE = 0.05  # seconds between two looks
-LIMIT = 15.0  # seconds for Kamailio to start, and for each step of the call
-
-CHALLENGES = (
-    'Proxy-Authenticate: Digest realm="car", nonce="n1", algorithm=MD5, qop="auth"',
-    'Proxy-Authenticate: Digest realm="car", nonce="n2", algorithm=SHA-256, qop="auth"',
-    b"X-Latin: caf\xe9",
-)
+LIMIT = 15.0  # seconds for Kamailio to start, and for each step of a call
+EXPIRED = 2  # seconds after which the entries of probe.cfg's brief tables are gone: more than 1, and whole ones count
+CLOCK_REALTIME_COARSE = 5  # clock_gettime(2): the one that time(2) reads, a tick behind time.time()
 
 Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What the carrier answers."""
+
+    code: int
+    reason: str
+    headers: tuple[bytes, ...]
+
+
+CHALLENGE = Answer(
+    407,
+    "Auth Please",
+    (
+        b'Proxy-Authenticate: Digest realm="car", nonce="n1", algorithm=MD5, qop="auth"',
+        b'Proxy-Authenticate: Digest realm="car", nonce="n2", algorithm=SHA-256, qop="auth"',
+        b"X-Latin: caf\xe9",
+    ),
+)
+ACCEPTED = Answer(
+    200,
+    "OK",
+    (
+        b'Authentication-Info: nextnonce="n3", qop=auth',
+        b'Authentication-Info: nextnonce="n4"',
+        b'Proxy-Authentication-Info: nextnonce="n5"',
+        b"X-Latin: caf\xe9",
+    ),
+)
+
+# Call-ID -> what the carrier answers to the INVITEs of this call.
+CALLS = {"probe": (CHALLENGE, CHALLENGE), "probe-2": (CHALLENGE, CHALLENGE, ACCEPTED)}
+
+
+@dataclass(frozen=True)
 class Record:
-    """One probe call: the answers by route, and each INVITE as it left: its start line and header fields."""
+    """The probe's calls: the answers by route, and each INVITE as it left: its start line and header fields."""
 
     answers: Answers
     sent: list[list[str]]
@@ -68,7 +98,7 @@ def load_record(version: str) -> Record:
 
 @dataclass(frozen=True)
 class Ends:
-    """The three addresses of a call. A record has names for them, so that records of different ports compare."""
+    """The three addresses of the calls. A record has names for them, so that records of different ports compare."""
 
     caller: Address
     kamailio: Address
@@ -80,16 +110,16 @@ class Ends:
             text = re.sub(rf"\b{getattr(self, name)[1]}\b", name.upper(), text)
         return text
 
-    def invite(self) -> bytes:
+    def invite(self, call_id: str) -> bytes:
         """The request that is asked about."""
         caller = f"127.0.0.1:{self.caller[1]}"
         return (
             f"INVITE sip:5550100@127.0.0.1:{self.carrier[1]} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP {caller};branch=z9hG4bKprobe\r\n"
+            f"Via: SIP/2.0/UDP {caller};branch=z9hG4bK{call_id}\r\n"
             "Max-Forwards: 10\r\n"
             'f: "Al" <sip:alice@pbx.example>;tag=ft1\r\n'
             "To: <sip:5550100@pbx.example>\r\n"
-            "Call-ID: probe\r\n"
+            f"Call-ID: {call_id}\r\n"
             "CSeq: 1 INVITE\r\n"
             f"Contact: <sip:alice@{caller}>\r\n"
             "User-Agent: probe\r\n"
@@ -101,7 +131,7 @@ class Ends:
         ).encode() + b"X-Latin: caf\xe9\r\nContent-Length: 5\r\n\r\na\xff\0\r\n"
 
     def record(self, answers: Answers, sent: list[Message]) -> Record:
-        """A record of this call."""
+        """A record of these calls."""
         named = {
             route: [[question, self.without_ports(answer)] for question, answer in asked]
             for route, asked in answers.items()
@@ -120,20 +150,33 @@ def _comparable(line: str) -> str:
 
 
 def through_the_mock(version: str) -> Record:
-    """The call with the mock in Kamailio's place."""
+    """The calls with the mock in Kamailio's place."""
     ends = Ends(("127.0.0.1", 41001), ("127.0.0.1", 41002), ("127.0.0.1", 41003))
-    ksr = MockKSR(version)
+    ksr = MockKSR(version, tables=SharedTables.of(HERE / "probe.cfg"))
     ksr.world.carrier = "127.0.0.1"
     ksr.world.sockets = (f"udp:127.0.0.1:{ends.kamailio[1]}",)
     ksr.world.sane = ksr.world.uac_answers = True
+    ksr.world.unreachable.add(UNREACHABLE)
     ksr.trust("127.0.0.0/8")
-    probe = Probe(ksr)
-    ksr.receive(ends.invite(), ends.caller)
-    probe.ksr_request_route(None)
-    for _ in range(2):
-        with ksr.failure_route(407, "Auth Please", CHALLENGES) as route:
-            getattr(probe, route)(None)
-    return ends.record(probe.answers, [relayed.message for relayed in ksr.relayed])
+    probe = ksr.handlers = Probe(ksr)
+    sent: list[Message] = []
+    for call_id, answers in CALLS.items():
+        ksr.receive(ends.invite(call_id), ends.caller)
+        probe.ksr_request_route(None)
+        for answer in answers:
+            _answer_in_the_mock(ksr, answer)
+        sent += [relayed.message for relayed in ksr.relayed]
+        ksr.tables.pass_time(EXPIRED)
+    return ends.record(probe.answers, sent)
+
+
+def _answer_in_the_mock(ksr: MockKSR, answer: Answer) -> None:
+    if "reply" in ksr.armed:
+        with ksr.reply_route(answer.code, answer.reason, answer.headers) as route:
+            getattr(ksr.handlers, route)(None)
+    if answer.code >= 300:
+        with ksr.failure_route(answer.code, answer.reason, answer.headers) as route:
+            getattr(ksr.handlers, route)(None)
 
 
 # --- live
@@ -148,16 +191,21 @@ def _udp() -> Iterator[socket.socket]:
 
 
 def through_a_live_one(image: str | None = None) -> tuple[Api, Record]:
-    """The call through the machine's own Kamailio, or the one in an image; and the API list that it gives."""
+    """The calls through the machine's own Kamailio, or the one in an image; and the API list that it gives."""
     with tempfile.TemporaryDirectory(prefix="ksr-probe-") as folder, _udp() as caller, _udp() as carrier:
         with _udp() as free:
             port = free.getsockname()[1]
         ends = Ends(caller.getsockname(), ("127.0.0.1", port), carrier.getsockname())
         with _kamailio(Path(folder), port, image):
             api = read_live(f"unixs:{folder}/rpc.sock")
-            sent = _call(ends, caller, carrier)
+            sent: list[Message] = []
+            for call_id, answers in CALLS.items():
+                _wait_for_second(_whole_seconds() + EXPIRED if sent else 0)
+                caller.sendto(ends.invite(call_id), ends.kamailio)
+                sent += _answer_invites(ends, carrier, call_id, answers)
+                _receive_final_reply(caller, call_id)  # a worker that is stopped before may leave a lock behind
             report = Path(folder, "report.json")
-            _wait_for(report, "the probe's report", Path(folder, "log"))
+            _wait_until(report.exists, "the probe's report", Path(folder, "log"))
             return api, ends.record(json.loads(report.read_text(encoding="utf-8")), sent)
 
 
@@ -189,41 +237,62 @@ def _kamailio(folder: Path, port: int, image: str | None) -> Iterator[None]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        _wait_for(folder / "rpc.sock", "Kamailio's RPC socket", folder / "log")
+        _wait_until(lambda: _accepts(folder / "rpc.sock"), "Kamailio's RPC socket", folder / "log")
         yield
     finally:
         process.terminate()
         process.wait(LIMIT)
 
 
-def _wait_for(path: Path, what: str, log: Path) -> None:
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as rpc:
+        return rpc.connect_ex(str(path)) == 0
+
+
+def _wait_until(condition: Callable[[], bool], what: str, log: Path) -> None:
     deadline = time.monotonic() + LIMIT
     pause = threading.Event()
-    while not path.exists():
+    while not condition():
         if time.monotonic() > deadline:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
             raise TimeoutError("\n".join([f"{what} did not appear within {LIMIT} s; Kamailio's last words:", *lines]))
         pause.wait(PAUSE)
 
 
-def _call(ends: Ends, caller: socket.socket, carrier: socket.socket) -> list[Message]:
-    """Send the INVITE, challenge whatever arrives twice. Returns the two INVITEs that the carrier saw."""
-    caller.sendto(ends.invite(), ends.kamailio)
-    sent: dict[bytes, Message] = {}
-    while len(sent) < 2:
+def _whole_seconds() -> int:
+    """The clock that Kamailio's tables go by."""
+    return int(time.clock_gettime(CLOCK_REALTIME_COARSE))
+
+
+def _wait_for_second(second: int) -> None:
+    pause = threading.Event()
+    while _whole_seconds() < second:
+        pause.wait(PAUSE)
+
+
+def _answer_invites(ends: Ends, carrier: socket.socket, call_id: str, answers: Sequence[Answer]) -> list[Message]:
+    """Answer the INVITEs of a call as they come. Returns them, without retransmissions."""
+    came: dict[bytes, Message] = {}
+    while len(came) < len(answers):
         request = parse(carrier.recv(65535))
-        if request.method == b"INVITE":
-            sent.setdefault(request.value("Via"), request)
-            carrier.sendto(_challenge(request), ends.kamailio)
-    return list(sent.values())
+        if request.method == b"INVITE" and request.get("Call-ID") == call_id:
+            came.setdefault(request.value("Via"), request)
+            carrier.sendto(_reply(request, answers[[*came].index(request.value("Via"))]), ends.kamailio)
+    return list(came.values())
 
 
-def _challenge(request: Message) -> bytes:
+def _receive_final_reply(caller: socket.socket, call_id: str) -> None:
+    while True:
+        reply = parse(caller.recv(65535))
+        if reply.get("Call-ID") == call_id and int(reply.start_line.split()[1]) >= 200:
+            return
+
+
+def _reply(request: Message, answer: Answer) -> bytes:
     copied = [h.raw for h in request.headers if any(map(h.is_called, (b"Via", b"From", b"Call-ID", b"CSeq")))]
-    challenges = [c if isinstance(c, bytes) else c.encode() for c in CHALLENGES]
     to = b"To: " + request.value("To") + b";tag=tt1\r\n"
-    tail = b"\r\n".join([*challenges, b"Content-Length: 0", b"", b""])
-    return b"SIP/2.0 407 Auth Please\r\n" + b"".join(copied) + to + tail
+    tail = b"\r\n".join([*answer.headers, b"Content-Length: 0", b"", b""])
+    return f"SIP/2.0 {answer.code} {answer.reason}\r\n".encode() + b"".join(copied) + to + tail
 
 
 def main(arguments: list[str]) -> int:

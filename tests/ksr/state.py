@@ -11,8 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TYPE_CHECKING
 
 from tests.ksr.message import Edits, Header, Message, Uri, address, parse_uri
+
+if TYPE_CHECKING:
+    from tests.ksr.htable import SharedTables
 
 CSEQ_AUTH = b"P-K-CSeq-Auth"
 CSEQ_REFRESH = b"P-K-CSeq-Refresh"
@@ -28,6 +32,7 @@ class Route(Enum):
     REQUEST = "request"
     BRANCH = "branch"
     FAILURE = "failure"
+    REPLY = "reply"
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,12 @@ class State:
 
     version: str
     world: World
+    tables: SharedTables
     request: Message
     source: tuple[str, int]
     run: Run
     transport: str = "udp"
-    reply: Message | None = None  # the carrier's, in a failure route
+    reply: Message | None = None  # the carrier's, in a failure or reply route
     reply_code: int = 0
     reply_reason: str = ""
     local_reply: bool = False
@@ -113,6 +119,7 @@ class State:
     reply_headers: list[str] = field(default_factory=list)
     record_routed: bool = False
     armed: dict[Route, str] = field(default_factory=dict)
+    reply_route: str | None = None  # of the last branch: armed when it left
     handlers: Callable[[str], None] | None = None
     relayed: list[Relayed] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
@@ -157,6 +164,11 @@ class State:
 
     # --- what goes out
 
+    @property
+    def message(self) -> Message:
+        """What a script reads: in a reply route the reply, everywhere else the request as it came in."""
+        return self.reply if self.run.route is Route.REPLY and self.reply is not None else self.request
+
     def relay(self) -> int:
         """t_relay: the request leaves with the edits of this run applied."""
         if self.relayed_in_run:
@@ -165,36 +177,42 @@ class State:
             raise MisuseError(
                 "t_relay after a final reply: Kamailio starts a new branch, and the caller hears two finals"
             )
-        if self.run.route is Route.FAILURE and not self.run.new_branch:
+        branch_route = self.armed.pop(Route.BRANCH, None)  # for this relay alone, whatever becomes of it
+        in_failure_route = self.run.route is Route.FAILURE
+        if in_failure_route and not self.run.new_branch:
             return -1  # "no branches for forwarding"
         uri = self.uri()
         if uri is None:
             return -400
         self.has_transaction = True
         target = self.run.dst_uri or self.run.ruri.decode("utf-8", "replace")
-        if parse_uri(target.encode()) is None or target in self.world.unreachable:
-            return -478
-        self._send()
+        not_sent = -1 if in_failure_route else -478
+        if parse_uri(target.encode()) is None:
+            return not_sent
+        edits = self._run_branch_route(branch_route)
+        if target in self.world.unreachable:
+            return not_sent
+        self._send(edits)
         return 1
 
-    def _send(self) -> None:
-        branch_edits = self.run.edits.copy()
-        self._run_branch_route(branch_edits)
+    def _send(self, branch_edits: Edits) -> None:
         method = self.request.start_line.split(b" ")[0]
         message = branch_edits.apply(self.request, b"%s %s SIP/2.0" % (method, self.run.ruri))
         message = self._obey_cseq_order(message)
         ruri = self.run.ruri.decode("utf-8", "backslashreplace")
         self.relayed.append(Relayed(message, ruri, self.run.dst_uri, self.run.socket))
         self.branch_uri = self.run.ruri
+        self.reply_route = self.armed.get(Route.REPLY)
         self.relayed_in_run = True
         if self.run.route is Route.REQUEST:
             self.relayed_run = self.run
             self.reply_code = 100
 
-    def _run_branch_route(self, branch_edits: Edits) -> None:
-        name = self.armed.pop(Route.BRANCH, None)
+    def _run_branch_route(self, name: str | None) -> Edits:
+        """The edits of the branch: those so far, and those of its route, which nothing that follows has."""
+        branch_edits = self.run.edits.copy()
         if name is None:
-            return
+            return branch_edits
         if self.handlers is None:
             raise MisuseError(f"branch route {name} is armed, and the test gave MockKSR no handlers to run it")
         run = self.run
@@ -203,6 +221,7 @@ class State:
             self.handlers(name)
         finally:
             self.run = run
+        return branch_edits
 
     def order_cseq(self, name: bytes) -> None:
         """Add the header that tells the dialog module to raise CSeq on sending (dialog/dlg_cseq.c)."""

@@ -141,7 +141,7 @@ def test_every_behaviour_belongs_to_a_function_of_every_version(version: str) ->
 
 def test_function_without_behaviour_fails(ksr: MockKSR) -> None:
     assert ksr.auth.has_credentials("realm") == -1
-    assert ksr.htable.sht_get("a", "b") is None
+    assert ksr.htable.sht_is_null("nonces", "b") == -1
     assert ksr.isflagset(1) is False
 
 

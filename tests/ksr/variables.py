@@ -60,6 +60,8 @@ def read(state: State, text: str) -> str | int | None:
 
 
 def _read(state: State, name: Name, text: str) -> Value:
+    if state.run.route is Route.REPLY and name.kind not in _IN_A_REPLY:
+        raise MisuseError(f"{text} in a reply route: nobody has asked Kamailio what it is there")
     if name.inner is None and name.kind in _PLAIN_READERS:
         return _PLAIN_READERS[name.kind](state)
     if name.inner is not None and name.kind in _INNER_READERS:
@@ -87,7 +89,7 @@ def _ruri(state: State) -> Value:
 
 def _party(header: str, part: Callable[[tuple[bytes, bytes, bytes]], bytes | None]) -> Callable[[State], Value]:
     def read_party(state: State) -> Value:
-        return part(address(state.request.value(header))) or None
+        return part(address(state.message.value(header))) or None
 
     return read_party
 
@@ -103,7 +105,22 @@ def _domain(party: tuple[bytes, bytes, bytes]) -> bytes | None:
 
 
 def _field(name: str) -> Callable[[State], Value]:
-    return lambda state: state.request.value(name) or None
+    return lambda state: state.message.value(name) or None
+
+
+def _destination(state: State) -> Value:
+    """$dd: the host of $du."""
+    uri = parse_uri((state.run.dst_uri or "").encode())
+    return uri.host if uri else None
+
+
+def _reply_code(state: State) -> Value:
+    return 100 if state.run.route is Route.BRANCH else state.reply_code  # of a branch that has no reply yet
+
+
+def _status(state: State) -> Value:
+    """$rs: of the message itself, so null in failure routes too, where it is the request."""
+    return state.reply_code if state.run.route is Route.REPLY else None
 
 
 def _original_uri(state: State) -> Value:
@@ -117,6 +134,7 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "rp": _uri_part("port"),
     "ou": _original_uri,
     "du": lambda state: state.run.dst_uri,
+    "dd": _destination,
     "fs": lambda state: state.run.socket,
     "fu": _party("From", lambda party: party[0]),
     "fU": _party("From", _user),
@@ -133,16 +151,16 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "rm": lambda state: state.request.method,
     "rb": lambda state: state.request.body or None,
     "bs": lambda state: len(state.request.body),
-    "si": lambda state: state.source[0],
+    "si": lambda state: state.world.carrier if state.run.route is Route.REPLY else state.source[0],
     "sp": lambda state: state.source[1],
     "su": lambda state: f"sip:{state.source[0]}:{state.source[1]}",
     "pr": lambda state: state.transport,
     "proto": lambda state: state.transport,
     "Ri": lambda state: state.world.sockets[0].split(":", 1)[1].rsplit(":", 1)[0],
     "Rp": lambda state: int(state.world.sockets[0].rsplit(":", 1)[1]),
-    "rs": lambda state: None,  # the message is a request, in failure routes too
-    "rr": lambda state: None,
-    "T_reply_code": lambda state: state.reply_code,
+    "rs": _status,
+    "rr": lambda state: state.reply_reason if state.run.route is Route.REPLY else None,
+    "T_reply_code": _reply_code,
     "T_reply_reason": lambda state: state.reply_reason or None,
 }
 
@@ -157,7 +175,7 @@ def _header(message: Message, name: Name) -> Value:
 def _transaction(state: State, name: Name) -> Value:
     match name.inner:
         case "reply_code":
-            return state.reply_code
+            return _reply_code(state)
         case "reply_reason":
             return state.reply_reason or None
     raise UnknownVariableError(f"$T({name.inner})")
@@ -224,7 +242,7 @@ def _rpc_answer(state: State, name: Name) -> Value:
 
 
 _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
-    "hdr": lambda state, name: _header(state.request, name),
+    "hdr": lambda state, name: _header(state.message, name),
     "hdrc": lambda state, name: len(state.request.values(name.inner or "")),
     "T": _transaction,
     "T_rpl": _of_reply,
@@ -238,12 +256,26 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
 }
 
 
+# What a reply route can read: of the reply itself, and what it shares with the request's routes.
+_IN_A_REPLY = frozenset({
+    "rs", "rr", "si", "ci", "ft", "rm", "hdr", "T_reply_code", "T", "T_rpl", "avp", "var", "dlg_var", "dlg",
+})  # fmt: skip
+
+# What can be set everywhere. The rest belongs to one run of a request or failure route.
+_EVERYWHERE = frozenset({"avp", "var", "dlg_var"})
+
 # --- writing
+
+
+def _must_be_settable(state: State, name: Name, text: str) -> None:
+    if state.run.route in {Route.BRANCH, Route.REPLY} and name.kind not in _EVERYWHERE:
+        raise MisuseError(f"{text} is set in a {state.run.route.value} route: nobody has asked Kamailio what that does")
 
 
 def write(state: State, text: str, value: str | int) -> bool:
     """What pv.sets and pv.seti do. Raises UnknownVariableError; MisuseError for a variable that cannot be set."""
     name = parse(text)
+    _must_be_settable(state, name, text)
     if name.kind == "avp" and name.inner:
         _push_avp(state, name, value)
         return True
@@ -266,6 +298,7 @@ def write(state: State, text: str, value: str | int) -> bool:
 def unset(state: State, text: str) -> bool:
     """What pv.unset does. Of an AVP with several values it takes the newest alone."""
     name = parse(text)
+    _must_be_settable(state, name, text)
     if name.kind == "avp" and name.inner:
         values = state.avps.get(name.inner, [])
         del values[slice(None) if name.index == "*" else slice(1)]

@@ -1,0 +1,249 @@
+"""The mock's branch and reply routes: what they see, what they can change, and what is refused there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.ksr.api_list import VERSIONS
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import MisuseError, Reply
+
+INVITE = """\
+INVITE sip:5550100@carrier.example SIP/2.0
+Max-Forwards: 10
+From: <sip:alice@pbx.example>;tag=ft1
+To: <sip:5550100@pbx.example>
+Call-ID: c-1
+CSeq: 1 INVITE
+User-Agent: probe
+Content-Length: 0
+
+"""
+CHALLENGE = 'Proxy-Authenticate: Digest realm="car", nonce="n1"'
+CARRIER = "203.0.113.5"
+
+
+class Handlers:
+    """The branch route does what a test says, and counts its runs."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self.do = do
+        self.runs = 0
+
+    def BRANCH(self, _message: object) -> None:
+        self.runs += 1
+        self.do()
+
+
+@pytest.fixture(params=VERSIONS)
+def ksr(request: pytest.FixtureRequest) -> MockKSR:
+    mock = MockKSR(request.param)
+    mock.receive(INVITE)
+    return mock
+
+
+def relay(ksr: MockKSR, in_the_branch: Callable[[], object] = lambda: None) -> Handlers:
+    """Relayed with all three routes armed."""
+    handlers = ksr.handlers = Handlers(in_the_branch)
+    ksr.tm.t_on_branch("BRANCH")
+    ksr.tm.t_on_reply("REPLY")
+    ksr.tm.t_on_failure("FAIL")
+    assert ksr.tm.t_relay() == 1
+    return handlers
+
+
+def relay_again(ksr: MockKSR) -> None:
+    ksr.tm.t_on_failure("FAIL")
+    ksr.pv.sets("$ru", ksr.pv.get("$ru"))
+    assert ksr.tm.t_relay() == 1
+
+
+# --- branch routes
+
+
+def test_edits_of_a_branch_route_leave_with_that_branch_alone(ksr: MockKSR) -> None:
+    def edit() -> None:
+        ksr.hdr.append("X-Branch: b\r\n")
+        ksr.hdr.remove("User-Agent")
+
+    ksr.hdr.append("X-Request: r\r\n")
+    handlers = relay(ksr, edit)
+    with ksr.failure_route(407, "Auth", [CHALLENGE]):
+        relay_again(ksr)
+    first, second = (relayed.message for relayed in ksr.relayed)
+    assert (first.get("X-Request"), first.get("X-Branch"), first.get("User-Agent")) == ("r", "b", None)
+    assert (second.get("X-Request"), second.get("X-Branch"), second.get("User-Agent")) == ("r", None, "probe")
+    assert handlers.runs == 1
+
+
+def test_branch_route_is_armed_for_one_relay(ksr: MockKSR) -> None:
+    handlers = relay(ksr)
+    assert "branch" not in ksr.armed
+    assert ksr.tm.t_is_set("branch_route") == -1
+    with ksr.failure_route(407, "Auth", [CHALLENGE]):
+        ksr.tm.t_on_branch("BRANCH")
+        assert ksr.tm.t_is_set("branch_route") == 1
+        relay_again(ksr)
+    assert handlers.runs == 2
+
+
+def test_branch_route_runs_before_it_shows_that_nothing_can_be_sent(ksr: MockKSR) -> None:
+    ksr.world.unreachable.add("sip:192.0.2.50")
+    handlers = ksr.handlers = Handlers(lambda: None)
+    ksr.setdsturi("sip:192.0.2.50")
+    ksr.tm.t_on_branch("BRANCH")
+    assert ksr.tm.t_relay() < 0
+    assert (handlers.runs, ksr.armed, ksr.relayed) == (1, {}, [])
+
+
+def test_relay_without_a_new_branch_disarms_the_branch_route_unrun(ksr: MockKSR) -> None:
+    handlers = relay(ksr)
+    with ksr.failure_route(407):
+        ksr.tm.t_on_branch("BRANCH")
+        assert ksr.tm.t_relay() == -1
+        assert ksr.tm.t_is_set("branch_route") == -1
+    assert handlers.runs == 1
+
+
+def test_avps_and_dialog_variables_of_a_branch_route_last(ksr: MockKSR) -> None:
+    def note() -> None:
+        assert ksr.pv.get("$avp(request)") == "r"
+        ksr.pv.sets("$avp(branch)", "b")
+        ksr.pv.sets("$dlg_var(branch)", "b")
+
+    ksr.pv.sets("$avp(request)", "r")
+    relay(ksr, note)
+    with ksr.failure_route(407):
+        assert ksr.pv.get("$avp(branch)") == "b"
+        assert ksr.pv.get("$dlg_var(branch)") == "b"
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda ksr: ksr.tm.t_relay(),
+        lambda ksr: ksr.sl.send_reply(500, "x"),
+        lambda ksr: ksr.tm.t_on_failure("FAIL"),
+        lambda ksr: ksr.setdsturi("sip:192.0.2.50"),
+        lambda ksr: ksr.pv.sets("$ru", "sip:other@carrier.example"),
+        lambda ksr: ksr.pv.unset("$du"),
+    ],
+)
+def test_what_nobody_has_tried_in_a_branch_route_raises(ksr: MockKSR, misuse: Callable[[MockKSR], object]) -> None:
+    with pytest.raises(MisuseError, match="branch route"):
+        relay(ksr, lambda: misuse(ksr))
+
+
+# --- the next hop
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [("sip:carrier.example:5070;lr", "carrier.example"), ("sip:[2001:db8::1]", "[2001:db8::1]"), ("garbage", None)],
+)
+def test_host_of_the_next_hop(ksr: MockKSR, uri: str, host: str | None) -> None:
+    assert ksr.pv.get("$dd") is None
+    ksr.setdsturi(uri)
+    assert ksr.pv.get("$dd") == host
+
+
+# --- reply routes
+
+
+def test_reply_route_reads_the_reply(ksr: MockKSR) -> None:
+    relay(ksr)
+    info: list[str | bytes] = ['Authentication-Info: nextnonce="n2"', b"X-Latin: caf\xe9"]
+    with ksr.reply_route(200, "OK", info) as route:
+        assert route == "REPLY"
+        assert (ksr.pv.get("$rs"), ksr.pv.get("$rr"), ksr.pv.get("$T_reply_code")) == (200, "OK", 200)
+        assert ksr.pv.get("$si") == CARRIER
+        assert (ksr.pv.get("$ci"), ksr.pv.get("$rm")) == ("c-1", "INVITE")
+        assert ksr.pv.get("$hdr(Authentication-Info)") == 'nextnonce="n2"'
+        assert ksr.pv.get("$hdr(Proxy-Authentication-Info)") is None
+        assert ksr.pv.get("$hdr(User-Agent)") is None  # the request had one
+        with pytest.raises(UnicodeDecodeError):
+            ksr.hdr.get("X-Latin")
+
+
+def test_reply_route_is_armed_for_every_branch_that_follows(ksr: MockKSR) -> None:
+    relay(ksr)
+    ksr.pv.sets("$avp(round)", "1")
+    with ksr.reply_route(407, "Auth", [CHALLENGE]):
+        assert ksr.pv.get("$avp(round)") == "1"
+    with ksr.failure_route(407, "Auth", [CHALLENGE]):
+        ksr.pv.sets("$avp(round)", "2")
+        relay_again(ksr)
+    with ksr.reply_route(200, "OK") as route:
+        assert route == "REPLY"
+        assert ksr.pv.get("$avp(round)") == "2"
+
+
+def test_reply_route_that_is_armed_after_the_relay_is_too_late(ksr: MockKSR) -> None:
+    assert ksr.tm.t_relay() == 1
+    ksr.tm.t_on_reply("REPLY")
+    with pytest.raises(MisuseError, match="no reply route"), ksr.reply_route(200):
+        pass
+
+
+def test_failure_route_still_sees_the_request_after_a_reply_route(ksr: MockKSR) -> None:
+    relay(ksr)
+    with ksr.reply_route(407, "Auth", [CHALLENGE]):
+        pass
+    with ksr.failure_route(407, "Auth", [CHALLENGE]):
+        assert (ksr.pv.get("$rs"), ksr.pv.get("$si")) == (None, "198.51.100.7")
+        assert ksr.pv.get("$hdr(Proxy-Authenticate)") is None
+        assert ksr.pv.get("$hdr(User-Agent)") == "probe"
+
+
+def test_request_is_at_hand_again_after_a_reply_route(ksr: MockKSR) -> None:
+    relay(ksr)
+    with ksr.reply_route(183, "Progress"):
+        assert ksr.hdr.get("User-Agent") is None
+    assert ksr.hdr.get("User-Agent") == "probe"
+    assert ksr.pv.get("$ru") == "sip:5550100@carrier.example"
+
+
+def test_caller_gets_provisional_replies_and_a_success(ksr: MockKSR) -> None:
+    relay(ksr)
+    for code in (100, 183, 200):
+        with ksr.reply_route(code, "x"):
+            pass
+    assert ksr.replies == [Reply(183, "x", passed_on=True), Reply(200, "x", passed_on=True)]
+    with pytest.raises(MisuseError, match="not relayed"), ksr.failure_route(486):
+        pass
+
+
+def test_failure_is_the_failure_routes_to_pass_on(ksr: MockKSR) -> None:
+    relay(ksr)
+    with ksr.reply_route(486, "Busy"):
+        pass
+    assert ksr.replies == []
+    with ksr.failure_route(486, "Busy"):
+        pass
+    assert ksr.replies == [Reply(486, "Busy", passed_on=True)]
+
+
+def test_reply_without_a_relayed_request_raises(ksr: MockKSR) -> None:
+    ksr.tm.t_on_reply("REPLY")
+    with pytest.raises(MisuseError, match="not relayed"), ksr.reply_route(200):
+        pass
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda ksr: ksr.tm.t_relay(),
+        lambda ksr: ksr.sl.send_reply(500, "x"),
+        lambda ksr: ksr.hdr.append("X-New: one\r\n"),
+        lambda ksr: ksr.hdr.remove("Contact"),
+        lambda ksr: ksr.pv.get("$ru"),
+        lambda ksr: ksr.pv.get("$cs"),
+        lambda ksr: ksr.pv.sets("$du", "sip:192.0.2.50"),
+    ],
+)
+def test_what_nobody_has_tried_in_a_reply_route_raises(ksr: MockKSR, misuse: Callable[[MockKSR], object]) -> None:
+    relay(ksr)
+    with ksr.reply_route(200, "OK"), pytest.raises(MisuseError, match="reply route"):
+        misuse(ksr)
