@@ -23,6 +23,9 @@ from kemi import replica, schema
 from kemi.settings import PROJECT, SettingError, Settings, Socket
 from kemi.trunks import cause
 
+# Kamailio's memory manager that works in constant time: with its default, qm, a call costs about a third more.
+ALLOCATOR = "tlsf"
+
 
 class StartError(RuntimeError):
     """What keeps Kamailio from starting; the text is one line for the operator."""
@@ -78,6 +81,7 @@ def run(settings: Settings, extra: list[str]) -> None:
         check_free(sip_socket)
     settings.rpc_socket.unlink(missing_ok=True)
     arguments = [kamailio, "-DD", "-E", "-f", str(PROJECT / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
+    arguments += ["-x", ALLOCATOR]
     os.execve(kamailio, [*arguments, *extra], kamailio_environment(settings, os.environ))  # noqa: S606
 
 
@@ -94,6 +98,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_REG_CONTACT": settings.reg_contact,
         "TRUNKAUTH_WORKERS": str(settings.workers),
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
+        "TRUNKAUTH_PREEMPTIVE": "auto" if settings.preemptive else "off",
         "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
         "TRUNKAUTH_REG_TABLE": "registrations" if settings.is_embedded or settings.is_copied else "uacreg",
         "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",

@@ -78,6 +78,18 @@ def parse(field: str) -> tuple[Challenge, ...]:
     return tuple(_digest(parameters, escaped) for scheme, parameters in _schemes(text) if scheme == "digest")
 
 
+def next_nonce(field: str) -> str:
+    """The nonce that an Authentication-Info or Proxy-Authentication-Info value names for the next request (RFC 7616
+    3.5); empty where it names none, or breaks a rule.
+    """
+    try:
+        ((_, parameters),) = _schemes(f"Digest {_FOLD.sub(' ', field)}")
+    except ValueError:
+        return ""
+    named = [value for name, value in parameters if name == "nextnonce" and not _CONTROL.search(value)]
+    return named[0] if len(named) == 1 else ""
+
+
 def _schemes(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
     """Split a field into its schemes, in lower case, each with its parameters (rules 1 to 4)."""
     found: list[tuple[str, list[tuple[str, str]]]] = []

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import KSR
 
 MOST_INVITES = 4  # of a dialog, whose CSeq is remembered
 MOST_HEADERS = 32  # challenges read from one reply
+LONGEST_BODY = 32767  # bytes that Kamailio converts to hex (pv/pv_trans.c)
 
 _SANITY_CHECKS = (
     17895  # the checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths
@@ -28,6 +30,16 @@ _CREDENTIAL_AVPS = ("auser", "apass", "arealm")
 
 class UnreadableError(ValueError):
     """A value from the wire that is not UTF-8."""
+
+
+class Relayed(NamedTuple):
+    """What later routes have to know of a request that was relayed: over which trunk (l_uuid), which carrier its row
+    named, and what the request carried answers to (policy.remembered). None has a line end in it.
+    """
+
+    trunk: str = ""
+    carrier: str = ""
+    answered: str = ""
 
 
 # --- what came in
@@ -122,18 +134,15 @@ def goes_to_callee() -> bool:
     return _text("$ft") == _text("$dlg(from_tag)") != ""
 
 
-def track_dialog(trunk: str) -> None:
-    """Follow the dialog that this INVITE starts: its CSeq, the trunk (l_uuid) that it runs over, and the carrier's
-    address, which the route CARRIER notes.
-    """
+def is_in_known_dialog() -> bool:
+    """Whether this message belongs to a dialog that was set up through this Kamailio; in a reply route as well."""
+    return bool(_text("$dlg(from_tag)"))
+
+
+def track_dialog(trunk: str, carrier: str) -> None:
+    """Follow the dialog that this INVITE starts: its CSeq, and the trunk (l_uuid) and carrier that it runs over."""
     KSR.dialog.dlg_manage()
-    KSR.pv.sets("$dlg_var(trunk)", trunk)
-    KSR.tm.t_on_reply("CARRIER")
-
-
-def note_destination(carrier: str) -> None:
-    """Remember with the transaction which carrier the request is meant for."""
-    KSR.pv.sets("$avp(carrier)", carrier)
+    KSR.pv.sets("$dlg_var(trunk)", f"{trunk}\n{carrier}")
 
 
 def note_carrier() -> None:
@@ -141,9 +150,17 @@ def note_carrier() -> None:
     KSR.pv.sets("$dlg_var(carrier)", _text("$si"))
 
 
-def dialog_trunk() -> str:
-    """The trunk (l_uuid) of the request's dialog; empty where unknown."""
-    return _text("$dlg_var(trunk)")
+def goes_to_carrier() -> bool:
+    """Whether a request inside a dialog goes to the address that answered the dialog's first INVITE, by its next hop's
+    own words: a name may lead anywhere.
+    """
+    return (_text("$dd") or _text("$rd")) == _text("$dlg_var(carrier)") != ""
+
+
+def dialog_trunk() -> tuple[str, str]:
+    """The trunk (l_uuid) of the request's dialog, and the carrier that its row named; both empty where unknown."""
+    trunk, _, carrier = _text("$dlg_var(trunk)").partition("\n")
+    return trunk, carrier
 
 
 def keep_cseq_order() -> None:
@@ -166,11 +183,14 @@ def note_invite_cseq() -> None:
 
 
 def correct_ack() -> None:
-    """Make the ACK of a success have the CSeq of its INVITE (RFC 3261 13.2.2.4): the dialog module would give it that
-    of the last request.
+    """Make the callee's ACK of a success have the CSeq of its INVITE (RFC 3261 13.2.2.4): the dialog module would give
+    it that of the last request.
     """
+    difference = _raised_cseq()
+    if not difference or not goes_to_callee():
+        return
     raised = _raised_invites().get(_text("$cs"), 0)
-    if _raised_cseq() != raised:
+    if difference != raised:
         KSR.textopsx.msg_apply_changes()
         KSR.hdr.remove("P-K-CSeq-Refresh")
         KSR.hdr.append(f"P-K-CSeq-Refresh: {int(_text('$cs')) + raised}\r\n")
@@ -228,15 +248,21 @@ def relay() -> bool:
     return KSR.tm.t_relay() > 0
 
 
-def relay_for(trunk: str, answered: str = "") -> bool:
-    """Relay the request over a trunk (l_uuid), with TRUNKAUTH to deal with failures.
-
-    answered: what answered_challenges() gives when it comes to that.
-    """
-    KSR.pv.sets("$avp(trunk)", trunk)
-    KSR.pv.sets("$avp(answered)", answered)
+def relay_for(relayed: Relayed) -> bool:
+    """Relay the request over a trunk, with TRUNKAUTH to deal with failures."""
+    KSR.pv.sets("$avp(relayed)", "\n".join(relayed))
     KSR.tm.t_on_failure("TRUNKAUTH")
     return relay()
+
+
+def listen(reply_route: str) -> None:
+    """Have this handler called for every reply to the request, however often it is sent again."""
+    KSR.tm.t_on_reply(reply_route)
+
+
+def change_branch(branch_route: str) -> None:
+    """Have this handler called for the message that the next relay sends: what it adds is on that one alone."""
+    KSR.tm.t_on_branch(branch_route)
 
 
 def reply(code: int, reason: str) -> None:
@@ -285,49 +311,56 @@ def challenge_fields(name: str) -> Iterator[str]:
         yield field
 
 
-def relayed_trunk() -> str:
-    """The trunk (l_uuid) that relay_for() was given; empty where the request was relayed without one."""
-    return _text("$avp(trunk)")
+def relayed() -> Relayed:
+    """What relay_for() was given last for this request; all empty where it was relayed without."""
+    trunk, _, rest = _text("$avp(relayed)").partition("\n")
+    carrier, _, answered = rest.partition("\n")
+    return Relayed(trunk, carrier, answered)
 
 
-def asks_as_carrier(carrier: str) -> bool:
+def asks_as_carrier(trunks: str, relayed_to: str) -> bool:
     """Whether the reply came from where the trunk's credentials may go. Outside a dialog, the request was sent there:
-    true unless the trunk's row names another carrier by now. Inside one, from the address that answered its first
-    INVITE: a Route, or the far end's Contact, may lead elsewhere.
+    true unless the trunk's row names another carrier by now (trunks) than it did when it was relayed. Inside one, from
+    the address that answered its first INVITE: a Route, or the far end's Contact, may lead elsewhere.
     """
     if has_to_tag():
         return _text("$T_rpl($si)") == _text("$dlg_var(carrier)") != ""
-    return _text("$avp(carrier)") == carrier
+    return trunks == relayed_to
 
 
-def answered_challenges() -> str:
-    """What relay_for() was given last; empty where nothing was answered yet."""
-    return _text("$avp(answered)")
+def has_rung() -> bool:
+    """Whether note_ringing() was called for this request."""
+    return bool(_text("$avp(rung)"))
 
 
-def body() -> bytes | None:
-    """The request's body as it goes out; None where its bytes cannot be had.
-
-    It may be no text, so it is read in hex. Kamailio converts up to 32767 bytes (pv/pv_trans.c).
-    """
+def has_readable_body() -> bool:
+    """Whether body() can give the request's body, which may be empty."""
     size = KSR.pv.get("$bs")
-    if not isinstance(size, int) or size == 0:
-        return b""
-    content = bytes.fromhex(_text("$(rb{s.encode.hexa})"))
-    return content if len(content) == size else None
+    return not isinstance(size, int) or size <= LONGEST_BODY
+
+
+def body() -> bytes:
+    """The request's body as it goes out. It may be no text, so it is read in hex."""
+    return bytes.fromhex(_text("$(rb{s.encode.hexa})"))
 
 
 def add_credentials(fields: Iterable[tuple[str, str]]) -> None:
-    """Add Authorization and Proxy-Authorization fields (name, value) to the resend, and raise its CSeq as a UAC does
-    that answers a challenge (RFC 3261 22.2). Without a dialog CSeq stays: nobody would put it right in the replies.
+    """Add Authorization and Proxy-Authorization fields (name, value), if any, to the resend, and raise its CSeq as a
+    UAC does that answers a challenge (RFC 3261 22.2). Without a dialog CSeq stays: nobody would put it right in the
+    replies.
     """
-    for name, value in fields:
-        KSR.hdr.append(f"{name}: {value}\r\n")
+    add_fields(fields)
     KSR.pv.sets("$ru", request_uri())  # without a new branch there would be nothing to relay
     if _text("$dlg(from_tag)"):
         difference = _raised_cseq() + 1
         KSR.hdr.append(f"P-K-CSeq-Auth: {int(_text('$cs')) + difference}\r\n")
         KSR.pv.sets("$dlg_var(cseq_diff)", str(difference))
+
+
+def add_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Add header fields (name, value) to what goes out; in a branch route, to that branch alone."""
+    for name, value in fields:
+        KSR.hdr.append(f"{name}: {value}\r\n")
 
 
 def _raised_cseq() -> int:
@@ -360,6 +393,47 @@ def forget_cseq_order() -> None:
 def reply_instead(code: int, reason: str) -> None:
     """Answer the caller with this, in place of what the carrier said."""
     KSR.tm.t_reply(code, reason)
+
+
+# --- in a reply route
+
+
+def reply_status() -> int:
+    """The status of the reply."""
+    status = KSR.pv.get("$rs")
+    return status if isinstance(status, int) else 0
+
+
+def note_ringing() -> None:
+    """Remember that this request was let in: it rings."""
+    KSR.pv.sets("$avp(rung)", "1")
+
+
+# --- what all workers share: the tables of kamailio.cfg that hold nonces
+
+
+def nonces_record(key: str) -> str:
+    """What is known of a trunk's carrier; empty for nothing. It may be torn, if it is being written."""
+    try:
+        value = KSR.htable.sht_get("nonces", key)
+    except UnicodeDecodeError:
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+def set_nonces_record(key: str, record: str) -> None:
+    """Keep what is known of a trunk's carrier, until it expires."""
+    KSR.htable.sht_sets("nonces", key, record)
+
+
+def next_nonce_count(counter: str) -> int:
+    """1 for the first caller in any process, 2 for the second, …; below 1: it cannot be counted."""
+    return KSR.htable.sht_inc("nonce_counts", counter)
+
+
+def end_nonce_count(counter: str, seconds: int) -> None:
+    """Let a count expire that soon if nobody goes on with it."""
+    KSR.htable.sht_setex("nonce_counts", counter, seconds)
 
 
 # --- Kamailio's own modules

@@ -13,14 +13,16 @@ computed: none, auth, or auth-int where the body's bytes can be had. Two challen
     none is ours                                             give up: realm not the trunk's
     none of ours is usable                                   give up: no secret, algorithm or qop for it
     5 challenges of this request were answered               give up: too many challenges
-    the same was answered before; the new one is not stale,
-      nor new after one that was accepted meanwhile          give up: credentials refused
+    the same was answered before, when it was asked; the
+      new one is not stale, nor new after one that was
+      accepted meanwhile                                     give up: credentials refused
     the same was answered 4 times                            give up: too many challenges
     otherwise                                                answer the strongest usable one of ours
 
 The strongest: SHA-512-256, then SHA-256, then MD5, each before its -sess form; of equals the carrier's first. The
 resend carries an answer to this challenge and a fresh one to every other that was answered before: a proxy that let
-the request pass asks for its credentials again.
+the request pass asks for its credentials again. An answer that the request carried unasked, with a nonce of an earlier
+request, may be turned down: nonces end. That says nothing about the credentials.
 
 Pure: no I/O, no clock, no state; what was answered before comes in, and goes out with the decision.
 """
@@ -29,14 +31,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 from kemi import digest
 from kemi.challenge import Challenge, ChallengeError, parse
 
 MOST_ANSWERS = 5  # for one request, whatever the carrier does
 MOST_AGAIN = 3  # of these, for one challenge that comes again
+
+FORBIDDEN = 403
+
+HasBody = Callable[
+    [], bool
+]  # whether the request's body can be read byte by byte; asked where auth-int is all there is
 
 _HA1_HASHES = {0: (), 32: ("MD5",), 64: ("SHA-256",)}  # digits of auth_ha1 -> what it serves
 _HA1 = re.compile(r"[0-9a-fA-F]*")
@@ -58,6 +67,10 @@ class Credentials:
     password: str = field(default="", repr=False)
     ha1: str = field(default="", repr=False)
 
+    def are_for(self, challenge: Challenge) -> bool:
+        """Whether the challenge's realm may have an answer."""
+        return self.realm in ("", challenge.realm)
+
     def serves(self, challenge: Challenge) -> bool:
         """Whether there is a secret for this challenge's hash."""
         return challenge.hash_name in digest.HASHES and bool(self.password or self._has_ha1_for(challenge))
@@ -68,7 +81,7 @@ class Credentials:
             return self.ha1.lower()
         return digest.ha1(challenge.hash_name, self.username, challenge.realm, self.password)
 
-    @property
+    @cached_property
     def fault(self) -> str:
         """What is wrong with the row, whatever the challenge; empty for nothing."""
         if not self.username or _CONTROL.search(self.username):
@@ -86,7 +99,8 @@ class Answered:
     """A challenge of this request that was answered: count requests went out with its nonce.
 
     status: 401 or 407. again: how often it had come again. accepted: whether one that first asked later, and so stands
-    behind the one that asked this, has spoken since, which it could only where the answer was good.
+    behind the one that asked this, has spoken since, which it could only where the answer was good. asked: whether this
+    request was challenged with it; False where an earlier one was, and this one carried the answer from the start.
     """
 
     status: int
@@ -94,6 +108,7 @@ class Answered:
     count: int = 1
     again: int = 0
     accepted: bool = False
+    asked: bool = True
 
     def is_same(self, status: int, challenge: Challenge) -> bool:
         """Whether this challenge asks for the same as that one did."""
@@ -121,24 +136,22 @@ class GiveUp:
 
 
 def decide(
-    status: int, fields: Sequence[str], credentials: Credentials, answered: Sequence[Answered], has_body: bool
+    status: int, fields: Sequence[str], credentials: Credentials, answered: Sequence[Answered], has_body: HasBody
 ) -> Answer | GiveUp:
     """Decide about one 401 or 407.
 
     fields: the values of the reply's WWW-Authenticate (401) or Proxy-Authenticate (407) fields, in order. answered: the
-    challenges of this request that were answered before. has_body: whether the request's body can be read byte by byte.
+    challenges of this request that were answered before.
     """
     if credentials.fault:
         return GiveUp(credentials.fault)
     challenges, complaint = _read(fields)
     if not challenges:
         return GiveUp(complaint or "no digest challenge")
-    ours = [challenge for challenge in challenges if credentials.realm in ("", challenge.realm)]
+    ours = [challenge for challenge in challenges if credentials.are_for(challenge)]
     if not ours:
         return GiveUp("realm not the trunk's", challenges[0])
-    usable = [
-        challenge for challenge in ours if credentials.serves(challenge) and qop_for(challenge, has_body) is not None
-    ]
+    usable = [challenge for challenge in ours if _is_usable(challenge, credentials, has_body)]
     if not usable:
         return GiveUp("no secret, algorithm or qop for it", ours[0])
     chosen = min(usable, key=_weakness)
@@ -149,13 +162,31 @@ def decide(
     return Answer(chosen, carried, by_uac_auth)
 
 
-def qop_for(challenge: Challenge, has_body: bool) -> str | None:
+def turns_down(status: int, answered: Sequence[Answered]) -> bool:
+    """Whether this failure turns down what the request carried unasked. Besides asking anew, a carrier may refuse
+    outright: 403, where nothing was asked yet.
+    """
+    if status == FORBIDDEN:
+        return bool(answered) and not any(one.asked for one in answered)
+    return any(one.status == status and not one.asked for one in answered)
+
+
+def answerable(known: Sequence[Answered], credentials: Credentials, has_body: HasBody) -> tuple[Answered, ...]:
+    """Of challenges that were accepted before, those that the row as it is now may answer unasked."""
+    if credentials.fault:
+        return ()
+    return tuple(
+        one for one in known if credentials.are_for(one.challenge) and _is_usable(one.challenge, credentials, has_body)
+    )
+
+
+def qop_for(challenge: Challenge, has_body: HasBody) -> str | None:
     """The qop to answer with: `auth`, `auth-int`, empty for the form without; None where none can be computed."""
     if not challenge.qop:
         return ""
     if challenge.offers("auth"):
         return "auth"
-    return "auth-int" if challenge.offers("auth-int") and has_body else None
+    return "auth-int" if challenge.offers("auth-int") and has_body() else None
 
 
 def _read(fields: Sequence[str]) -> tuple[list[Challenge], str]:
@@ -170,16 +201,20 @@ def _read(fields: Sequence[str]) -> tuple[list[Challenge], str]:
     return challenges, complaint
 
 
+def _is_usable(challenge: Challenge, credentials: Credentials, has_body: HasBody) -> bool:
+    return credentials.serves(challenge) and qop_for(challenge, has_body) is not None
+
+
 def _weakness(challenge: Challenge) -> tuple[int, bool]:
     return list(digest.HASHES).index(challenge.hash_name), challenge.is_session
 
 
 def _refusal(status: int, challenge: Challenge, answered: Sequence[Answered]) -> str:
     """Why not to answer, after what was answered before; empty for no reason."""
-    if sum(1 + one.again for one in answered) >= MOST_ANSWERS:
+    if sum(one.asked + one.again for one in answered) >= MOST_ANSWERS:
         return "too many challenges"
     before = next((one for one in answered if one.is_same(status, challenge)), None)
-    if before is None:
+    if before is None or not before.asked:
         return ""
     is_new = before.accepted and challenge.nonce != before.challenge.nonce
     if not (challenge.stale or is_new):
@@ -194,7 +229,7 @@ def _carried(status: int, challenge: Challenge, answered: Sequence[Answered]) ->
     if place < len(answered):
         before = answered[place]
         count = before.count + 1 if before.challenge.nonce == challenge.nonce else 1
-        mine = Answered(status, challenge, count=count, again=before.again + 1)
+        mine = Answered(status, challenge, count=count, again=before.again + 1 if before.asked else 0)
     nearer = (replace(one, count=one.count + 1, accepted=True) for one in answered[:place])
     farther = (replace(one, count=one.count + 1) for one in answered[place + 1 :])
     return (*nearer, mine, *farther)
@@ -220,9 +255,10 @@ def _suits_uac_auth(text: str, challenge: Challenge, credentials: Credentials, c
 
 def remembered(answered: Sequence[Answered]) -> str:
     """What was answered, as one line of text to be kept with the transaction; it holds no secret."""
-    return json.dumps([asdict(one) for one in answered], separators=(",", ":"))
+    return json.dumps([{**vars(one), "challenge": vars(one.challenge)} for one in answered], separators=(",", ":"))
 
 
+@lru_cache(maxsize=256)
 def recalled(text: str) -> tuple[Answered, ...]:
     """The other way round; empty text is nothing."""
     return tuple(

@@ -3,13 +3,16 @@
     ksr_request_route      every request
       in_dialog            what belongs to a call already (loose routing)
       new_request          what starts something: who may, over which trunk, to where
+    PREEMPT                the branch route: credentials from the start, where the carrier has told its nonce before
     TRUNKAUTH              the failure route: answers the carrier's 401 or 407, or ends the attempt with 503
+    CARRIER, ACCEPTED      the reply routes: who the carrier is, and which nonces it accepts
 
 A handler that raises answers 500 and the worker goes on (`guarded`). The caller never sees a carrier's 401 or 407.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import traceback
@@ -18,8 +21,8 @@ from functools import wraps
 from pathlib import Path
 from typing import NamedTuple
 
-from kemi import digest, ksr, policy
-from kemi.challenge import Challenge
+from kemi import digest, ksr, nonces, policy
+from kemi.challenge import Challenge, next_nonce
 from kemi.keeper import Keeper
 from kemi.settings import Settings
 from kemi.trunks import Trunk, TrunkStore
@@ -42,15 +45,16 @@ ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCR
 
 
 class FieldNames(NamedTuple):
-    """The header field that asks for credentials, and the one that gives them."""
+    """The header field that asks for credentials, the one that gives them, and the one that speaks of the next."""
 
     challenge: str
     answer: str
+    info: str
 
 
 CHALLENGES = {
-    401: FieldNames("WWW-Authenticate", "Authorization"),
-    407: FieldNames("Proxy-Authenticate", "Proxy-Authorization"),
+    401: FieldNames("WWW-Authenticate", "Authorization", "Authentication-Info"),
+    407: FieldNames("Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info"),
 }
 
 Handler = Callable[["TrunkAuth", object], int]
@@ -87,10 +91,12 @@ class TrunkAuth:
         self._trunks: TrunkStore | None = None
         self._keeper: Keeper | None = None
         self._addresses_changed = False
+        self._from_the_start: tuple[tuple[str, str], ...] = ()  # header fields of the request that is being relayed
 
     def child_init(self, rank: int) -> int:
         """Called in every process; SIP workers have a rank of 1 and up, and they alone look for trunks."""
         if rank > 0:
+            gc.freeze()  # what the start has made stays: no collection has to walk through it
             self._trunks = TrunkStore(self._settings.local_file, self._settings.source)
         return 0
 
@@ -99,49 +105,68 @@ class TrunkAuth:
         """Every request comes in here."""
         if not ksr.is_sane():
             return 1
-        if ksr.method() == "CANCEL":
+        method = ksr.method()
+        if method == "CANCEL":
             if ksr.belongs_to_transaction():
                 ksr.relay()
             return 1
         if ksr.is_retransmission():
             return 1
         if ksr.has_to_tag():
-            self.in_dialog()
-        elif ksr.method() == "OPTIONS" and ksr.asks_for_us():
+            self.in_dialog(method)
+        elif method == "OPTIONS" and ksr.asks_for_us():
             ksr.reply(200, "OK")
-        elif ksr.method() != "ACK":
-            self.new_request()
+        elif method != "ACK":
+            self.new_request(method)
         return 1
 
-    def in_dialog(self) -> None:
+    def in_dialog(self, method: str) -> None:
         """A request that says it belongs to a dialog, or the ACK of a failure."""
         if not ksr.follows_route():
-            if ksr.method() != "ACK":
+            if method != "ACK":
                 ksr.reply(481, "Call/Transaction Does Not Exist")
             elif ksr.belongs_to_transaction():
                 ksr.relay()
             return
         ksr.remove_headers(PRIVATE_HEADERS)
-        known, listed = ksr.dialog_is_known(), ksr.source_may_call()
-        if not (known or listed or ksr.method() in HARMLESS):
+        if ksr.dialog_is_known():
+            self._in_known_dialog(method)
+        elif ksr.source_may_call():
+            if method == "ACK":
+                ksr.relay()
+            else:
+                self._relay("", "", None)
+        elif method in HARMLESS:
+            self._pass_on()
+        else:
             ksr.reply(481, "Call/Transaction Does Not Exist")
-        elif ksr.method() == "ACK":
-            if known and ksr.goes_to_callee():
-                ksr.correct_ack()
+
+    def _in_known_dialog(self, method: str) -> None:
+        """A request of a dialog that was set up through this Kamailio."""
+        if method == "ACK":
+            ksr.correct_ack()
             ksr.relay()
-        elif listed and not known:
-            self._relay("")
-        elif known and ksr.goes_to_callee():
-            if ksr.method() == "INVITE":
-                ksr.note_invite_cseq()
-            elif ksr.method() == "PRACK":
-                ksr.correct_rack()
-            ksr.keep_cseq_order()
-            self._relay(ksr.dialog_trunk() if listed else "")
-        elif not ksr.relay():
+            return
+        if not ksr.goes_to_callee():
+            self._pass_on()
+            return
+        if method == "INVITE":
+            ksr.note_invite_cseq()
+        elif method == "PRACK":
+            ksr.correct_rack()
+        ksr.keep_cseq_order()
+        uuid, carrier = ksr.dialog_trunk() if ksr.source_may_call() else ("", "")
+        trunk = self._trunk_towards_carrier(uuid, carrier)
+        if trunk and nonces.are_named(nonces.trunk_key(uuid, carrier)):
+            ksr.listen("ACCEPTED")
+        self._relay(uuid, carrier, trunk)
+
+    def _pass_on(self) -> None:
+        """Relay a request that no credentials of ours go with."""
+        if not ksr.relay():
             ksr.reply(503, "Next Hop Unreachable")
 
-    def new_request(self) -> None:
+    def new_request(self, method: str) -> None:
         """A request that starts something: an INVITE, a MESSAGE, …"""
         if not self.trunks.is_ready():
             ksr.reply_retry_later(RETRY_AFTER)
@@ -149,31 +174,31 @@ class TrunkAuth:
         if not ksr.source_may_call():
             ksr.reply(403, "Forbidden")
             return
-        if ksr.method() == "REGISTER":  # with the trunk's credentials it would move the carrier's account to the caller
+        if method == "REGISTER":  # with the trunk's credentials it would move the carrier's account to the caller
             ksr.reply_not_allowed(ALLOWED)
             return
         trunk = self._select_trunk()
         if trunk is None:
             ksr.reply(404, "No Trunk")
             return
-        self._send_over(trunk)
+        self._send_over(trunk, method)
 
     def _select_trunk(self) -> Trunk | None:
         """The first hit wins; an empty value of the request hits nothing."""
+        trunks = self.trunks
+        if (asked := ksr.header("X-Trunk")) and (trunk := trunks.by_uuid(asked)):
+            return trunk
         user, domain = ksr.caller()
         dialled = ksr.request_domain()
-        asked = ksr.header("X-Trunk")
         default = self._settings.default_trunk
-        trunks = self.trunks
         return (
-            (trunks.by_uuid(asked) if asked else None)
-            or (trunks.by_caller(user, domain) if user and domain else None)
+            (trunks.by_caller(user, domain) if user and domain else None)
             or (trunks.by_caller(user, "") if user else None)
             or (trunks.by_dialled_domain(dialled) if dialled else None)
             or (trunks.by_uuid(default) if default else None)
         )
 
-    def _send_over(self, trunk: Trunk) -> None:
+    def _send_over(self, trunk: Trunk, method: str) -> None:
         """Address the request to the trunk's carrier and relay it."""
         ksr.remove_headers((*PRIVATE_HEADERS, "Route"))
         if trunk.domain:
@@ -186,73 +211,174 @@ class TrunkAuth:
         if trunk.socket and not ksr.set_socket(trunk.socket):
             self._no_trunk(trunk, "socket is not one that Kamailio listens on")
             return
-        if ksr.method() in STARTS_DIALOG:
+        if method in STARTS_DIALOG:
             ksr.add_record_route()
-        if ksr.method() == "INVITE":
-            ksr.track_dialog(trunk.uuid)
-        ksr.note_destination(trunk.carrier)
-        self._relay(trunk.uuid)
+        if method == "INVITE":
+            ksr.track_dialog(trunk.uuid, trunk.carrier)
+            ksr.listen("CARRIER")
+        elif self._settings.preemptive:
+            ksr.listen("ACCEPTED")
+        self._relay(trunk.uuid, trunk.carrier, trunk)
 
     def _no_trunk(self, trunk: Trunk, reason: str) -> None:
         ksr.warning(f"trunk={trunk.uuid} outcome=unusable reason={reason!r} call-id={ksr.call_id()}")
         ksr.reply(404, "No Trunk")
 
-    def _relay(self, trunk: str) -> None:
-        if not ksr.relay_for(trunk):
-            ksr.warning(f"trunk={trunk} outcome=unreachable call-id={ksr.call_id()}")
+    def _relay(self, uuid: str, carrier: str, trunk: Trunk | None) -> None:
+        """Relay over a trunk to its carrier. trunk: its row, where the request may carry answers from the start."""
+        answered, self._from_the_start = self._known_answers(trunk) if trunk else ("", ())
+        if self._from_the_start:
+            ksr.change_branch("PREEMPT")
+        try:
+            relayed = ksr.relay_for(ksr.Relayed(uuid, carrier, answered))
+        finally:
+            self._from_the_start = ()
+        if not relayed:
+            ksr.warning(f"trunk={uuid} outcome=unreachable call-id={ksr.call_id()}")
             ksr.reply(503, "Next Hop Unreachable")
+
+    def _trunk_towards_carrier(self, uuid: str, carrier: str) -> Trunk | None:
+        """The row of a dialog's trunk, if a request inside it may carry answers from the start: it goes to the carrier,
+        and the row still names the one that the dialog was set up with.
+        """
+        if not (uuid and self._settings.preemptive and ksr.goes_to_carrier()):
+            return None
+        try:
+            trunk = self.trunks.by_uuid(uuid)
+        except Exception as error:  # a BYE has to go, whatever the file is like
+            ksr.error(f"fault={_fault(error)} call-id={ksr.call_id()}")
+            return None
+        return trunk if trunk and trunk.carrier == carrier else None
+
+    def _known_answers(self, trunk: Trunk) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """What this trunk's carrier has asked before and would ask again, to be remembered with the request, and the
+        header fields that answer it.
+        """
+        if not self._settings.preemptive:
+            return "", ()
+        known, challenges = nonces.take(nonces.trunk_key(trunk.uuid, trunk.carrier))
+        if not known:
+            return "", ()
+        carried = policy.answerable(challenges, trunk.credentials, ksr.has_readable_body)
+        if len(carried) < len(challenges):
+            known = policy.remembered(carried) if carried else ""
+        return known, tuple(_fields(carried, trunk.credentials))
+
+    @guarded(ksr.reply_nothing)
+    def PREEMPT(self, _message: object) -> int:
+        """The request as it goes out for the first time: what is added here is not on what follows a challenge."""
+        ksr.add_fields(self._from_the_start)
+        return 1
 
     @guarded(ksr.reply_instead)
     def TRUNKAUTH(self, _message: object) -> int:
         """The carrier has said no. If it asked for credentials, answer; whatever else it said is passed on as it is."""
         status = ksr.failure_status()
-        if status not in CHALLENGES:
+        relayed = ksr.relayed()
+        answered = policy.recalled(relayed.answered)
+        turned_down = policy.turns_down(status, answered) and not (status == policy.FORBIDDEN and ksr.has_rung())
+        if not (turned_down or status in CHALLENGES):
             return 1
         if ksr.is_canceled():
             ksr.reply_instead(487, "Request Terminated")
             return 1
-        uuid = ksr.relayed_trunk()
-        trunk = self.trunks.by_uuid(uuid) if uuid else None
+        if turned_down and nonces.turned_down(nonces.trunk_key(relayed.trunk, relayed.carrier), answered):
+            ksr.notice(f"trunk={relayed.trunk} outcome='asked first for {nonces.LEFT_ALONE} s' call-id={ksr.call_id()}")
+        if status not in CHALLENGES:  # a carrier that refuses what it did not ask for; it may ask now
+            ksr.forget_cseq_order()
+            ksr.add_credentials(())
+            self._relay_again(relayed._replace(answered=""))
+            return 1
+        trunk = self._trunk_relayed_over(relayed)
         if trunk is None:
             decision: policy.Answer | policy.GiveUp = policy.GiveUp("no trunk that may answer")
-        elif not ksr.asks_as_carrier(trunk.carrier):
+        elif not ksr.asks_as_carrier(trunk.carrier, relayed.carrier):
             decision = policy.GiveUp("not asked by the trunk's carrier")
         else:
-            decision = self._answer_or_give_up(status, trunk)
+            decision = self._answer_or_give_up(status, trunk, relayed, answered)
         if isinstance(decision, policy.Answer):
-            _log(ksr.notice, uuid, decision.challenge, "answered")
+            _log(ksr.notice, relayed.trunk, decision.challenge, "answered")
         else:
-            _log(ksr.warning, uuid, decision.challenge, f"refused reason={decision.reason!r}")
+            _log(ksr.warning, relayed.trunk, decision.challenge, f"refused reason={decision.reason!r}")
             ksr.reply_instead(503, "Trunk Authentication Failed")
         return 1
 
-    def _answer_or_give_up(self, status: int, trunk: Trunk) -> policy.Answer | policy.GiveUp:
+    def _trunk_relayed_over(self, relayed: ksr.Relayed) -> Trunk | None:
+        """The row of the trunk, as it is now. Another worker, which relayed, may have seen a change before this one."""
+        if not relayed.trunk:
+            return None
+        trunk = self.trunks.by_uuid(relayed.trunk)
+        if trunk is None or trunk.carrier != relayed.carrier:
+            self.trunks.look_again()
+            trunk = self.trunks.by_uuid(relayed.trunk)
+        return trunk
+
+    def _answer_or_give_up(
+        self, status: int, trunk: Trunk, relayed: ksr.Relayed, answered: tuple[policy.Answered, ...]
+    ) -> policy.Answer | policy.GiveUp:
         """Decide about a challenge, and if it is to be answered, send the request again with credentials."""
         try:
             fields = list(ksr.challenge_fields(CHALLENGES[status].challenge))
         except ksr.UnreadableError:
             return policy.GiveUp("a challenge that is not UTF-8")
-        credentials = policy.Credentials(trunk.realm, trunk.auth_username, trunk.auth_password, trunk.auth_ha1)
-        body = ksr.body()
-        answered = policy.recalled(ksr.answered_challenges())
-        decision = policy.decide(status, fields, credentials, answered, has_body=body is not None)
+        credentials = trunk.credentials
+        decision = policy.decide(status, fields, credentials, answered, ksr.has_readable_body)
         if isinstance(decision, policy.GiveUp):
             return decision
+        carried = decision.carried
+        if relayed.carrier and self._settings.preemptive:
+            carried = nonces.count_again(nonces.trunk_key(relayed.trunk, relayed.carrier), carried)
+            if ksr.has_to_tag():
+                ksr.listen("ACCEPTED")
+        by_uac_auth = decision.by_uac_auth and carried[0].count == 1
         ksr.forget_cseq_order()
-        if not (decision.by_uac_auth and ksr.answer_challenge(credentials.username, credentials.password, trunk.realm)):
-            request = digest.Request(ksr.method(), ksr.request_uri(), body)
-            ksr.add_credentials(_fields(decision.carried, credentials, request))
-        if ksr.method() == "INVITE":
-            ksr.note_invite_cseq()
-        if not ksr.relay_for(trunk.uuid, policy.remembered(decision.carried)):
+        if not (by_uac_auth and ksr.answer_challenge(credentials.username, credentials.password, trunk.realm)):
+            ksr.add_credentials(_fields(carried, credentials))
+        if not self._relay_again(relayed._replace(answered=policy.remembered(carried))):
             return policy.GiveUp("next hop unreachable", decision.challenge)
         return decision
+
+    def _relay_again(self, relayed: ksr.Relayed) -> bool:
+        """Send the request again, with a CSeq of its own. False: it could not be sent."""
+        if ksr.method() == "INVITE":
+            ksr.note_invite_cseq()
+        return ksr.relay_for(relayed)
 
     @guarded(ksr.reply_nothing)
     def CARRIER(self, _message: object) -> int:
         """A reply to the INVITE that started a dialog: it shows who the carrier is."""
-        ksr.note_carrier()
+        status = ksr.reply_status()
+        if 100 < status < 300:
+            ksr.note_carrier()
+            if self._settings.preemptive:
+                self._learn(status, is_proof=True)
         return 1
+
+    @guarded(ksr.reply_nothing)
+    def ACCEPTED(self, _message: object) -> int:
+        """A reply to any other request over a trunk."""
+        status = ksr.reply_status()
+        if 100 < status < 300:
+            self._learn(status, is_proof=not ksr.is_in_known_dialog())
+        return 1
+
+    def _learn(self, status: int, *, is_proof: bool) -> None:
+        """What was accepted can be carried from the start next time. status: of the reply that says so. is_proof:
+        whether unasked credentials were looked at; few carriers do that with a BYE.
+        """
+        relayed = ksr.relayed()
+        answered = policy.recalled(relayed.answered)
+        if not (answered and relayed.carrier):
+            return
+        key = nonces.trunk_key(relayed.trunk, relayed.carrier)
+        if is_proof or any(one.asked for one in answered):
+            nonces.accepted(key, answered)
+        if status < 200:
+            ksr.note_ringing()
+        else:
+            for challenge in {one.status for one in answered}:
+                if nonce := next_nonce(ksr.header(CHALLENGES[challenge].info)):
+                    nonces.replaced(key, answered, challenge, nonce)
 
     def REPLICA(self, _message: object, _event: object) -> int:
         """Twice a second, in a process of its own: keep the copy of the database, and pass on what changed."""
@@ -292,17 +418,18 @@ class TrunkAuth:
         return self._trunks
 
 
-def _fields(
-    carried: Iterable[policy.Answered], credentials: policy.Credentials, request: digest.Request
-) -> Iterator[tuple[str, str]]:
-    """The header fields that answer these challenges."""
+def _fields(carried: Iterable[policy.Answered], credentials: policy.Credentials) -> Iterator[tuple[str, str]]:
+    """The header fields that answer these challenges in the request at hand."""
+    method, uri = ksr.method(), ksr.request_uri()
     for one in carried:
+        qop = policy.qop_for(one.challenge, ksr.has_readable_body) or ""
+        request = digest.Request(method, uri, ksr.body() if qop == "auth-int" else b"")
         value = digest.authorization(
             one.challenge,
             request,
             username=credentials.username,
             ha1=credentials.ha1_for(one.challenge),
-            qop=policy.qop_for(one.challenge, request.body is not None) or "",
+            qop=qop,
             count=one.count,
             cnonce=secrets.token_hex(CNONCE_BYTES),
         )

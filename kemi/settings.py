@@ -28,6 +28,7 @@ LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module refuses more than 104 with th
 _SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
 _SOCKET = re.compile(r"(?P<proto>udp|tcp):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
+_PREEMPTIVE = re.compile(r"auto|off")
 _CONTACT = re.compile(r"[A-Za-z0-9._:;=\[\]-]+")
 _PATH = re.compile(r'[^\s"\\\x00-\x1f\x7f]+')  # what can stand in a quoted string of kamailio.cfg, and in a URL
 
@@ -70,6 +71,7 @@ class Settings:
     reg_contact: str
     workers: int
     log_level: int
+    preemptive: bool
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -94,6 +96,8 @@ class Settings:
             reg_contact=_reg_contact(value("TRUNKAUTH_REG_CONTACT", ""), listen[0]),
             workers=_number("TRUNKAUTH_WORKERS", value("TRUNKAUTH_WORKERS", "4"), 1, 256),
             log_level=_number("TRUNKAUTH_LOG_LEVEL", value("TRUNKAUTH_LOG_LEVEL", "1"), -5, 3),
+            preemptive=_matching("TRUNKAUTH_PREEMPTIVE", value("TRUNKAUTH_PREEMPTIVE", "auto"), _PREEMPTIVE,
+                                 "auto or off") == "auto",
         )  # fmt: skip
 
     @property

@@ -10,26 +10,32 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import (
     URL,
     Column,
-    ColumnElement,
     Connection,
     Engine,
     Integer,
     MetaData,
+    Select,
     String,
     Table,
+    bindparam,
     create_engine,
     func,
     select,
 )
 from sqlalchemy.exc import DBAPIError
 
+from kemi.policy import Credentials
+
 MOST_KEPT = 4096  # answers that a worker keeps, whatever the size of the table
+FRESH_FOR = 0.05  # seconds in which a busy worker does not look again whether the file has changed
 SYNCED = "synced_at"  # the row of replica_state that says that there is a copy, and of when
 SOURCE = "source"  # the row that says of which database it is
 
@@ -95,14 +101,23 @@ class Trunk:
     auth_password: str = field(default="", repr=False)
     auth_ha1: str = field(default="", repr=False)
 
-    @property
+    @cached_property
+    def credentials(self) -> Credentials:
+        """What to answer its carrier with."""
+        return Credentials(self.realm, self.auth_username, self.auth_password, self.auth_ha1)
+
+    @cached_property
     def carrier(self) -> str:
-        """Who the credentials are meant for: a row that leads elsewhere by now has another one."""
-        return f"{self.next_hop} {self.domain}"
+        """Who the credentials are meant for: a row that leads elsewhere by now has another one. Empty where the row
+        names nobody.
+        """
+        return f"{self.next_hop} {self.domain}".strip()
 
     @property
     def fault(self) -> str:
         """Why the row cannot be used, in words that quote nothing from it; empty where it can."""
+        if _CONTROL.search(self.uuid) or _CONTROL.search(self.domain):
+            return "l_uuid or r_domain has a control character"
         if not self.auth_username or _CONTROL.search(self.auth_username):
             return "auth_username is empty or has a control character"
         if _CONTROL.search(self.auth_password):
@@ -135,6 +150,13 @@ TRUNK_COLUMNS = tuple(
         "l_uuid", "r_domain", "auth_proxy", "socket", "realm", "auth_username", "auth_password", "auth_ha1",
     )
 )  # fmt: skip
+
+_ROWS = select(*TRUNK_COLUMNS).order_by(uacreg.c.id)
+_FIRST = bindparam("first", type_=String())
+_SECOND = bindparam("second", type_=String())
+_BY_UUID = _ROWS.where(uacreg.c.l_uuid == _FIRST)
+_BY_CALLER = _ROWS.where(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
+_BY_DIALLED_DOMAIN = _ROWS.where(func.lower(uacreg.c.r_domain) == _FIRST)
 
 
 def _name(parameter: str) -> str:
@@ -170,9 +192,9 @@ class TrunkStore:
     """Finds trunks. Where several rows fit, the one with the lowest id is taken; one that cannot be used is passed
     over.
 
-    Answers are kept until the file changes. Every method takes and compares strings as they come from the wire, and
-    raises SQLAlchemyError, sqlite3.Error or OSError where the file cannot be read; it is opened anew for the next
-    question then.
+    Answers are kept until the file changes, which a busy store looks for every FRESH_FOR seconds. Every method takes
+    and compares strings as they come from the wire, and raises SQLAlchemyError, sqlite3.Error or OSError where the file
+    cannot be read; it is opened anew for the next question then.
     """
 
     def __init__(self, path: Path, source: URL | None = None) -> None:
@@ -182,8 +204,9 @@ class TrunkStore:
         self._engine = open_file(path)
         self._connection: Connection | None = None
         self._state: tuple[int, int] = (0, 0)
+        self._looked_at = 0.0
         self._is_ready = False
-        self._kept: dict[tuple[str, ...], Trunk | None] = {}
+        self._kept: dict[tuple[object, ...], Trunk | None] = {}
 
     def is_ready(self) -> bool:
         """Whether there is anything to serve: False only for a copy that was never filled."""
@@ -198,17 +221,19 @@ class TrunkStore:
 
     def by_uuid(self, uuid: str) -> Trunk | None:
         """The trunk of this l_uuid."""
-        return self._first(("uuid", uuid), uacreg.c.l_uuid == uuid)
+        return self._first(_BY_UUID, uuid)
 
     def by_caller(self, user: str, domain: str) -> Trunk | None:
         """The trunk of the caller user@domain: l_username and l_domain. Domains are compared without regard to case."""
-        return self._first(
-            ("caller", user, domain), uacreg.c.l_username == user, func.lower(uacreg.c.l_domain) == domain.lower()
-        )
+        return self._first(_BY_CALLER, user, domain.lower())
 
     def by_dialled_domain(self, domain: str) -> Trunk | None:
         """The trunk whose r_domain is the R-URI's host, compared without regard to case."""
-        return self._first(("dialled", domain), func.lower(uacreg.c.r_domain) == domain.lower())
+        return self._first(_BY_DIALLED_DOMAIN, domain.lower())
+
+    def look_again(self) -> None:
+        """Have the next question look whether the file has changed, however short ago that was done."""
+        self._looked_at = 0.0
 
     def close(self) -> None:
         """Close the connection. The store opens another one when it is asked again."""
@@ -219,13 +244,15 @@ class TrunkStore:
         self._engine.dispose()
         self._kept.clear()
 
-    def _first(self, question: tuple[str, ...], *conditions: ColumnElement[bool]) -> Trunk | None:
+    def _first(self, query: Select[Any], *values: str) -> Trunk | None:
+        """The first usable row of a query with these values in its places."""
+        question = (query, *values)
         try:
             connection = self._fresh_connection()
             if question not in self._kept:
                 if len(self._kept) >= MOST_KEPT:
                     self._kept.clear()
-                rows = connection.execute(select(*TRUNK_COLUMNS).where(*conditions).order_by(uacreg.c.id))
+                rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
                 trunks = (Trunk(*(value or "" for value in row)) for row in rows)
                 self._kept[question] = next((trunk for trunk in trunks if not trunk.fault), None)
                 rows.close()
@@ -239,6 +266,9 @@ class TrunkStore:
 
         PRAGMA data_version moves with every commit of another connection (sqlite.org/pragma.html).
         """
+        now = monotonic()
+        if self._connection is not None and now - self._looked_at < FRESH_FOR:
+            return self._connection
         inode = self._path.stat().st_ino
         if self._connection is None or inode != self._state[0]:
             self.close()
@@ -250,6 +280,7 @@ class TrunkStore:
         if state != self._state:
             self._state = state
             self._kept.clear()
+        self._looked_at = now
         return self._connection
 
 

@@ -19,9 +19,12 @@ from kemi.watch import Report
 
 
 class File:
-    """An embedded database, as the DBA writes to it, and a worker's store on it. selects: what the store asked it."""
+    """An embedded database, as the DBA writes to it, and a worker's store on it. selects: what the store asked it. now:
+    the store's clock, which goes on from question to question as far as it takes the store to look at the file.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.now = 0.0
         self.path = path
         self.make(path)
         self.store = TrunkStore(path)
@@ -40,7 +43,8 @@ class File:
             connection.execute(statement)
         connection.close()
 
-    def password(self, uuid: str = "a") -> str | None:
+    def password(self, uuid: str = "a", after: float = trunks.FRESH_FOR) -> str | None:
+        self.now += after
         found = self.store.by_uuid(uuid)
         return found.auth_password if found else None
 
@@ -49,8 +53,9 @@ class File:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[File]:
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]:
     made = File(tmp_path / "trunks.sqlite")
+    monkeypatch.setattr(trunks, "monotonic", lambda: made.now)
     made.execute(
         "INSERT INTO uacreg (id, l_uuid, l_username, l_domain, r_domain, auth_username, auth_password)"
         " VALUES (1, 'a', '100', 'pbx.example', 'Carrier.example', 'u', 'first')"
@@ -63,6 +68,20 @@ def test_the_file_is_asked_once(file: File) -> None:
     assert [file.password() for _ in range(3)] == ["first"] * 3
     assert [file.password("none") for _ in range(3)] == [None] * 3
     assert len(file.selects) == 2
+
+
+def test_a_busy_store_looks_for_changes_now_and_then(file: File) -> None:
+    assert file.password() == "first"
+    file.execute("UPDATE uacreg SET auth_password = 'second'")
+    assert file.password(after=trunks.FRESH_FOR / 2) == "first"
+    assert file.password(after=trunks.FRESH_FOR / 2) == "second"
+
+
+def test_a_busy_store_looks_again_when_it_is_told_to(file: File) -> None:
+    assert file.password() == "first"
+    file.execute("UPDATE uacreg SET auth_password = 'second'")
+    file.store.look_again()
+    assert file.password(after=0) == "second"
 
 
 def test_a_change_is_seen_at_the_next_question(file: File) -> None:

@@ -17,7 +17,7 @@ import atheris
 
 with atheris.instrument_imports(include=["kemi"]):
     from kemi import digest, policy
-    from kemi.challenge import ChallengeError, parse
+    from kemi.challenge import ChallengeError, next_nonce, parse
 
 from tests.unit.test_challenge import READ, REFUSED, STYLES
 
@@ -29,10 +29,11 @@ def one_reply(data: bytes) -> None:
     """Fields, one a line, of a reply to a request of which another realm's challenge was answered before."""
     fields = data.decode("utf-8", "replace").split("\n\n")
     for field in fields:
+        next_nonce(field)
         with contextlib.suppress(ChallengeError):
             parse(field)
     answered = tuple(policy.Answered(401, one) for one in parse('Digest realm="before", nonce="n"'))
-    decision = policy.decide(407, fields, CREDENTIALS, answered, has_body=True)
+    decision = policy.decide(407, fields, CREDENTIALS, answered, lambda: True)
     if isinstance(decision, policy.GiveUp):
         return
     assert policy.recalled(policy.remembered(decision.carried)) == decision.carried
@@ -42,7 +43,7 @@ def one_reply(data: bytes) -> None:
             REQUEST,
             username=CREDENTIALS.username,
             ha1=CREDENTIALS.ha1_for(one.challenge),
-            qop=policy.qop_for(one.challenge, has_body=True) or "",
+            qop=policy.qop_for(one.challenge, lambda: True) or "",
             count=one.count,
             cnonce="0011223344556677",
         )

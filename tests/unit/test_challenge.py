@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kemi.challenge import Challenge, ChallengeError, parse
+from kemi.challenge import Challenge, ChallengeError, next_nonce, parse
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
@@ -134,6 +134,7 @@ def test_qop_is_known_in_any_case() -> None:
 
 @given(st.text(alphabet=st.sampled_from('Digestrealmnoncqp="\\, \t\r\n;x/\x00é'), max_size=80))
 def test_nothing_from_the_wire_raises_anything_else(field: str) -> None:
+    next_nonce(field)
     with contextlib.suppress(ChallengeError):
         parse(field)
 
@@ -189,3 +190,23 @@ def test_a_quoted_string_comes_back_as_it_was(realm: str, nonce: str, opaque: st
     field = f"Digest realm={quote(realm)}, nonce={quote(nonce)}, opaque={quote(opaque)}"
     [read] = parse(field)
     assert (read.realm, read.nonce, read.opaque, read.escaped) == (realm, nonce, opaque, "\\" in field)
+
+
+NEXT_NONCES = {
+    'nextnonce="n2"': "n2",
+    'rspauth="0af", cnonce="c", nc=00000001, qop=auth, NextNonce = \'n2\'': "'n2'",
+    'qop=auth,\r\n\tnextnonce="a \\"b\\""': 'a "b"',
+    "": "",
+    'rspauth="0af"': "",
+    'nextnonce=""': "",
+    'nextnonce="n2", nextnonce="n3"': "",
+    'nextnonce="n\x002"': "",
+    'nextnonce="n2': "",
+    'Digest nextnonce="n2"': "",
+    "{}": "",
+}
+
+
+@pytest.mark.parametrize(("field", "nonce"), NEXT_NONCES.items())
+def test_the_next_nonce_is_named_or_not(field: str, nonce: str) -> None:
+    assert next_nonce(field) == nonce

@@ -5,7 +5,18 @@ from dataclasses import replace
 import pytest
 
 from kemi.challenge import parse
-from kemi.policy import MOST_AGAIN, Answer, Answered, Credentials, GiveUp, decide, recalled, remembered
+from kemi.policy import (
+    MOST_AGAIN,
+    Answer,
+    Answered,
+    Credentials,
+    GiveUp,
+    answerable,
+    decide,
+    recalled,
+    remembered,
+    turns_down,
+)
 
 MD5 = 'Digest realm="carrier", nonce="n1", algorithm=MD5, qop="auth"'
 NEW = MD5.replace("n1", "n2")
@@ -68,13 +79,13 @@ DECISIONS = {
 
 @pytest.mark.parametrize(("fields", "credentials", "decision"), DECISIONS.values(), ids=DECISIONS)
 def test_first_challenge(fields: list[str], credentials: Credentials, decision: str) -> None:
-    assert chosen(decide(407, fields, credentials, (), has_body=True)) == decision
+    assert chosen(decide(407, fields, credentials, (), has_body=lambda: True)) == decision
 
 
 def test_auth_int_needs_the_body() -> None:
-    assert chosen(decide(407, [AUTH_INT], TRUNK, (), has_body=False)).startswith("give up")
+    assert chosen(decide(407, [AUTH_INT], TRUNK, (), has_body=lambda: False)).startswith("give up")
     both = AUTH_INT.replace("auth-int", "auth-int, auth")
-    assert chosen(decide(407, [both], TRUNK, (), has_body=False)) == "carrier MD5"
+    assert chosen(decide(407, [both], TRUNK, (), has_body=lambda: False)) == "carrier MD5"
 
 
 # --- once something was answered
@@ -102,11 +113,11 @@ SECOND = {
 
 @pytest.mark.parametrize(("status", "field", "answered", "decision"), SECOND.values(), ids=SECOND)
 def test_later_challenge(status: int, field: str, answered: tuple[Answered, ...], decision: str) -> None:
-    assert chosen(decide(status, [field], ANY_REALM, answered, has_body=True)) == decision
+    assert chosen(decide(status, [field], ANY_REALM, answered, has_body=lambda: True)) == decision
 
 
 def carried(status: int, field: str, answered: tuple[Answered, ...]) -> list[tuple[int, str, int, int, bool]]:
-    decision = decide(status, [field], ANY_REALM, answered, has_body=True)
+    decision = decide(status, [field], ANY_REALM, answered, has_body=lambda: True)
     assert isinstance(decision, Answer)
     return [(one.status, one.challenge.nonce, one.count, one.again, one.accepted) for one in decision.carried]
 
@@ -117,16 +128,16 @@ def test_a_resend_carries_what_the_proxy_before_wanted_too() -> None:
 
 
 def test_a_proxy_whose_nonces_serve_once_asks_again_and_both_are_carried() -> None:
-    first = decide(401, [NEW], ANY_REALM, after(407, MD5), has_body=True)
+    first = decide(401, [NEW], ANY_REALM, after(407, MD5), has_body=lambda: True)
     assert isinstance(first, Answer)
     assert carried(407, MD5.replace("n1", "n3"), first.carried) == [(407, "n3", 1, 1, False), (401, "n2", 2, 0, False)]
 
 
 def test_a_proxy_that_asks_again_says_nothing_of_the_far_end() -> None:
     answered = after(407, MD5, accepted=True) + after(401, NEW)
-    again = decide(407, [MD5.replace("n1", "n3")], ANY_REALM, answered, has_body=True)
+    again = decide(407, [MD5.replace("n1", "n3")], ANY_REALM, answered, has_body=lambda: True)
     assert isinstance(again, Answer)
-    refused = decide(401, [NEW.replace("n2", "n4")], ANY_REALM, again.carried, has_body=True)
+    refused = decide(401, [NEW.replace("n2", "n4")], ANY_REALM, again.carried, has_body=lambda: True)
     assert chosen(refused) == "give up: credentials refused"
 
 
@@ -138,6 +149,66 @@ def test_what_was_answered_is_remembered_as_it_was() -> None:
     answered = after(407, 'Digest realm="ü \\"x\\"", nonce="n", opaque="", qop="auth,auth-int"', count=3, accepted=True)
     assert recalled(remembered(answered)) == answered
     assert recalled("") == ()
+
+
+# --- answers that the request carried unasked
+
+
+def unasked(*before: Answered) -> tuple[Answered, ...]:
+    return tuple(replace(one, asked=False) for one in before)
+
+
+def test_an_unasked_answer_that_is_turned_down_says_nothing_of_the_credentials() -> None:
+    for field, sent in ((NEW, ("n2", 1)), (STALE, ("n2", 1)), (MD5, ("n1", 8))):
+        answered = unasked(*after(407, MD5, count=7))
+        assert carried(407, field, answered) == [(407, *sent, 0, False)]
+        first = decide(407, [field], ANY_REALM, answered, has_body=lambda: True)
+        assert isinstance(first, Answer)
+        second = decide(407, [NEW.replace("n2", "n3")], ANY_REALM, first.carried, has_body=lambda: True)
+        assert chosen(second) == "give up: credentials refused"
+
+
+def test_unasked_answers_do_not_count_among_the_five() -> None:
+    two = unasked(*after(407, MD5), *after(401, MD5))
+    assert len(carried(407, ELSEWHERE, two + after(407, NEW.replace("carrier", "x"), again=3))) == 4
+
+
+def test_what_one_turns_down_the_other_gets_again() -> None:
+    both = unasked(*after(407, MD5, count=4), *after(401, NEW, count=4))
+    assert carried(401, NEW.replace("n2", "n3"), both) == [(407, "n1", 5, 0, True), (401, "n3", 1, 0, False)]
+
+
+TURNED_DOWN = {
+    "challenged anew": (407, unasked(*after(407, MD5)), True),
+    "the far end asks": (401, unasked(*after(407, MD5)), False),
+    "refused outright": (403, unasked(*after(407, MD5)), True),
+    "refused after a challenge": (403, unasked(*after(407, MD5)) + after(401, MD5), False),
+    "a challenge that was asked": (407, after(407, MD5), False),
+    "busy": (486, unasked(*after(407, MD5)), False),
+    "nothing carried": (403, (), False),
+}
+
+
+@pytest.mark.parametrize(("status", "answered", "is_so"), TURNED_DOWN.values(), ids=TURNED_DOWN)
+def test_what_turns_unasked_answers_down(status: int, answered: tuple[Answered, ...], is_so: bool) -> None:
+    assert turns_down(status, answered) == is_so
+
+
+ANSWERABLE = {
+    "as before": (MD5, TRUNK, True),
+    "another realm by now": (MD5, replace(TRUNK, realm="elsewhere"), False),
+    "no password any more": (SHA256, BY_MD5, False),
+    "a broken row": (MD5, replace(TRUNK, username=""), False),
+    "a body that cannot be read": (AUTH_INT, TRUNK, False),
+}
+
+
+@pytest.mark.parametrize(("field", "credentials", "is_so"), ANSWERABLE.values(), ids=ANSWERABLE)
+def test_what_was_accepted_is_answered_unasked_as_the_row_is_now(
+    field: str, credentials: Credentials, is_so: bool
+) -> None:
+    known = unasked(*after(407, field))
+    assert answerable(known, credentials, has_body=lambda: False) == (known if is_so else ())
 
 
 # --- which way out
@@ -169,14 +240,14 @@ UAC = {
 
 @pytest.mark.parametrize(("fields", "credentials", "suits"), UAC.values(), ids=UAC)
 def test_uac_auth_is_taken_where_it_is_right(fields: list[str], credentials: Credentials, suits: bool) -> None:
-    decision = decide(407, fields, credentials, (), has_body=True)
+    decision = decide(407, fields, credentials, (), has_body=lambda: True)
     assert isinstance(decision, Answer)
     assert decision.by_uac_auth == suits
 
 
 def test_uac_auth_carries_one_answer_with_a_new_nonce() -> None:
     for status, field, answered in ((401, MD5, after(407, MD5)), (407, f"{MD5}, stale=true", after(407, MD5))):
-        decision = decide(status, [field], TRUNK, answered, has_body=True)
+        decision = decide(status, [field], TRUNK, answered, has_body=lambda: True)
         assert isinstance(decision, Answer)
         assert not decision.by_uac_auth
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
 
 from kemi import replica, schema
 from kemi.policy import MOST_AGAIN
@@ -17,117 +16,23 @@ from kemi.settings import Settings
 from kemi.trunks import open_file
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
-
-PBX = "192.0.2.10"
-PASSWORD = "correct horse"
-CHALLENGE = 'Digest realm="carrier", nonce="n1", algorithm=MD5, qop="auth"'
-STALE = 'Digest realm="carrier", nonce="n2", algorithm=MD5, qop="auth", stale=true'
-FAILED = Reply(503, "Trunk Authentication Failed")
-
-INSERT_TRUNKS = """
-INSERT INTO uacreg
- (l_uuid, l_username, l_domain, r_domain, realm, auth_proxy, auth_username, auth_password, auth_ha1, socket)
-VALUES
- ('berlin', 'alice', 'pbx.test', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'u4711', 'correct horse', '', ''),
- ('any-domain', 'bob', '', 'bobs.test', '', '', 'bob', 'correct horse', '', ''),
- ('plain', 'carol', '', '', 'carrier', 'sip:sbc.carrier.test', 'carol', 'correct horse', '', ''),
- ('ha1-only', 'dave', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'dave', '',
-  '0123456789abcdef0123456789abcdef', ''),
- ('bad-ha1', 'ivan', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'ivan', 'correct horse', 'x', ''),
- ('no-next-hop', 'erin', '', '', '', '', 'erin', 'correct horse', '', ''),
- ('bad-socket', 'frank', '', 'carrier.test', '', '', 'frank', 'correct horse', '', 'udp:198.51.100.99:5060'),
- ('own-socket', 'grace', '', 'carrier.test', '', '', 'grace', 'correct horse', '', 'udp:192.0.2.1:5060'),
- ('no-secret', 'heidi', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'heidi', '', '', '')
-"""
-
-
-def request(
-    method: str = "INVITE",
-    uri: str = "sip:4930123@192.0.2.1:5060;transport=udp",
-    caller: str = "<sip:alice@pbx.test>",
-    to_tag: str = "",
-    headers: str = "",
-) -> str:
-    return (
-        f"{method} {uri} SIP/2.0\r\n"
-        f"Via: SIP/2.0/UDP {PBX};branch=z9hG4bK1\r\n"
-        "Max-Forwards: 70\r\n"
-        f"From: {caller};tag=a\r\n"
-        f"To: <sip:4930123@192.0.2.1>{';tag=' + to_tag if to_tag else ''}\r\n"
-        "Call-ID: call-1\r\n"
-        f"CSeq: 1 {method}\r\n"
-        f"{headers}"
-        "Content-Length: 0\r\n\r\n"
-    )
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_DEFAULT_TRUNK": "",
-    })  # fmt: skip
-    engine = open_file(settings.local_file)
-    schema.create(engine)
-    execute(engine, INSERT_TRUNKS)
-    yield settings
-    engine.dispose()
-
-
-def execute(engine: Engine, statement: str) -> None:
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-
-
-def routes_with(settings: Settings, environment: dict[str, str] | None = None) -> TrunkAuth:
-    names = {"TRUNKAUTH_STATE_DIR": str(settings.state_dir), **(environment or {})}
-    routes = TrunkAuth(Settings.from_environment(names))
-    routes.child_init(1)
-    return routes
-
-
-@pytest.fixture
-def routes(database: Settings) -> Iterator[TrunkAuth]:
-    routes = routes_with(database)
-    yield routes
-    routes.trunks.close()
-
-
-@pytest.fixture
-def pbx(ksr: MockKSR) -> MockKSR:
-    """A Kamailio that knows the PBX, is reached by sane requests, and whose uac_auth() answers what it can."""
-    ksr.trust(f"{PBX}/32")
-    ksr.world.sane = True
-    ksr.world.uac_answers = True
-    return ksr
-
-
-Send = Callable[..., None]
-
-
-@pytest.fixture
-def send(pbx: MockKSR, routes: TrunkAuth) -> Send:
-    def send(message: str, source: str = PBX) -> None:
-        pbx.receive(message, source=(source, 5060))
-        assert routes.ksr_request_route(None) == 1
-
-    return send
-
-
-def fail(ksr: MockKSR, routes: TrunkAuth, code: int, *headers: str) -> None:
-    """The carrier's final reply comes; whichever failure route is armed is run."""
-    with ksr.failure_route(code, "No", headers) as route:
-        assert getattr(routes, route)(None) == 1
-
-
-def challenge(ksr: MockKSR, routes: TrunkAuth, value: str = CHALLENGE, code: int = 407) -> None:
-    name = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}[code]
-    fail(ksr, routes, code, f"{name}: {value}")
-
-
-def credential_avps(ksr: MockKSR) -> list[str | int]:
-    """What the credential AVPs hold now."""
-    return [value for name in ("auser", "apass", "arealm") for value in ksr.state.avps.get(name, [])]
-
+from tests.unit.flow import (
+    CHALLENGE,
+    FAILED,
+    PASSWORD,
+    PBX,
+    STALE,
+    Send,
+    challenge,
+    credential_avps,
+    dialog_trunk,
+    execute,
+    fail,
+    in_dialog,
+    reply,
+    request,
+    routes_with,
+)
 
 # --- a new request
 
@@ -138,7 +43,7 @@ def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
     assert relayed.ruri == "sip:4930123@carrier.test"
     assert relayed.next_hop == "sip:sbc.carrier.test"
     assert "Record-Route" in relayed.message.names
-    assert pbx.state.dialog == {"trunk": "berlin"}
+    assert pbx.state.dialog == {"trunk": dialog_trunk("berlin")}
     assert pbx.replies == []
 
 
@@ -161,7 +66,7 @@ def test_the_first_rule_that_hits_selects_the_trunk(pbx: MockKSR, database: Sett
     pbx.receive(message, source=(PBX, 5060))
     routes.ksr_request_route(None)
     routes.trunks.close()
-    assert pbx.state.dialog == {"trunk": trunk}
+    assert (pbx.state.dialog or {})["trunk"].partition("\n")[0] == trunk
 
 
 def test_without_a_trunk_404(pbx: MockKSR, send: Send) -> None:
@@ -279,13 +184,6 @@ def test_an_ack_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
 # --- inside a dialog
 
 
-def in_dialog(ksr: MockKSR, trunk: str = "berlin", from_tag: str = "a") -> None:
-    """The next request has our Route, and its dialog is known; the dialog's caller has this From tag."""
-    ksr.world.loose_route = 1
-    ksr.world.dialog = {"trunk": trunk, "carrier": ksr.world.carrier}
-    ksr.world.dialog_from_tag = from_tag
-
-
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "UPDATE", "INFO", "PRACK", "REFER", "NOTIFY", "MESSAGE"])
 def test_a_challenge_in_a_dialog_is_answered(pbx: MockKSR, routes: TrunkAuth, send: Send, method: str) -> None:
     in_dialog(pbx)
@@ -319,9 +217,10 @@ def test_who_is_not_the_trunks_carrier_gets_no_answer_in_a_dialog(pbx: MockKSR, 
 
 def test_the_carrier_is_who_answered_the_first_invite(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
     send(request())
-    assert pbx.called("tm.t_on_reply") == [("CARRIER",)]
-    assert routes.CARRIER(None) == 1
-    assert pbx.state.dialog == {"trunk": "berlin", "carrier": PBX}  # $si: in a reply route, the reply's source
+    reply(pbx, routes, 100)
+    assert pbx.state.dialog == {"trunk": dialog_trunk("berlin")}
+    reply(pbx, routes, 180)
+    assert pbx.state.dialog == {"trunk": dialog_trunk("berlin"), "carrier": pbx.world.carrier}
 
 
 def test_a_listed_source_in_an_unknown_dialog_sees_no_challenge(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
@@ -339,6 +238,23 @@ def test_a_raised_cseq_is_not_ordered_twice(pbx: MockKSR, routes: TrunkAuth, sen
     challenge(pbx, routes)
     assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == ["2 BYE", "3 BYE"]
     assert not any("P-K-CSeq-Refresh" in relayed.message.names for relayed in pbx.relayed)
+
+
+def test_a_row_that_another_worker_has_seen_first_is_looked_for(pbx: MockKSR, database: Settings) -> None:
+    first, second = routes_with(database), routes_with(database)
+    assert second.trunks.by_uuid("new") is None
+    engine = open_file(database.local_file)
+    execute(engine, "INSERT INTO uacreg (l_uuid, r_domain, realm, auth_username, auth_password)"
+                    " VALUES ('new', 'carrier.test', 'carrier', 'u', 'p')")  # fmt: skip
+    first.trunks.look_again()
+    pbx.receive(request(headers="X-Trunk: new\r\n"), source=(PBX, 5060))
+    first.ksr_request_route(None)
+    challenge(pbx, second)
+    assert len(pbx.relayed) == 2
+    execute(engine, "DELETE FROM uacreg WHERE l_uuid = 'new'")
+    engine.dispose()
+    first.trunks.close()
+    second.trunks.close()
 
 
 RACKS = {

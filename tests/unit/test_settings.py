@@ -16,7 +16,7 @@ def test_an_empty_environment_gives_the_contracts_defaults() -> None:
     assert settings.state_dir == PROJECT / "var"
     assert settings.listen == (Socket("udp", "127.0.0.1", 5060),)
     assert (settings.default_trunk, settings.reg_contact) == ("", "127.0.0.1:5060")
-    assert (settings.workers, settings.log_level) == (4, 1)
+    assert (settings.workers, settings.log_level, settings.preemptive) == (4, 1, True)
 
 
 def test_every_variable_is_read() -> None:
@@ -28,12 +28,13 @@ def test_every_variable_is_read() -> None:
         "TRUNKAUTH_REG_CONTACT": "sip.example:5060",
         "TRUNKAUTH_WORKERS": "8",
         "TRUNKAUTH_LOG_LEVEL": "-1",
+        "TRUNKAUTH_PREEMPTIVE": "off",
     })  # fmt: skip
     assert not settings.is_embedded
     assert settings.state_dir == Path("/srv/state")
     assert settings.listen == (Socket("udp", "192.0.2.1", 5060), Socket("tcp", "[2001:db8::1]", 5062))
     assert (settings.default_trunk, settings.reg_contact) == ("backup", "sip.example:5060")
-    assert (settings.workers, settings.log_level) == (8, -1)
+    assert (settings.workers, settings.log_level, settings.preemptive) == (8, -1, False)
 
 
 LOCAL_FILES = {
@@ -92,6 +93,8 @@ WRONG = [
     ("TRUNKAUTH_WORKERS", "\uff14"),
     ("TRUNKAUTH_LOG_LEVEL", "4"),
     ("TRUNKAUTH_LOG_LEVEL", "1.5"),
+    ("TRUNKAUTH_PREEMPTIVE", "on"),
+    ("TRUNKAUTH_PREEMPTIVE", "Auto"),
 ]
 
 

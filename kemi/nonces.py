@@ -1,0 +1,168 @@
+"""Nonces that carriers have accepted, shared by all workers: a request that carries one of them from the start needs no
+challenge (RFC 3261 22.3, RFC 7616 3.3).
+
+What is known of a trunk's carrier is one record:
+
+    the carrier                                             the record afterwards
+    ------------------------------------------------------  -----------------------------------------------------
+    accepts the answers to its challenges                   holds these challenges
+    accepts a request that carried answers from the start   as it was, and turned down 0 times
+    names its next nonce (RFC 7616 3.5)                     holds that nonce in the place of the one before
+    turns down what a request carried from the start        holds nothing, and was turned down once more
+    has turned down 3 in a row                              the same, and stays so for 10 minutes; then one more try
+
+Beside the record stands a counter for each nonce, and nc is taken from it, so that no two requests carry the same (RFC
+7616 3.4). Both lie in Kamailio's shared memory and expire there (kamailio.cfg). No secret is part of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from hashlib import blake2b
+from time import monotonic
+
+from kemi import ksr
+from kemi.policy import Answered, recalled, remembered
+
+MOST_TURNED_DOWN = 3  # in a row; then the trunk is left alone
+LEFT_ALONE = 600  # seconds
+UNDER_WAY = 60  # seconds in which a nonce that was replaced may still be used
+LONGEST_NONCE = 1024  # characters of nonce and opaque that are kept
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a trunk's carrier.
+
+    held: the challenges whose answers it accepts, in the order in which they first came. turned_down: how often in a
+    row. since: when that was learned, in seconds of the monotonic clock, which all processes share. is_named: whether
+    the carrier has named a nonce of these in advance.
+    """
+
+    held: tuple[Answered, ...] = ()
+    turned_down: int = 0
+    since: int = 0
+    is_named: bool = False
+
+    @cached_property
+    def remembered(self) -> str:
+        """What it holds, as policy.recalled() reads it."""
+        return remembered(self.held)
+
+    def is_left_alone(self, now: float) -> bool:
+        """Whether it is too early to try again."""
+        return self.turned_down >= MOST_TURNED_DOWN and not self.held and now - self.since < LEFT_ALONE
+
+    def holds(self, answered: Sequence[Answered]) -> bool:
+        """Whether it holds these challenges, with these nonces."""
+        return bool(self.held) and [_identity(one) for one in self.held] == [_identity(one) for one in answered]
+
+
+def trunk_key(uuid: str, carrier: str) -> str:
+    """The name of a trunk's record: a row that leads to another carrier by now has another one."""
+    return f"{uuid}\n{carrier}"
+
+
+def take(key: str) -> tuple[str, tuple[Answered, ...]]:
+    """What a request can carry from the start, each with a nonce count that is its own, and the same as it is to be
+    remembered with the request (policy.remembered). Empty where nothing is known.
+    """
+    record = _read(ksr.nonces_record(key))
+    counted = tuple(_counted(key, one) for one in record.held)
+    if not counted or any(one.count < 1 for one in counted):
+        return "", ()
+    return record.remembered, counted
+
+
+def count_again(key: str, answered: Sequence[Answered]) -> tuple[Answered, ...]:
+    """The same, with nonce counts that no other request has: a carrier may give several calls one nonce. Where it is
+    left alone a new nonce needs no counter; one that was carried before may have one already.
+    """
+    is_left_alone = _read(ksr.nonces_record(key)).is_left_alone(monotonic())
+    return tuple(
+        one if is_left_alone and one.count == 1 else replace(one, count=max(one.count, _counted(key, one).count))
+        for one in answered
+    )
+
+
+def accepted(key: str, answered: Sequence[Answered]) -> None:
+    """The carrier has let a request pass that carried these."""
+    before = _read(ksr.nonces_record(key))
+    if not any(one.asked for one in answered):
+        if before.turned_down and before.holds(answered):
+            _write(key, replace(before, turned_down=0))
+    elif before.holds(answered) or before.is_left_alone(monotonic()):
+        return
+    elif sum(len(one.challenge.nonce) + len(one.challenge.opaque or "") for one in answered) <= LONGEST_NONCE:
+        held = tuple(Answered(one.status, one.challenge, asked=False) for one in answered)
+        _write(key, Record(held, before.turned_down, int(monotonic())))
+
+
+def replaced(key: str, answered: Sequence[Answered], status: int, nonce: str) -> None:
+    """The carrier has let a request pass that carried these, and names the nonce that it wants in the next answer to a
+    challenge of this status. The count of the one before ends soon: requests with it may still be under way.
+    """
+    before = _read(ksr.nonces_record(key))
+    used = next(one for one in answered if one.status == status)
+    old = next((one for one in before.held if _identity(one) == _identity(used)), None)
+    if old and nonce != old.challenge.nonce and len(nonce) <= LONGEST_NONCE:
+        new = replace(old, challenge=replace(old.challenge, nonce=nonce))
+        held = tuple(new if one is old else one for one in before.held)
+        _write(key, Record(held, before.turned_down, int(monotonic()), is_named=True))
+        ksr.end_nonce_count(_counter(key, *_identity(old)), UNDER_WAY)
+
+
+def are_named(key: str) -> bool:
+    """Whether the carrier names its nonces in advance, so that every good reply has to be read."""
+    return _read(ksr.nonces_record(key)).is_named
+
+
+def turned_down(key: str, answered: Sequence[Answered]) -> bool:
+    """The carrier has turned down a request that carried these from the start. True: it is left alone now."""
+    before = _read(ksr.nonces_record(key))
+    if not before.holds(answered):  # others had the same nonce, and said so already
+        return False
+    after = Record((), before.turned_down + 1, int(monotonic()))
+    _write(key, after)
+    return after.turned_down >= MOST_TURNED_DOWN
+
+
+def _counted(key: str, one: Answered) -> Answered:
+    """The same with the next count of its nonce; without qop nothing is counted (RFC 2069)."""
+    return replace(one, count=ksr.next_nonce_count(_counter(key, *_identity(one)))) if one.challenge.qop else one
+
+
+def _identity(one: Answered) -> tuple[int, str, str]:
+    return one.status, one.challenge.realm, one.challenge.nonce
+
+
+@lru_cache(maxsize=256)
+def _counter(key: str, status: int, realm: str, nonce: str) -> str:
+    """The name of a nonce's counter, short whatever the carrier calls its nonce. Trunks to one carrier share it: that
+    carrier may give them the same nonce.
+    """
+    _, _, carrier = key.partition("\n")
+    return blake2b(f"{carrier}\n{status}\n{realm}\n{nonce}".encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> Record:
+    """The record in this text. One that was written while it was read says nothing: htable gives out what it may be
+    changing (ht_cell_pkg_copy() in htable/ht_api.c).
+    """
+    checksum, _, rest = text.partition(" ")
+    if checksum != _checksum(rest):
+        return Record()
+    turned_down, since, is_named, held = rest.split(" ", 3)
+    return Record(recalled(held), int(turned_down), int(since), is_named == "1")
+
+
+def _write(key: str, record: Record) -> None:
+    text = f"{record.turned_down} {record.since} {record.is_named:d} {record.remembered}"
+    ksr.set_nonces_record(key, f"{_checksum(text)} {text}")
+
+
+def _checksum(text: str) -> str:
+    return blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()

@@ -1,0 +1,53 @@
+"""The routes over the mocked KSR, with a database of trunks: see tests/unit/flow.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from kemi import schema
+from kemi.routes import TrunkAuth
+from kemi.settings import Settings
+from kemi.trunks import open_file
+from tests.ksr.mock import MockKSR
+from tests.unit.flow import INSERT_TRUNKS, PBX, Send, execute, routes_with
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    settings = Settings.from_environment({
+        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_DEFAULT_TRUNK": "",
+    })  # fmt: skip
+    engine = open_file(settings.local_file)
+    schema.create(engine)
+    execute(engine, INSERT_TRUNKS)
+    yield settings
+    engine.dispose()
+
+
+@pytest.fixture
+def routes(database: Settings) -> Iterator[TrunkAuth]:
+    routes = routes_with(database)
+    yield routes
+    routes.trunks.close()
+
+
+@pytest.fixture
+def pbx(ksr: MockKSR) -> MockKSR:
+    """A Kamailio that knows the PBX, is reached by sane requests, and whose uac_auth() answers what it can."""
+    ksr.trust(f"{PBX}/32")
+    ksr.world.sane = True
+    ksr.world.uac_answers = True
+    return ksr
+
+
+@pytest.fixture
+def send(pbx: MockKSR, routes: TrunkAuth) -> Send:
+    pbx.handlers = routes
+
+    def send(message: str, source: str = PBX) -> None:
+        pbx.receive(message, source=(source, 5060))
+        assert routes.ksr_request_route(None) == 1
+
+    return send

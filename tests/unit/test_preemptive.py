@@ -1,0 +1,343 @@
+"""Answers that a request carries from the start: when, to whom, what becomes of them. Over the strict mocked KSR."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kemi import nonces
+from kemi.routes import TrunkAuth
+from kemi.settings import Settings
+from kemi.trunks import open_file
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+from tests.unit.flow import (
+    CHALLENGE,
+    FAILED,
+    PASSWORD,
+    PBX,
+    Send,
+    challenge,
+    execute,
+    fail,
+    in_dialog,
+    reply,
+    request,
+    routes_with,
+)
+
+
+def carried(ksr: MockKSR, name: str = "Proxy-Authorization") -> list[str]:
+    """The credentials on each message that left for the request at hand, as nonce and nc; empty where there are none.
+    The mocked uac_auth() writes no nc.
+    """
+    return [", ".join(map(_nonce_and_count, relayed.message.values(name))) for relayed in ksr.relayed]
+
+
+def _nonce_and_count(value: bytes) -> str:
+    return " ".join(re.findall(r'\b(?:nonce="|nc=)(\w+)', value.decode()))
+
+
+def cseqs(ksr: MockKSR) -> list[str | None]:
+    return [relayed.message.get("CSeq") for relayed in ksr.relayed]
+
+
+@pytest.fixture
+def learned(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    """A call has been challenged with nonce n1, answered, and accepted."""
+    send(request())
+    challenge(pbx, routes)
+    assert carried(pbx) == ["", "n1"]
+    reply(pbx, routes, 180)
+
+
+@pytest.mark.usefixtures("learned")
+def test_the_next_call_is_one_invite(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    reply(pbx, routes, 200)
+    assert (carried(pbx), cseqs(pbx)) == (["n1 00000002"], ["1 INVITE"])
+    assert 'uri="sip:4930123@carrier.test"' in str(pbx.relayed[0].message.get("Proxy-Authorization"))
+
+
+@pytest.mark.parametrize("provisional", [100, 180])
+def test_only_what_was_accepted_is_carried(pbx: MockKSR, routes: TrunkAuth, send: Send, provisional: int) -> None:
+    send(request())
+    challenge(pbx, routes)
+    reply(pbx, routes, provisional)
+    send(request())
+    assert carried(pbx) == ["" if provisional == 100 else "n1 00000002"]
+
+
+def test_a_request_that_fails_has_taught_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    reply(pbx, routes, 486)
+    in_dialog(pbx)
+    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    assert carried(pbx) == [""]
+    challenge(pbx, routes)
+    reply(pbx, routes, 481)
+    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    assert carried(pbx) == [""]
+
+
+@pytest.mark.usefixtures("learned")
+def test_what_is_turned_down_costs_what_it_would_have_cost(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
+    reply(pbx, routes, 200)
+    assert (carried(pbx), cseqs(pbx)) == (["n1 00000002", "n2"], ["1 INVITE", "2 INVITE"])
+    assert pbx.called("uac.uac_auth") == [(), ()]  # of both challenged calls
+    send(request())
+    assert carried(pbx) == ["n2 00000002"]
+
+
+@pytest.mark.usefixtures("learned")
+def test_the_same_nonce_is_asked_for_again_and_counts_on(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    assert carried(pbx) == ["n1 00000002", "n1 00000003"]
+
+
+@pytest.mark.usefixtures("learned")
+def test_credentials_that_are_refused_end_the_call(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
+    challenge(pbx, routes, CHALLENGE.replace("n1", "n3"))
+    assert (len(pbx.relayed), pbx.replies) == (2, [FAILED])
+
+
+def test_a_carrier_that_turns_down_is_left_alone_and_the_log_says_so(
+    pbx: MockKSR, routes: TrunkAuth, send: Send
+) -> None:
+    firsts = []
+    for number in range(nonces.MOST_TURNED_DOWN + 3):
+        send(request())
+        firsts.append(carried(pbx)[0] != "")
+        challenge(pbx, routes, CHALLENGE.replace("n1", f"n{number}"))
+        reply(pbx, routes, 200)
+    assert firsts == [False, True, True, True, False, False]
+    lines = [text for _, text in pbx.log if "asked first" in text]
+    assert lines == ["trunk=berlin outcome='asked first for 600 s' call-id=call-1\n"]
+
+
+@pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "UPDATE", "INFO"])
+def test_a_request_in_a_dialog_carries_it_too(pbx: MockKSR, routes: TrunkAuth, send: Send, method: str) -> None:
+    in_dialog(pbx)
+    send(request(method, uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    assert (carried(pbx), cseqs(pbx)) == (["n1 00000002"], [f"1 {method}"])
+    assert "reply" not in pbx.armed  # there is nothing to be learned
+
+
+@pytest.mark.usefixtures("learned")
+def test_the_replies_in_a_dialog_are_read_where_the_carrier_names_its_nonces(
+    pbx: MockKSR, routes: TrunkAuth, send: Send
+) -> None:
+    send(request())
+    reply(pbx, routes, 200, 'Proxy-Authentication-Info: nextnonce="n2"')
+    in_dialog(pbx)
+    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    reply(pbx, routes, 200, 'Proxy-Authentication-Info: nextnonce="n3"')
+    send(request())
+    assert carried(pbx) == ["n3 00000001"]
+
+
+def test_that_a_bye_is_let_in_proves_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    for number in range(nonces.MOST_TURNED_DOWN):
+        send(request())
+        challenge(pbx, routes, CHALLENGE.replace("n1", f"n{number}"))
+        reply(pbx, routes, 200, f'Proxy-Authentication-Info: nextnonce="m{number}"')
+        in_dialog(pbx)
+        send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+        reply(pbx, routes, 200)
+        pbx.world.dialog = None
+    send(request())
+    challenge(pbx, routes)
+    assert any("asked first" in text for _, text in pbx.log)
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_call_that_was_forbidden_after_it_rang_is_forbidden(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    reply(pbx, routes, 180)
+    fail(pbx, routes, 403)
+    assert (len(pbx.relayed), pbx.replies[-1]) == (1, Reply(403, "No", passed_on=True))
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_request_in_a_dialog_teaches_too(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    in_dialog(pbx)
+    send(request("BYE", uri="sip:callee@far.test", to_tag="b"))
+    challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
+    reply(pbx, routes, 200)
+    send(request())
+    assert carried(pbx) == ["n2 00000002"]
+
+
+@pytest.mark.usefixtures("learned")
+def test_in_a_dialog_a_host_that_is_not_the_carriers_address_gets_none(pbx: MockKSR, send: Send) -> None:
+    send(request())
+    assert carried(pbx) == ["n1 00000002"]
+    in_dialog(pbx)
+    for uri in ("sip:callee@far.test", "sip:callee@203.0.113.6"):
+        send(request("BYE", uri=uri, to_tag="b"))
+        assert carried(pbx) == [""]
+    pbx.world.route_leads_to = "sip:203.0.113.6;lr"
+    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    assert carried(pbx) == [""]
+
+
+@pytest.mark.usefixtures("learned")
+def test_in_a_dialog_a_source_that_may_not_call_gets_none(pbx: MockKSR, send: Send) -> None:
+    in_dialog(pbx)
+    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"), source="203.0.113.9")
+    assert carried(pbx) == [""]
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_request_in_a_dialog_goes_whatever_the_file_is_like(
+    pbx: MockKSR, routes: TrunkAuth, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_uuid: str) -> None:
+        raise OSError("no file")
+
+    monkeypatch.setattr(routes.trunks, "by_uuid", broken)
+    in_dialog(pbx)
+    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    assert (carried(pbx), pbx.replies) == ([""], [])
+    assert any(text.startswith("fault=OSError@") for _, text in pbx.log)
+
+
+CHANGES = {
+    "another carrier": "auth_proxy = 'sip:other.test'",
+    "another domain": "r_domain = 'other.test'",
+    "another realm": "realm = 'other'",
+    "no password": "auth_password = ''",
+    "an HA1 of another algorithm": f"auth_password = '', auth_ha1 = '{'0' * 64}'",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_row_that_has_changed_meanwhile_carries_nothing(
+    pbx: MockKSR, database: Settings, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kemi.trunks.FRESH_FOR", 0)
+    engine = open_file(database.local_file)
+    execute(engine, "REPLACE INTO uacreg (l_uuid, r_domain, realm, auth_proxy, auth_username, auth_password)"
+                    " VALUES ('new', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'u', 'p')")  # fmt: skip
+    routes = pbx.handlers = routes_with(database)
+
+    def call() -> None:
+        pbx.receive(request(headers="X-Trunk: new\r\n"), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+
+    call()
+    challenge(pbx, routes)
+    reply(pbx, routes, 200)
+    call()
+    assert carried(pbx) == ["n1 00000002"]
+    execute(engine, f"UPDATE uacreg SET {change} WHERE l_uuid = 'new'")
+    call()
+    assert carried(pbx) == [""]
+    execute(engine, "DELETE FROM uacreg WHERE l_uuid = 'new'")
+    engine.dispose()
+    routes.trunks.close()
+
+
+def test_a_row_that_names_no_carrier_carries_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    call = request(caller="<sip:erin@pbx.test>", uri="sip:1@anywhere.test")
+    send(call)
+    challenge(pbx, routes)
+    reply(pbx, routes, 200)
+    send(call)
+    assert carried(pbx) == [""]
+    assert pbx.tables.content("nonces") == pbx.tables.content("nonce_counts") == {}
+
+
+def test_off_is_off(pbx: MockKSR, database: Settings) -> None:
+    routes = pbx.handlers = routes_with(database, {"TRUNKAUTH_PREEMPTIVE": "off"})
+    for _ in range(2):
+        pbx.receive(request(), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+        assert carried(pbx) == [""]
+        challenge(pbx, routes)
+        reply(pbx, routes, 200)
+    in_dialog(pbx)
+    pbx.receive(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    routes.trunks.close()
+    assert carried(pbx) == [""]
+    assert not [name for name, _ in pbx.calls if name.startswith("htable") or name == "tm.t_on_branch"]
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_carrier_that_forbids_what_it_did_not_ask_for_may_ask(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    fail(pbx, routes, 403)
+    challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
+    assert (carried(pbx), cseqs(pbx)) == (["n1 00000002", "", "n2"], ["1 INVITE", "2 INVITE", "3 INVITE"])
+    fail(pbx, routes, 403)
+    assert pbx.replies == [Reply(403, "No", passed_on=True)]
+    send(request())
+    assert carried(pbx) == [""]
+
+
+def test_a_call_that_is_forbidden_is_forbidden(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    fail(pbx, routes, 403)
+    assert (len(pbx.relayed), pbx.replies) == (1, [Reply(403, "No", passed_on=True)])
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_cancelled_call_is_not_sent_again(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    send(request())
+    pbx.world.cancelled = True
+    fail(pbx, routes, 403)
+    assert (len(pbx.relayed), pbx.replies) == (1, [Reply(487, "Request Terminated")])
+
+
+NEXT = {
+    "a proxy's": ('Proxy-Authentication-Info: nextnonce="n2"', 200, "n2 00000001"),
+    "the far end's, which asked nothing": ('Authentication-Info: nextnonce="n2"', 200, "n1 00000003"),
+    "on a ringing": ('Proxy-Authentication-Info: nextnonce="n2"', 180, "n1 00000003"),
+    "not to be read": ("Proxy-Authentication-Info: nextnonce", 200, "n1 00000003"),
+}
+
+
+@pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize(("field", "status", "then"), NEXT.values(), ids=NEXT)
+def test_the_nonce_that_a_carrier_names_is_the_next(
+    pbx: MockKSR, routes: TrunkAuth, send: Send, field: str, status: int, then: str
+) -> None:
+    send(request())
+    reply(pbx, routes, status, field)
+    send(request())
+    assert carried(pbx) == [then]
+
+
+def test_a_proxys_and_the_far_ends_are_both_carried(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    call = request(caller="<sip:grace@pbx.test>")  # a row without a realm
+    send(call.replace("grace", "bob"))
+    challenge(pbx, routes)
+    challenge(pbx, routes, CHALLENGE.replace("carrier", "far").replace("n1", "n2"), code=401)
+    reply(pbx, routes, 200)
+    send(call.replace("grace", "bob"))
+    assert (carried(pbx), carried(pbx, "Authorization")) == (["n1 00000003"], ["n2 00000002"])
+    challenge(pbx, routes, CHALLENGE.replace("carrier", "far").replace("n1", "n3"), code=401)
+    assert (carried(pbx)[1], carried(pbx, "Authorization")[1]) == ("n1 00000004", "n3 00000001")
+
+
+def test_what_is_shared_holds_no_secret(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    for algorithm in ("MD5", "SHA-256"):
+        send(request())
+        challenge(pbx, routes, CHALLENGE.replace("MD5", algorithm))
+        reply(pbx, routes, 200)
+        send(request())
+        response = re.findall(r'response="(\w+)"', str(pbx.relayed[0].message.get("Proxy-Authorization")))
+        shared = str(pbx.tables.content("nonces")) + str(pbx.tables.content("nonce_counts")) + str(pbx.state.avps)
+        assert response
+        for secret in (PASSWORD, "u4711", response[0]):
+            assert secret not in shared
+        challenge(pbx, routes, CHALLENGE.replace("n1", "n0"))
