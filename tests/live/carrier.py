@@ -5,13 +5,14 @@ It never forgives: everything wrong in what it receives is in `faults`, which a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from tests.live.agent import SDP, Agent, Exchange, Served
 from tests.live.endpoint import WITHIN
-from tests.live.message import Message
-from tests.live.verifier import ACCEPTED, STALE, Challenge, Verifier
+from tests.live.message import Header, Message
+from tests.live.verifier import ACCEPTED, Challenge, Verifier
 
 RELIABLE = (("Require", "100rel"), ("RSeq", "1"))  # RFC 3262 3
 
@@ -79,7 +80,39 @@ class Carrier(Agent):
         with self.changed:
             for served in list(self.served.values()):
                 if served.request.method == "INVITE" and served.response and served.response.status == 180:
-                    self.respond(served, 200, body=SDP)
+                    self.respond(served, 200, self._next_nonces(served), body=SDP)
+
+    def forget_nonces(self) -> None:
+        """As after a restart: no nonce is known any more."""
+        with self.changed:
+            for verifier in self._verifiers:
+                verifier.forget()
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the carrier's clock, by which its nonces end."""
+        with self.changed:
+            for verifier in self._verifiers:
+                verifier.clock += seconds
+
+    def nonce_counts(self) -> list[list[int]]:
+        """Every nc that came, for each nonce that did."""
+        with self.changed:
+            return [counts for verifier in self._verifiers for counts in verifier.counts()]
+
+    @contextlib.contextmanager
+    def as_before(self) -> Iterator[None]:
+        """Inside the block it asks a MESSAGE for credentials, and is content with good ones; nothing but the nonces
+        stays of it.
+        """
+        before = [verifier.challenge for verifier in self._verifiers]
+        for verifier in self._verifiers:
+            verifier.pose(replace(verifier.challenge, requests=frozenset({"MESSAGE"}), stale=0, refuse_all=False))
+        yield
+        with self.changed:
+            for verifier, challenge in zip(self._verifiers, before, strict=True):
+                verifier.pose(challenge)
+            self.trace.clear()
+            self.verdicts.clear()
 
     def turn_down(self, status: int) -> None:
         """End every INVITE from now on with this status, once it may pass."""
@@ -127,7 +160,7 @@ class Carrier(Agent):
         return self.inside(self.dialogs[call_id], method, body=body)
 
     def answer(self, served: Served) -> None:
-        if self.script.silent:
+        if self.script.silent and served.request.method == "INVITE":
             return
         if self._held is None:
             self._decide(served)
@@ -147,7 +180,7 @@ class Carrier(Agent):
             self.respond(served, 200, [("Contact", f"{served.request.first('Contact')};expires=60")])
             return
         if served.request.method != "INVITE":
-            self.respond(served, 200)
+            self.respond(served, 200, self._next_nonces(served))
             return
         if self._turns_down is not None:
             self.respond(served, self._turns_down)
@@ -155,20 +188,32 @@ class Carrier(Agent):
         if self.script.ring:
             self.respond(served, 180, RELIABLE if self.script.reliable else ())
         if self.script.final is not None:
-            self.respond(served, self.script.final, body=SDP if self.script.final < 300 else b"")
+            accepts = self.script.final < 300
+            headers = self._next_nonces(served) if accepts else []
+            self.respond(served, self.script.final, headers, body=SDP if accepts else b"")
 
     def _admits(self, served: Served) -> bool:
         """Whether the request may pass; one that may not gets its challenge."""
-        asking = [verifier for verifier in self._verifiers if served.kind in verifier.challenge.requests]
-        for verifier in asking:
-            verifier.note(served.request)
-        for verifier in asking:
-            verdict = verifier.judge(served.request)
-            self.verdicts.append((served.kind, served.request.cseq[0], verdict))
+        request = served.request
+        for verifier in self._verifiers:
+            verifier.note(request)
+        for verifier in self._verifiers:
+            challenge = verifier.challenge
+            if served.kind not in challenge.requests:
+                verifier.inspect(request)
+                continue
+            if challenge.nonces.unasked and verifier.brings_unasked(request):
+                self.respond(served, challenge.nonces.unasked)
+                return False
+            verdict = verifier.judge(request)
+            self.verdicts.append((served.kind, request.cseq[0], verdict))
             if verdict != ACCEPTED:
-                self.respond(served, verifier.challenge.status, verifier.headers(stale=verdict == STALE))
+                self.respond(served, challenge.status, verifier.headers(request, verdict))
                 return False
         return True
+
+    def _next_nonces(self, served: Served) -> list[Header]:
+        return [header for verifier in self._verifiers for header in verifier.next_nonces(served.request)]
 
     def _all_acked(self) -> bool:
         invites = [each for each in self.served.values() if each.request.method == "INVITE"]

@@ -22,7 +22,7 @@ from tests.live.caller import Caller
 from tests.live.carrier import Carrier, Script
 from tests.live.endpoint import Address
 from tests.live.message import Message
-from tests.live.node import Database, InContainer, Installation, Native, Options
+from tests.live.node import InContainer, Installation, Kamailio, Native, Options
 from tests.live.outcome import Observed, Terms, outcome
 from tests.live.verifier import Challenge, Offer, ha1
 
@@ -184,7 +184,7 @@ def compare(installation: Installation, workspace: Path) -> tuple[str, list[Line
         lines = []
         for row in ROWS:
             through_recipe = _play(row, plain.sip, lambda _: contextlib.nullcontext())
-            through_package = _play(row, package.sip, lambda carrier: _trunks(package.database, carrier))
+            through_package = _play(row, package.sip, lambda carrier: _trunks(package, carrier))
             lines.append(Line(row, outcome(through_recipe, row.terms), outcome(through_package, row.terms)))
         return package.version, lines
 
@@ -220,17 +220,19 @@ def _requests(carrier: Carrier) -> list[Message]:
 
 
 @contextlib.contextmanager
-def _trunks(database: Database, carrier: Carrier) -> Iterator[None]:
-    """For each caller a trunk over this carrier."""
+def _trunks(package: Kamailio, carrier: Carrier) -> Iterator[None]:
+    """For each caller a trunk over this carrier, which the calls of the row before knew nothing of."""
+    uuids = {user: f"{user}-{secrets.token_hex(4)}" for user in SECRETS}
     for user, secret in SECRETS.items():
-        caller = {"l_uuid": user, "l_username": user, "l_domain": "pbx.test"}
+        caller = {"l_uuid": uuids[user], "l_username": user, "l_domain": "pbx.test"}
         carrier_side = {"realm": TERMS.realm, "auth_proxy": carrier.proxy_uri, "auth_username": USER}
-        database.insert_trunk({**caller, **carrier_side, **secret})
+        package.database.insert_trunk({**caller, **carrier_side, **secret})
+    package.wait_until_looked_at()
     try:
         yield
     finally:
-        for user in SECRETS:
-            database.delete_trunk(user)
+        for uuid in uuids.values():
+            package.database.delete_trunk(uuid)
 
 
 def table(version: str, lines: list[Line]) -> str:

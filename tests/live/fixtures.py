@@ -2,6 +2,9 @@
 
 Load it once for the whole run: `pytest_plugins = ["tests.live.fixtures"]` in tests/conftest.py.
 
+A test that asks for a scene runs in each manner in which answers from the start can meet a carrier, unless it is marked
+`once`: there that cannot matter.
+
 A scene holds both ends to the rules: when its test is over, a fault on either end, a final response without its
 ACK, a Python traceback or a password in the log fails it.
 """
@@ -9,9 +12,10 @@ ACK, a Python traceback or a password in the log fails it.
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -21,12 +25,38 @@ from tests.live.agent import SDP, Exchange
 from tests.live.caller import Caller
 from tests.live.carrier import Carrier, Script
 from tests.live.message import Header
-from tests.live.node import InContainer, Installation, Kamailio, Native, native_version
-from tests.live.verifier import Challenge
+from tests.live.node import InContainer, Installation, Kamailio, Native, Options, native_version
+from tests.live.nonces import FOR_EVER, ONE_REQUEST, Nonces
+from tests.live.verifier import ACCEPTED, KEEPING, MISSING, USED_UP, Challenge
 
 NO_DOCKER = os.environ.get("TRUNKAUTH_NO_DOCKER") == "1"
 KINDS = ["native"] if NO_DOCKER else ["native", "container"]
 CHALLENGING = Script(challenge=Challenge())
+MOST_TURNED_DOWN = 3  # in a row, after which a trunk's requests go without credentials at first
+
+
+class Manner(enum.Enum):
+    """How answers from the start meet the carriers of a scene. But for the first two, each has let a request of the
+    trunk pass before.
+    """
+
+    NEW = "new"  # no request came before: the first one is challenged
+    OFF = "off"  # TRUNKAUTH_PREEMPTIVE=off
+    KEPT = "kept"  # the nonce of that request still serves
+    TURNED_DOWN = "turned down"  # a nonce serves one request, and the next request carries it in vain
+
+
+EVERY_MANNER = (Manner.OFF, Manner.KEPT, Manner.TURNED_DOWN)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "once: what a carrier does with nonces cannot matter here")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every manner for every test that has one."""
+    if "manner" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("once"):
+        metafunc.parametrize("manner", EVERY_MANNER, indirect=True, ids=lambda manner: manner.value)
 
 
 def pytest_report_header() -> str:
@@ -88,10 +118,25 @@ def kamailio(installation: Installation) -> Iterator[Kamailio]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def kamailio_off(installation: Installation) -> Iterator[Kamailio]:
+    """The same with TRUNKAUTH_PREEMPTIVE=off."""
+    with installation.running(Options(preemptive="off")) as running:
+        yield running
+
+
 @pytest.fixture
-def scene(kamailio: Kamailio) -> Iterator[Scene]:
-    """A stage for one call over the shared Kamailio."""
-    with Scene(kamailio) as stage:
+def manner(request: pytest.FixtureRequest) -> Manner:
+    """How answers from the start meet the carriers."""
+    found: Manner = getattr(request, "param", Manner.NEW)
+    return found
+
+
+@pytest.fixture
+def scene(manner: Manner, installation: Installation, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """A stage for one call over a shared Kamailio."""
+    shared = request.getfixturevalue("kamailio_off" if manner is Manner.OFF else "kamailio")
+    with Scene(shared, manner) as stage:
         yield stage
 
 
@@ -107,10 +152,15 @@ class Trunk:
 
 
 class Scene:
-    """The ends of a call around one Kamailio, cleaned up and judged at the end."""
+    """The ends of a call around one Kamailio, cleaned up and judged at the end. in_order: False where calls are placed
+    at once, so that they overtake each other.
+    """
 
-    def __init__(self, kamailio: Kamailio) -> None:
+    def __init__(self, kamailio: Kamailio, manner: Manner = Manner.NEW, *, in_order: bool = True) -> None:
         self.kamailio = kamailio
+        self.manner = manner
+        self._nonces = Nonces(ONE_REQUEST if manner is Manner.TURNED_DOWN else FOR_EVER, in_order=in_order)
+        self._secrets_before = frozenset(kamailio.database.secrets)
         self.agents: list[Carrier | Caller] = []
         self._stack = contextlib.ExitStack()
         self._caller: Caller | None = None
@@ -129,7 +179,8 @@ class Scene:
         """A carrier that knows a user, and the row that knows it too, unless a column says otherwise."""
         uuid, password = f"trunk-{secrets.token_hex(4)}", f"pw-{secrets.token_hex(8)}"
         user = str(columns.get("auth_username") or f"user-{uuid}")
-        carrier = self._stack.enter_context(Carrier(script, {user: password}, transport=transport))
+        played = replace(script, challenge=self._posed(script.challenge), behind=self._posed(script.behind))
+        carrier = self._stack.enter_context(Carrier(played, {user: password}, transport=transport))
         self.agents.append(carrier)
         row: dict[str, str | int] = {
             "l_uuid": uuid,
@@ -139,9 +190,7 @@ class Scene:
             "auth_proxy": carrier.proxy_uri,
             **columns,
         }
-        self.kamailio.database.insert_trunk(row)
-        self._stack.callback(self.kamailio.database.delete_trunk, str(row["l_uuid"]))
-        return Trunk(str(row["l_uuid"]), str(row["r_domain"]), user, password, carrier)
+        return self._ready(Trunk(str(row["l_uuid"]), str(row["r_domain"]), user, password, carrier), row)
 
     def another_row(self, trunk: Trunk, **columns: str | int) -> Trunk:
         """A second row for the carrier of this one, alike but for these columns."""
@@ -154,9 +203,63 @@ class Scene:
             "auth_proxy": trunk.carrier.proxy_uri,
             **columns,
         }
+        return self._ready(replace(trunk, uuid=uuid), row)
+
+    def change_row(self, trunk: Trunk, **columns: str | int) -> None:
+        """Other values in these columns, for all calls from now on."""
+        places = ", ".join(f"{name} = ?" for name in columns)
+        values = (*columns.values(), trunk.uuid)
+        self.kamailio.database.execute(f"UPDATE uacreg SET {places} WHERE l_uuid = ?", values)
+        self.kamailio.database.note_secrets(columns)
+        self.kamailio.wait_until_looked_at()
+
+    def _ready(self, trunk: Trunk, row: Mapping[str, str | int]) -> Trunk:
+        """Insert the row, and have a request over it before the test's own where the manner wants one."""
         self.kamailio.database.insert_trunk(row)
-        self._stack.callback(self.kamailio.database.delete_trunk, uuid)
-        return replace(trunk, uuid=uuid)
+        self._stack.callback(self.kamailio.database.delete_trunk, trunk.uuid)
+        if self.manner in (Manner.KEPT, Manner.TURNED_DOWN) and trunk.carrier.script.challenge:
+            self.accept_one(trunk)
+        return trunk
+
+    def _posed(self, challenge: Challenge | None) -> Challenge | None:
+        """The same; one that says nothing of nonces has those of the scene."""
+        return (
+            challenge if challenge is None or challenge.nonces != KEEPING else replace(challenge, nonces=self._nonces)
+        )
+
+    def accept_one(self, trunk: Trunk) -> None:
+        """Have the carrier challenge a request of this trunk and let it pass; nothing but its nonce stays of it."""
+        with trunk.carrier.as_before(), Caller(self.kamailio.sip) as caller:
+            caller.request("MESSAGE", "sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)]).expect(200)
+            assert caller.faults == [], caller.faults
+
+    @property
+    def asked(self) -> int:
+        """How often a carrier asks before it is content with a request that it wants credentials for."""
+        return 0 if self.manner is Manner.KEPT else 1
+
+    def asks(self, *statuses: int) -> list[int]:
+        """The challenges of a carrier, one of its own and one of the far end behind it, where it has to ask."""
+        return [*statuses] * self.asked
+
+    @property
+    def first(self) -> list[str]:
+        """The verdict on such a request as it comes first, where the carrier is not content with that already."""
+        return [self.at_first(USED_UP)] * self.asked
+
+    def at_first(self, verdict: str) -> str:
+        """This verdict where such a request carries an answer as it comes first, or that it carries none."""
+        return MISSING if self.manner in (Manner.NEW, Manner.OFF) else verdict
+
+    def verdicts(self, *kinds: str, cseq: int = 1) -> list[tuple[str, int, str]]:
+        """All verdicts on requests of these kinds, one after the other, which are answered rightly. cseq: of the first
+        of them.
+        """
+        found: list[tuple[str, int, str]] = []
+        for number, kind in enumerate(kinds):
+            before = self.first if number < MOST_TURNED_DOWN else [MISSING] * self.asked
+            found += [(kind, cseq + len(found) + n, verdict) for n, verdict in enumerate([*before, ACCEPTED])]
+        return found
 
     def caller(self, *, host: str = "127.0.0.1", transport: str = "udp") -> Caller:
         """A PBX of this Kamailio."""
@@ -175,11 +278,13 @@ class Scene:
         return self.pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid), *headers], body=body)
 
     def judge(self) -> None:
-        """Fail for anything that either end or the log holds against Kamailio."""
+        """Fail for anything that either end or the log holds against Kamailio; what the log says later of this scene's
+        passwords fails the run at its end.
+        """
         for agent in self.agents:
             if isinstance(agent, Carrier) and agent.received("INVITE") and not agent.script.silent:
                 agent.expect_acks()
             assert agent.faults == [], (
                 f"{agent.name}: {agent.faults}\n{agent.ladder()}\n{self.kamailio.last_log_lines()}"
             )
-        self.kamailio.judge_log(self.kamailio.log())
+        self.kamailio.judge_log(self.kamailio.log(), self.kamailio.database.secrets - self._secrets_before)

@@ -69,7 +69,8 @@ def wait_until(scene: Scene, trunk: str, expected: int, within: float, *, before
 
 
 def all_end_with(scene: Scene, trunk: str, expected: int, count: int = 12) -> None:
-    """So many calls at once, more than there are workers, end with this status."""
+    """So many calls at once, more than there are workers, end with this status, whoever was the first to look."""
+    scene.kamailio.wait_until_looked_at()
     invite = scene.pbx.invite
     calls = [invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk)]) for _ in range(count)]
     for call in calls:

@@ -13,11 +13,11 @@ from tests.live.carrier import Carrier, Script
 from tests.live.fixtures import Scene, Trunk
 from tests.live.message import Message
 from tests.live.node import Installation, Kamailio, Options
+from tests.live.nonces import ONE_REQUEST, Nonces
 from tests.live.steps import credentials, refused, refused_because, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, ALGORITHMS, MISSING, WRONG, Challenge, Offer, ha1
+from tests.live.verifier import ACCEPTED, ALGORITHMS, KEEPING, MISSING, USED_UP, WRONG, Challenge, Offer, ha1
 
 QOPS = {"": None, "auth": "auth", "auth-int": "auth-int", "auth,auth-int": "auth", "auth-int,auth": "auth"}
-ANSWERED = [("INVITE", 1, MISSING), ("INVITE", 2, ACCEPTED)]
 REALM = Challenge.realm
 MD5, SHA256, SHA512 = Offer(), Offer("SHA-256"), Offer("SHA-512-256")
 
@@ -27,9 +27,9 @@ def challenged(scene: Scene, *offers: Offer, status: int = 407, **how: object) -
     return scene.trunk(Script(challenge=Challenge(status, offers=offers, **how)))  # type: ignore[arg-type]
 
 
-def answer_to(trunk: Trunk) -> dict[str, str]:
+def answer_to(scene: Scene, trunk: Trunk) -> dict[str, str]:
     """The credentials of a call that was answered at once: parameters of the one field that its last INVITE carries."""
-    assert trunk.carrier.verdicts == ANSWERED, trunk.carrier.verdicts
+    assert trunk.carrier.verdicts == scene.verdicts("INVITE"), trunk.carrier.verdicts
     (params,) = credentials(trunk.carrier.received("INVITE")[-1]).values()
     return params
 
@@ -39,7 +39,7 @@ def answer_to(trunk: Trunk) -> dict[str, str]:
 def test_each_algorithm_with_each_qop(scene: Scene, algorithm: str, qop: str) -> None:
     trunk = challenged(scene, Offer(algorithm, qop))
     talk_and_hang_up(trunk, scene.call(trunk))
-    params = answer_to(trunk)
+    params = answer_to(scene, trunk)
     assert (params["algorithm"], params.get("qop")) == (algorithm, QOPS[qop])
 
 
@@ -60,7 +60,7 @@ def test_of_several_challenges_the_strongest_is_answered(
 ) -> None:
     trunk = challenged(scene, *offers, status=status, joined=joined)
     talk_and_hang_up(trunk, scene.call(trunk))
-    assert answer_to(trunk)["algorithm"] == strongest.algorithm
+    assert answer_to(scene, trunk)["algorithm"] == strongest.algorithm
 
 
 SPELLINGS = {
@@ -96,7 +96,7 @@ SPELLINGS = {
 def test_however_it_is_spelled(scene: Scene, spelling: str) -> None:
     trunk = challenged(scene, SPELLINGS[spelling])
     talk_and_hang_up(trunk, scene.call(trunk))
-    answer_to(trunk)
+    answer_to(scene, trunk)
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
@@ -104,7 +104,7 @@ def test_however_it_is_spelled(scene: Scene, spelling: str) -> None:
 def test_whatever_the_realm(scene: Scene, realm: str, algorithm: str) -> None:
     trunk = challenged(scene, Offer(algorithm), realm=realm)
     talk_and_hang_up(trunk, scene.call(trunk))
-    answer_to(trunk)
+    answer_to(scene, trunk)
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
@@ -112,7 +112,7 @@ def test_whatever_the_realm(scene: Scene, realm: str, algorithm: str) -> None:
 def test_whatever_the_user(scene: Scene, user: str, algorithm: str) -> None:
     trunk = scene.trunk(Script(challenge=Challenge(offers=(Offer(algorithm),))), auth_username=user)
     talk_and_hang_up(trunk, scene.call(trunk))
-    assert answer_to(trunk)["username"] == user
+    assert answer_to(scene, trunk)["username"] == user
 
 
 @pytest.mark.parametrize("offer", [MD5, SHA256], ids=["MD5", "SHA-256"])
@@ -128,7 +128,7 @@ def test_whatever_the_user(scene: Scene, user: str, algorithm: str) -> None:
 def test_other_schemes_are_stepped_over(scene: Scene, before: tuple[str, ...], offer: Offer) -> None:
     trunk = challenged(scene, offer, before=before)
     talk_and_hang_up(trunk, scene.call(trunk))
-    answer_to(trunk)
+    answer_to(scene, trunk)
 
 
 @pytest.mark.parametrize("status", [401, 407])
@@ -139,7 +139,7 @@ def test_the_python_digest_over_udp_and_tcp(scene: Scene, transports: tuple[str,
     trunk = scene.trunk(script, transport=carrier)
     call = scene.caller(transport=pbx).invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)])
     talk_and_hang_up(trunk, call)
-    assert trunk.carrier.answers("INVITE") == trunk.carrier.answers("BYE") == [status, 200]
+    assert trunk.carrier.answers("INVITE") == trunk.carrier.answers("BYE") == [*scene.asks(status), 200]
 
 
 def ha1_row(scene: Scene, trunk: Trunk, algorithm: str = "MD5", **columns: str) -> Trunk:
@@ -167,24 +167,26 @@ def test_a_row_of_ha1(scene: Scene, algorithm: str, offers: tuple[Offer, ...], u
     value = ha1(algorithm, trunk.user, REALM, trunk.password)
     row = ha1_row(scene, trunk, auth_ha1=value.upper() if upper else value)
     talk_and_hang_up(row, scene.call(row))
-    assert answer_to(trunk)["algorithm"].removesuffix("-sess") in (algorithm, "MD5")
+    assert answer_to(scene, trunk)["algorithm"].removesuffix("-sess") in (algorithm, "MD5")
 
 
 def test_ha1_goes_before_a_password(scene: Scene) -> None:
     trunk = challenged(scene, MD5)
     row = ha1_row(scene, trunk, auth_password="not-the-password")
     talk_and_hang_up(row, scene.call(row))
-    answer_to(trunk)
+    answer_to(scene, trunk)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("algorithm", "offer"), [("MD5", SHA256), ("SHA-256", MD5), ("SHA-256", SHA512)], ids=str)
 def test_ha1_that_serves_none_of_the_algorithms_is_503(scene: Scene, algorithm: str, offer: Offer) -> None:
     trunk = challenged(scene, offer)
     row = ha1_row(scene, trunk, algorithm)
     refused(scene.call(row))
-    assert trunk.carrier.verdicts == ANSWERED[:1]
+    assert trunk.carrier.verdicts == [("INVITE", 1, MISSING)]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("wrong", ["0" * 31, "0" * 33, "0" * 63, "g" * 32, "not-hex", "0" * 31 + " ", "é" * 16])
 def test_a_bad_ha1_is_no_trunk_and_the_log_names_it(scene: Scene, wrong: str) -> None:
     """Though there is a password beside it: what the DBA meant is not for us to guess."""
@@ -197,42 +199,51 @@ def test_a_bad_ha1_is_no_trunk_and_the_log_names_it(scene: Scene, wrong: str) ->
 @pytest.mark.parametrize("status", [401, 407])
 @pytest.mark.parametrize("offer", [MD5, Offer("", ""), Offer("MD5-sess"), SHA256, Offer(qop="auth-int")], ids=str)
 def test_a_wrong_password_costs_two_invites(scene: Scene, offer: Offer, status: int) -> None:
-    trunk = scene.trunk(Script(challenge=Challenge(status, offers=(offer,))), auth_password="not-the-password")
+    trunk = challenged(scene, offer, status=status)
+    scene.change_row(trunk, auth_password="not-the-password")
     refused_because(scene, trunk, "credentials refused", scene.call(trunk))
-    assert trunk.carrier.verdicts == [("INVITE", 1, MISSING), ("INVITE", 2, WRONG)]
+    assert trunk.carrier.verdicts == [("INVITE", 1, scene.at_first(WRONG)), ("INVITE", 2, WRONG)]
     assert len(trunk.carrier.received("INVITE")) == 2
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 def test_a_wrong_ha1_costs_two_invites(scene: Scene, algorithm: str) -> None:
     trunk = challenged(scene, Offer(algorithm))
-    row = ha1_row(scene, trunk, auth_ha1=ha1(algorithm, trunk.user, REALM, "not-the-password"))
+    row = ha1_row(scene, trunk, algorithm)
+    scene.change_row(row, auth_ha1=ha1(algorithm, trunk.user, REALM, "not-the-password"))
     refused_because(scene, row, "credentials refused", scene.call(row))
-    assert trunk.carrier.verdicts == [("INVITE", 1, MISSING), ("INVITE", 2, WRONG)]
+    assert trunk.carrier.verdicts == [("INVITE", 1, scene.at_first(WRONG)), ("INVITE", 2, WRONG)]
 
 
-@pytest.fixture(scope="module")
-def lone(installation: Installation) -> Iterator[Kamailio]:
+ROUNDS = 25
+
+
+@pytest.fixture(scope="module", params=["auto", "off"])
+def lone(installation: Installation, request: pytest.FixtureRequest) -> Iterator[Kamailio]:
     """A Kamailio with one worker for each socket: every call runs in the same process."""
-    with installation.running(Options(workers=1)) as running:
+    with installation.running(Options(workers=1, preemptive=request.param)) as running:
         yield running
 
 
-def test_a_worker_that_alternates_ha1_and_plain_rows_for_fifty_calls(lone: Kamailio) -> None:
+@pytest.mark.parametrize("asks_every_time", [True, False])
+def test_a_worker_that_alternates_ha1_and_plain_rows(lone: Kamailio, asks_every_time: bool) -> None:
     """In uac_auth() an HA1 would stick to the process, and every later plain password be taken for one."""
     with Scene(lone) as scene:
-        plain = scene.trunk()
+        plain = challenged(scene, MD5, nonces=Nonces(ONE_REQUEST) if asks_every_time else KEEPING)
         rows = [plain, ha1_row(scene, plain)]
-        for number in range(50):
-            row = rows[number % 2]
-            talk_and_hang_up(row, scene.call(row))
-        assert [verdict for _, _, verdict in plain.carrier.verdicts] == [MISSING, ACCEPTED] * 50
+        for _ in range(ROUNDS):
+            for row in rows:
+                talk_and_hang_up(row, scene.call(row))
+        verdicts = [verdict for _, _, verdict in plain.carrier.verdicts]
+        assert verdicts.count(ACCEPTED) == 2 * ROUNDS
+        assert set(verdicts) <= {ACCEPTED, MISSING, USED_UP}
 
 
 FIXED = {"opaque": "0d0f1a", "nonce": "dcd98b7102dd2f0e8b11d0f600bfb0c093"}
 OWN_TO_EACH = ("response", "cnonce", "nc")  # what two answers to one challenge may differ in
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("status", [401, 407])
 @pytest.mark.parametrize(
     "offer",

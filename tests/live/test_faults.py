@@ -42,6 +42,7 @@ def test_a_fault_in_the_failure_route_is_500_at_once(lone: Kamailio) -> None:
         call = scene.call(trunk)
         trunk.carrier.expect("INVITE")
         lone.database.execute(GONE)
+        lone.wait_until_looked_at()
         trunk.carrier.release()
         call.expect(500, within=2)
         lone.database.execute(BACK)

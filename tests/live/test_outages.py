@@ -23,11 +23,13 @@ from sqlalchemy.exc import OperationalError
 from kemi import replica
 from tests.db.servers import PASSWORD, USER, Server
 from tests.live.agent import Exchange
-from tests.live.carrier import Carrier
-from tests.live.fixtures import CHALLENGING, Scene, Trunk
+from tests.live.carrier import Carrier, Script
+from tests.live.fixtures import Scene, Trunk
 from tests.live.forwarder import Forwarder
 from tests.live.node import Installation, Kamailio, Native, Options, ServerDatabase
+from tests.live.nonces import Nonces
 from tests.live.steps import all_end_with, place, status, wait_until
+from tests.live.verifier import Challenge
 
 WORKERS = 4
 FROZEN_FOR = 20.0  # seconds, under load
@@ -60,7 +62,7 @@ def site_of(server: Server, native: Native, *, gives_notice: bool) -> Iterator[S
     with line_to(database) as line:
         options = options_for(database, line)
         with native.running(options) as node:
-            with Scene(node) as scene:
+            with Scene(node, in_order=False) as scene:
                 wait_until(scene, "unheard-of", 404, within=10, before=(503,))
             yield Site(node, line, server, database)
 
@@ -220,7 +222,7 @@ OUTAGES = [
 @pytest.mark.parametrize(("kind", "outage"), OUTAGES, ids=[f"{kind}-{outage.__name__}" for kind, outage in OUTAGES])
 def test_calls_go_on(kind: str, outage: Outage, request: pytest.FixtureRequest) -> None:
     site: Site = request.getfixturevalue(kind)
-    with Scene(site.node) as scene:
+    with Scene(site.node, in_order=False) as scene:
         trunk = scene.trunk()
         before = in_touch(scene, trunk)
         with outage(site):
@@ -235,7 +237,7 @@ def test_calls_go_on(kind: str, outage: Outage, request: pytest.FixtureRequest) 
 
 def test_calls_go_on_while_each_answer_of_the_database_is_slow(with_notice: Site) -> None:
     site = with_notice
-    with Scene(site.node) as scene:
+    with Scene(site.node, in_order=False) as scene:
         trunk = scene.trunk()
         before, answers = in_touch(scene, trunk), site.line.answers
         with site.line.slow(SLOW):
@@ -297,7 +299,10 @@ def test_under_load_nothing_is_lost_while_the_database_is_frozen_and_restarted(
 ) -> None:
     database = ServerDatabase(postgresql_server.new_database(), gives_notice=True)
     database.list_callers(("127.0.0.1",))
-    with installation.running(Options(workers=WORKERS, database=database)) as node, Scene(node) as scene:
+    with (
+        installation.running(Options(workers=WORKERS, database=database)) as node,
+        Scene(node, in_order=False) as scene,
+    ):
         trunks = [scene.trunk() for _ in range(5)]
         before = in_touch(scene, trunks[-1])
         with Load(scene, trunks) as load:
@@ -327,7 +332,8 @@ def database(postgresql_server: Server) -> ServerDatabase:
 @pytest.fixture
 def known(database: ServerDatabase) -> Iterator[Trunk]:
     """A trunk that is in that database before any Kamailio is, and its carrier."""
-    trunk = Trunk("known", "known.test", "me", "the carrier's own", Carrier(CHALLENGING, {"me": "the carrier's own"}))
+    script = Script(Challenge(nonces=Nonces(in_order=False)))
+    trunk = Trunk("known", "known.test", "me", "the carrier's own", Carrier(script, {"me": "the carrier's own"}))
     row = {"l_uuid": trunk.uuid, "r_domain": trunk.domain, "auth_username": trunk.user, "auth_password": trunk.password}
     database.insert_trunk({**row, "auth_proxy": trunk.carrier.proxy_uri})
     with trunk.carrier:
@@ -366,10 +372,10 @@ def test_a_restart_while_the_database_is_away_serves_from_the_last_copy(
     installation: Installation, database: ServerDatabase, known: Trunk, postgresql_server: Server
 ) -> None:
     options = Options(workers=WORKERS, database=database)
-    with installation.running(options) as first, Scene(first) as scene:
+    with installation.running(options) as first, Scene(first, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
     postgresql_server.stop()
-    with installation.running(replace(options, state=first.state)) as second, Scene(second) as scene:
+    with installation.running(replace(options, state=first.state)) as second, Scene(second, in_order=False) as scene:
         second.wait_for_log(GONE, GONE_WITHIN)
         serve(scene, known)
         postgresql_server.start()
@@ -382,7 +388,7 @@ def test_a_first_start_without_the_database_serves_as_soon_as_it_is_there(
     native: Native, database: ServerDatabase, known: Trunk, postgresql_server: Server
 ) -> None:
     postgresql_server.stop()
-    with native.running(Options(workers=WORKERS, database=database)) as node, Scene(node) as scene:
+    with native.running(Options(workers=WORKERS, database=database)) as node, Scene(node, in_order=False) as scene:
         node.wait_for_log("there is no copy yet", GONE_WITHIN)
         for _ in range(2 * WORKERS):
             retry_later(scene)
@@ -395,14 +401,14 @@ def test_killed_amid_a_sync_it_serves_from_the_old_copy_until_it_has_the_new(
     native: Native, database: ServerDatabase, known: Trunk
 ) -> None:
     with line_to(database) as line:
-        with native.running(options_for(database, line)) as first, Scene(first) as scene:
+        with native.running(options_for(database, line)) as first, Scene(first, in_order=False) as scene:
             wait_until(scene, known.uuid, 200, within=10, before=(503,))
             line.cut_after(CUT_AFTER)
             insert_many(database)
             first.wait_for("the middle of the sync", lambda: line.is_cut, within=10)
             first.program.kill()
         assert copied_rows(first.state) == 1
-        with native.running(options_for(database, line, first.state)) as second, Scene(second) as scene:
+        with native.running(options_for(database, line, first.state)) as second, Scene(second, in_order=False) as scene:
             second.wait_for_log(GONE, GONE_WITHIN)
             serve(scene, known)
             assert copied_rows(first.state) == 1
@@ -412,7 +418,7 @@ def test_killed_amid_a_sync_it_serves_from_the_old_copy_until_it_has_the_new(
 
 
 def test_a_full_disk_leaves_the_old_copy_in_use(native: Native, database: ServerDatabase, known: Trunk) -> None:
-    with native.running(Options(workers=WORKERS, database=database)) as node, Scene(node) as scene:
+    with native.running(Options(workers=WORKERS, database=database)) as node, Scene(node, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
         before = len(node.log())
         with full_disk(node):
@@ -471,11 +477,11 @@ def test_a_copy_that_was_damaged_is_made_anew(
     damage: Callable[[Path, URL], None],
 ) -> None:
     options = Options(workers=WORKERS, database=database)
-    with native.running(options) as first, Scene(first) as scene:
+    with native.running(options) as first, Scene(first, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
     damage(first.state / "replica.sqlite", database.url)
     postgresql_server.stop()
-    with native.running(replace(options, state=first.state)) as second, Scene(second) as scene:
+    with native.running(replace(options, state=first.state)) as second, Scene(second, in_order=False) as scene:
         for _ in range(2 * WORKERS):
             retry_later(scene)
         postgresql_server.start()
@@ -487,7 +493,7 @@ def test_a_copy_that_is_damaged_in_use_gives_no_wrong_answer(
     native: Native, database: ServerDatabase, known: Trunk, damage: Callable[[Path, URL], None]
 ) -> None:
     options = Options(workers=WORKERS, database=database)
-    with native.running(options) as node, Scene(node) as scene:
+    with native.running(options) as node, Scene(node, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
         damage(node.state / "replica.sqlite", database.url)
         late = scene.trunk()
@@ -498,7 +504,7 @@ def test_a_copy_that_is_damaged_in_use_gives_no_wrong_answer(
 
 def test_a_copy_that_others_can_read_is_refused(native: Native, database: ServerDatabase, known: Trunk) -> None:
     options = Options(workers=WORKERS, database=database)
-    with native.running(options) as first, Scene(first) as scene:
+    with native.running(options) as first, Scene(first, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
     copy = first.state / "replica.sqlite"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600

@@ -12,6 +12,8 @@ from tests.live.fixtures import Scene
 from tests.live.node import Installation, Kamailio, Options
 from tests.live.verifier import ACCEPTED, MISSING, Challenge
 
+pytestmark = pytest.mark.once
+
 EVERY_SECOND = (("uac", "reg_timer_interval", 1),)
 ONE_SECOND = (("tm", "fr_timer", 1000),)
 
@@ -40,6 +42,15 @@ def test_a_carrier_that_is_silent_is_408(impatient: Kamailio) -> None:
         trunk = scene.trunk(Script(silent=True))
         scene.call(trunk).expect(408)
         trunk.carrier.expect("INVITE")
+
+
+def test_a_carrier_that_falls_silent_is_408_whatever_the_call_carries(impatient: Kamailio) -> None:
+    with Scene(impatient) as scene:
+        trunk = scene.trunk(Script(challenge=Challenge(), silent=True))
+        scene.accept_one(trunk)
+        scene.call(trunk).expect(408)
+        assert trunk.carrier.expect("INVITE").has("Proxy-Authorization")
+        assert trunk.carrier.answers("INVITE") == []
 
 
 def junk(via: str) -> dict[str, bytes]:

@@ -5,13 +5,16 @@ What is answered must reach the call; what is not must end, after a number of IN
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.live.agent import SDP
 from tests.live.carrier import Script
-from tests.live.fixtures import Scene, Trunk
+from tests.live.fixtures import Manner, Scene, Trunk
+from tests.live.nonces import ONCE, Nonces
 from tests.live.steps import credentials, refused_because, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, MISSING, STALE, Challenge, Offer, ha1
+from tests.live.verifier import ACCEPTED, STALE, Challenge, Offer, ha1
 
 FOR_EVER = 1000
 ALGORITHMS = ["MD5", "SHA-256"]  # uac_auth(), and the Python digest
@@ -34,9 +37,9 @@ def counts(trunk: Trunk) -> list[dict[str, str]]:
 def test_a_stale_nonce_is_answered_again(scene: Scene, times: int, algorithm: str, status: int) -> None:
     trunk = scene.trunk(Script(challenge=Challenge(status, offers=(Offer(algorithm),), stale=times)))
     talk_and_hang_up(trunk, scene.call(trunk))
-    assert [verdict for _, _, verdict in trunk.carrier.verdicts] == [MISSING, *[STALE] * times, ACCEPTED]
+    assert [verdict for _, _, verdict in trunk.carrier.verdicts] == [*scene.first, *[STALE] * times, ACCEPTED]
     numbers = [each.cseq[0] for name in ("INVITE", "BYE") for each in trunk.carrier.received(name)]
-    assert numbers == list(range(1, times + 4))
+    assert numbers == list(range(1, times + 3 + scene.asked))
 
 
 @pytest.mark.parametrize("status", [401, 407])
@@ -44,7 +47,7 @@ def test_a_stale_nonce_is_answered_again(scene: Scene, times: int, algorithm: st
 def test_stale_for_ever_is_503_after_four_answers(scene: Scene, algorithm: str, status: int) -> None:
     trunk = scene.trunk(Script(challenge=Challenge(status, offers=(Offer(algorithm),), stale=FOR_EVER)))
     refused_because(scene, trunk, "too many challenges", scene.call(trunk))
-    assert [verdict for _, _, verdict in trunk.carrier.verdicts] == [MISSING, *[STALE] * 4]
+    assert [verdict for _, _, verdict in trunk.carrier.verdicts] == [*scene.first, *[STALE] * (5 - scene.asked)]
     assert trunk.carrier.answers("INVITE") == [status] * 5
 
 
@@ -52,7 +55,7 @@ def test_a_row_of_ha1_is_answered_again_too(scene: Scene) -> None:
     trunk = scene.trunk(Script(challenge=Challenge(stale=2)))
     row = scene.another_row(trunk, auth_password="", auth_ha1=ha1("MD5", trunk.user, "carrier.test", trunk.password))
     talk_and_hang_up(row, scene.call(row))
-    assert trunk.carrier.answers("INVITE") == [407, 407, 407, 200]
+    assert trunk.carrier.answers("INVITE") == [*scene.asks(407), 407, 407, 200]
 
 
 @pytest.mark.parametrize("algorithms", [("MD5", "MD5"), ("SHA-256", "MD5"), ("MD5", "SHA-256")], ids="-".join)
@@ -67,13 +70,22 @@ def test_a_proxy_and_then_the_far_end(
     far = Challenge(statuses[1], realm=realm, offers=(Offer(second),))
     trunk = scene.trunk(Script(challenge=near, behind=far))
     talk_and_hang_up(trunk, scene.call(trunk))
-    assert trunk.carrier.answers("INVITE") == [*statuses, 200]
+    assert trunk.carrier.answers("INVITE") == [*scene.asks(*statuses), 200]
     asked = {407: PROXY, 401: FAR_END}
     one, other = asked[statuses[0]], asked[statuses[1]]
-    assert counts(trunk) == [{}, {one: "00000001"}, {one: "00000002", other: "00000001"}]
-    before, last = invites(trunk)[1:]
-    assert before[one]["nonce"] == last[one]["nonce"]
-    assert before[one]["cnonce"] != last[one]["cnonce"]
+    known = {one: "00000003", other: "00000002"}  # the request before was sent three times as well
+    last = {one: "00000002", other: "00000001"}
+    assert (
+        counts(trunk)
+        == {
+            Manner.OFF: [{}, {one: "00000001"}, last],
+            Manner.KEPT: [known],
+            Manner.TURNED_DOWN: [known, {one: "00000001", other: "00000003"}, last],
+        }[scene.manner]
+    )
+    for before, after in pairwise(invites(trunk)[1:]):
+        assert before[one]["nonce"] == after[one]["nonce"]
+        assert before[one]["cnonce"] != after[one]["cnonce"]
 
 
 @pytest.mark.parametrize("body", [SDP, b""], ids=["SDP", "no body"])
@@ -81,7 +93,7 @@ def test_a_proxy_and_the_far_end_that_both_want_the_body_hashed(scene: Scene, bo
     offers = (Offer("SHA-256", "auth-int"),)
     trunk = scene.trunk(Script(challenge=Challenge(offers=offers), behind=Challenge(401, offers=offers)))
     talk_and_hang_up(trunk, scene.call(trunk, body=body))
-    assert trunk.carrier.answers("INVITE") == [407, 401, 200]
+    assert trunk.carrier.answers("INVITE") == [*scene.asks(407, 401), 200]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -90,19 +102,24 @@ def test_a_far_end_that_finds_its_nonce_stale(scene: Scene, algorithm: str) -> N
     far = Challenge(401, realm="far.test", offers=offers, stale=2)
     trunk = scene.trunk(Script(challenge=Challenge(offers=offers), behind=far))
     talk_and_hang_up(trunk, scene.call(trunk))
-    assert trunk.carrier.answers("INVITE") == [407, 401, 401, 401, 200]
-    assert [each.get(PROXY) for each in counts(trunk)] == [None, "00000001", "00000002", "00000003", "00000004"]
+    assert trunk.carrier.answers("INVITE") == [*scene.asks(407, 401), 401, 401, 200]
+    assert [each.get(PROXY, "none") for each in counts(trunk)] == {
+        Manner.OFF: ["none", "00000001", "00000002", "00000003", "00000004"],
+        Manner.KEPT: ["00000003", "00000004", "00000005"],
+        Manner.TURNED_DOWN: ["00000003", "00000001", "00000002", "00000003", "00000004"],
+    }[scene.manner]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_proxy_whose_nonces_serve_once(scene: Scene, algorithm: str) -> None:
     """407, 401, and a second 407 that is not stale: it is new after one that was accepted."""
     offers = (Offer(algorithm),)
-    near = Challenge(offers=offers, single_use=True)
+    near = Challenge(offers=offers, nonces=Nonces(ONCE))
     trunk = scene.trunk(Script(challenge=near, behind=Challenge(401, realm="far.test", offers=offers)))
     talk_and_hang_up(trunk, scene.call(trunk))
-    assert trunk.carrier.answers("INVITE") == [407, 401, 407, 200]
-    assert counts(trunk)[-1] == {PROXY: "00000001", FAR_END: "00000002"}
+    assert trunk.carrier.answers("INVITE") == [*scene.asks(407, 401), 407, 200]
+    far_end = "00000002" if scene.asked else "00000004"  # after 2 of the request before
+    assert counts(trunk)[-1] == {PROXY: "00000001", FAR_END: far_end}
 
 
 @pytest.mark.parametrize("realm", ["far.test", "carrier.test"], ids=["another realm", "the same realm"])
@@ -111,7 +128,7 @@ def test_a_far_end_that_refuses_behind_a_proxy_that_asks_each_time(scene: Scene,
     """A proxy whose nonces serve once before a far end that is never content: that the proxy asks again says nothing
     for the far end, whose second refusal ends the call."""
     offers = (Offer(algorithm),)
-    near = Challenge(offers=offers, single_use=True)
+    near = Challenge(offers=offers, nonces=Nonces(ONCE))
     far = Challenge(401, realm=realm, offers=offers, refuse_all=True)
     trunk = scene.trunk(Script(challenge=near, behind=far))
     refused_because(scene, trunk, "credentials refused", scene.call(trunk))
@@ -124,14 +141,19 @@ def test_a_far_end_that_refuses_the_password_ends_the_call(scene: Scene, algorit
     far = Challenge(401, realm="far.test", offers=offers, refuse_all=True)
     trunk = scene.trunk(Script(challenge=Challenge(offers=offers), behind=far))
     refused_because(scene, trunk, "credentials refused", scene.call(trunk))
-    assert trunk.carrier.answers("INVITE") == [407, 401, 401]
+    assert trunk.carrier.answers("INVITE") == [*scene.asks(407), 401, 401]
 
 
 def test_a_row_with_a_realm_answers_the_proxy_and_not_the_far_end(scene: Scene) -> None:
     script = Script(challenge=Challenge(), behind=Challenge(401, realm="far.test"))
-    trunk = scene.trunk(script, realm="carrier.test")
+    trunk = scene.trunk(script)
+    scene.change_row(trunk, realm="carrier.test")
     refused_because(scene, trunk, "realm not the trunk's", scene.call(trunk))
-    assert [list(each) for each in invites(trunk)] == [[], [PROXY]]
+    assert [list(each) for each in invites(trunk)] == {
+        Manner.OFF: [[], [PROXY]],
+        Manner.KEPT: [[PROXY]],
+        Manner.TURNED_DOWN: [[PROXY], [PROXY]],
+    }[scene.manner]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -143,9 +165,8 @@ def test_requests_inside_the_call_pass_a_proxy_and_the_far_end(scene: Scene, alg
     call = scene.call(trunk)
     call.expect(200)
     call.inside("INVITE", body=SDP).expect(200)
-    trunk.carrier.expect("ACK", count=6)
+    trunk.carrier.expect_acks()
     for method in ("INFO", "BYE"):
         call.inside(method).expect(200)
-    assert [each.cseq[0] for each in trunk.carrier.received("INVITE")] == [1, 2, 3, 4, 5, 6]
-    assert [each.cseq[0] for each in trunk.carrier.received("INFO")] == [7, 8, 9]
-    assert [each.cseq[0] for each in trunk.carrier.received("BYE")] == [10, 11, 12]
+    numbers = [each.cseq[0] for method in ("INVITE", "INFO", "BYE") for each in trunk.carrier.received(method)]
+    assert numbers == list(range(1, 4 * (1 + 2 * scene.asked) + 1))

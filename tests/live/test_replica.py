@@ -56,7 +56,7 @@ def node(source: str, native: Native, request: pytest.FixtureRequest) -> Iterato
 
 @pytest.fixture
 def scene(node: Kamailio) -> Iterator[Scene]:
-    with Scene(node) as stage:
+    with Scene(node, in_order=False) as stage:
         yield stage
 
 
@@ -129,6 +129,7 @@ def test_two_rows_that_swap_their_l_uuid(scene: Scene) -> None:
             for new, old in (("aside", one.uuid), (one.uuid, other.uuid), (other.uuid, "aside")):
                 execute(rename, (new, old))
         scene.kamailio.wait_for("the swap in the local file", lambda: len(seen) > 1, USED_WITHIN)
+    scene.kamailio.wait_until_looked_at()
     assert {count for count, _ in seen} == {2}
     assert carrier_of(scene, one.uuid, trunks) is other.carrier
     assert carrier_of(scene, other.uuid, trunks) is one.carrier

@@ -1,0 +1,386 @@
+"""Answers from the start: a request carries the nonce that the carrier accepted before, and is not challenged.
+
+What the carriers do with their nonces is said in nonces.py. Whatever it is, no call may be lost, and no two requests
+may carry the same nonce with the same count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.live.agent import SDP, Exchange
+from tests.live.carrier import Script
+from tests.live.fixtures import MOST_TURNED_DOWN, Scene, Trunk
+from tests.live.message import Message
+from tests.live.node import Installation, Kamailio, Options
+from tests.live.nonces import A_WHILE, LIFE, ONCE, WHILE_COUNTED_UP, Nonces
+from tests.live.steps import credentials, talk_and_hang_up
+from tests.live.verifier import ACCEPTED, ALGORITHMS, KEEPING, MISSING, STALE, USED_UP, Challenge, Offer, ha1
+
+ALL = frozenset({"INVITE", "re-INVITE", "INFO", "BYE"})
+PROXY, FAR_END = "Proxy-Authorization", "Authorization"
+STATUSES = pytest.mark.parametrize("status", [401, 407])
+SAYS_STALE = pytest.mark.parametrize("says_stale", [False, True], ids=["not stale", "stale"])
+
+
+@pytest.fixture(scope="module")
+def four_workers(installation: Installation) -> Iterator[Kamailio]:
+    """A Kamailio whose workers have calls of one trunk on their hands at the same time."""
+    with installation.running(Options(workers=4)) as running:
+        yield running
+
+
+@pytest.fixture
+def scene(four_workers: Kamailio) -> Iterator[Scene]:
+    with Scene(four_workers) as stage:
+        yield stage
+
+
+def asking(scene: Scene, nonces: Nonces = KEEPING, *, status: int = 407, **how: object) -> Trunk:
+    """A trunk whose carrier asks for credentials with every request, and has these ways with its nonces. It does not
+    ring: what one worker learns from a 180 could come after what another one learns from the 200.
+    """
+    challenge = Challenge(status, requests=ALL, nonces=nonces, **how)  # type: ignore[arg-type]
+    return scene.trunk(Script(challenge, ring=False))
+
+
+def verdicts(trunk: Trunk, kind: str = "INVITE") -> list[str]:
+    """The carrier's verdicts on requests of a kind, in order."""
+    return [verdict for each, _, verdict in trunk.carrier.verdicts if each == kind]
+
+
+def counts(*requests: Message) -> list[dict[str, str]]:
+    """The nonce count in each header of each request; empty where credentials have none."""
+    return [{name: params.get("nc", "") for name, params in credentials(each).items()} for each in requests]
+
+
+def at_once(scene: Scene, trunk: Trunk, calls: int) -> list[Exchange]:
+    """So many calls that are set up at the same time, and hung up at the same time."""
+    invites = [scene.call(trunk) for _ in range(calls)]
+    for call in invites:
+        call.expect(200)
+    for bye in [call.inside("BYE") for call in invites]:
+        bye.expect(200)
+    return invites
+
+
+def never_the_same(trunk: Trunk) -> None:
+    """No nonce was seen twice with the same count."""
+    for seen in trunk.carrier.nonce_counts():
+        assert sorted(seen) == sorted(set(seen)), sorted(seen)
+
+
+@STATUSES
+@pytest.mark.parametrize("qop", ["auth", "auth-int", ""])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_second_call_is_one_invite(scene: Scene, algorithm: str, qop: str, status: int) -> None:
+    trunk = asking(scene, status=status, offers=(Offer(algorithm, qop),))
+    for _ in range(2):
+        talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.verdicts == [
+        ("INVITE", 1, MISSING),
+        ("INVITE", 2, ACCEPTED),
+        ("BYE", 3, ACCEPTED),
+        ("INVITE", 1, ACCEPTED),
+        ("BYE", 2, ACCEPTED),
+    ]
+    trunk.carrier.expect_acks()
+    assert [each.cseq[0] for each in trunk.carrier.received("ACK")] == [1, 2, 1]
+    assert trunk.carrier.nonce_counts() == ([[1, 2, 3, 4]] if qop else [])
+
+
+def test_two_calls_that_are_up_at_the_same_time_count_on(scene: Scene) -> None:
+    trunk = asking(scene)
+    calls = []
+    for _ in range(3):
+        calls.append(scene.call(trunk))
+        calls[-1].expect(200)
+    for call in reversed(calls):
+        call.inside("INVITE", body=SDP).expect(200)
+        call.inside("BYE").expect(200)
+    raised = [each.cseq[0] for each in trunk.carrier.received("BYE")]
+    assert raised == [3, 3, 4]  # the call that was challenged is hung up last
+    assert trunk.carrier.nonce_counts() == [[*range(1, 3 * 3 + 1)]]
+
+
+def test_what_goes_out_is_the_callers_own_request_and_the_credentials(scene: Scene) -> None:
+    trunk = asking(scene)
+    talk_and_hang_up(trunk, scene.call(trunk))
+    call = scene.call(trunk)
+    talk_and_hang_up(trunk, call)
+    *_, invite = trunk.carrier.received("INVITE")
+    assert counts(invite) == [{PROXY: "00000003"}]
+    for name in ("From", "To", "Call-ID", "CSeq", "Contact"):
+        assert invite.all(name) == call.request.all(name)
+    assert invite.body == call.request.body
+    assert trunk.carrier.expect("BYE", count=2).cseq == (2, "BYE")
+
+
+@STATUSES
+def test_a_nonce_that_the_carrier_names_is_used_next(scene: Scene, status: int) -> None:
+    """RFC 7616 3.5; each serves once, so that nothing else would do."""
+    trunk = asking(scene, Nonces(ONCE, named=True), status=status)
+    for _ in range(3):
+        call = scene.call(trunk)
+        call.expect(200)
+        call.inside("INFO").expect(200)
+        talk_and_hang_up(trunk, call)
+    assert verdicts(trunk) == [MISSING, *[ACCEPTED] * 3]
+    assert [verdict for *_, verdict in trunk.carrier.verdicts] == [MISSING, *[ACCEPTED] * 9]
+    assert trunk.carrier.nonce_counts() == [[1]] * 9
+
+
+def test_nonces_that_a_proxy_and_the_far_end_name(scene: Scene) -> None:
+    near, far = (Challenge(status, requests=ALL, nonces=Nonces(named=True)) for status in (407, 401))
+    trunk = scene.trunk(Script(near, behind=far, ring=False))
+    for _ in range(3):
+        talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.answers("INVITE") == [407, 401, *[200] * 3]
+    assert counts(*trunk.carrier.received("INVITE")[3:]) == [{PROXY: "00000001", FAR_END: "00000001"}] * 2
+
+
+@SAYS_STALE
+@pytest.mark.parametrize("kinds", [frozenset({"INVITE"}), ALL], ids=["INVITE alone", "every request"])
+def test_a_carrier_whose_nonces_serve_once_is_left_alone(scene: Scene, kinds: frozenset[str], says_stale: bool) -> None:
+    """No call costs more than without; and after three that it turned down in a row, none carries anything unasked."""
+    trunk = scene.trunk(Script(Challenge(requests=kinds, nonces=Nonces(ONCE, says_stale))))
+    for _ in range(6):
+        call = scene.call(trunk)
+        talk_and_hang_up(trunk, call)
+    assert trunk.carrier.answers("INVITE") == [407, 200] * 6
+    unasked = [verdict for _, _, verdict in trunk.carrier.verdicts if verdict != ACCEPTED]
+    assert unasked == [MISSING, *[USED_UP] * MOST_TURNED_DOWN, *[MISSING] * (len(unasked) - 1 - MOST_TURNED_DOWN)]
+    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='asked first")
+
+
+def test_three_that_are_not_in_a_row_do_not_count(scene: Scene) -> None:
+    trunk = asking(scene)
+    for _ in range(MOST_TURNED_DOWN + 2):
+        trunk.carrier.forget_nonces()
+        talk_and_hang_up(trunk, scene.call(trunk))
+        talk_and_hang_up(trunk, scene.call(trunk))
+    turned_down = [[USED_UP, ACCEPTED, ACCEPTED]] * (MOST_TURNED_DOWN + 1)
+    assert verdicts(trunk) == [MISSING, ACCEPTED, ACCEPTED, *(verdict for call in turned_down for verdict in call)]
+
+
+@SAYS_STALE
+def test_nonces_that_live_for_a_while(scene: Scene, says_stale: bool) -> None:
+    trunk = asking(scene, Nonces(A_WHILE, says_stale))
+    for seconds in (0.0, LIFE - 0.5, 0.5, 1.0, 10 * LIFE):
+        trunk.carrier.pass_time(seconds)
+        for _ in range(2):
+            talk_and_hang_up(trunk, scene.call(trunk))
+    assert verdicts(trunk) == [
+        *(MISSING, ACCEPTED, ACCEPTED),
+        *(ACCEPTED, ACCEPTED),  # just before it ends
+        *(USED_UP, ACCEPTED, ACCEPTED),  # just as it ends
+        *(ACCEPTED, ACCEPTED),
+        *(USED_UP, ACCEPTED, ACCEPTED),  # long after
+    ]
+
+
+@SAYS_STALE
+def test_a_carrier_that_wants_every_count_to_be_higher(scene: Scene, says_stale: bool) -> None:
+    """Requests that are on their way at once overtake each other: some are turned down, and none is lost."""
+    trunk = asking(scene, Nonces(WHILE_COUNTED_UP, says_stale, in_order=False))
+    for _ in range(4):
+        at_once(scene, trunk, 16)
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert verdicts(trunk).count(ACCEPTED) == verdicts(trunk, "BYE").count(ACCEPTED) == 65
+    never_the_same(trunk)
+
+
+@SAYS_STALE
+def test_a_carrier_that_restarts_in_mid_traffic(scene: Scene, says_stale: bool) -> None:
+    trunk = asking(scene, Nonces(says_stale=says_stale, in_order=False))
+    talk_and_hang_up(trunk, scene.call(trunk))
+    at_once(scene, trunk, 8)
+    trunk.carrier.hold()
+    calls = [scene.call(trunk) for _ in range(8)]
+    trunk.carrier.expect("INVITE", count=2 + 8 + 8)
+    trunk.carrier.forget_nonces()
+    trunk.carrier.release()
+    for call in calls:
+        talk_and_hang_up(trunk, call)
+    assert verdicts(trunk) == [MISSING, *[ACCEPTED] * 9, *[USED_UP] * 8, *[ACCEPTED] * 8]
+    at_once(scene, trunk, 8)
+    assert verdicts(trunk)[-8:] == [ACCEPTED] * 8
+    never_the_same(trunk)
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["", "and names the next"])
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_carrier_that_gives_calls_the_same_nonce(scene: Scene, status: int, named: bool) -> None:
+    """Its nonces are made of the time: all calls of the same moment are challenged with one."""
+    trunk = asking(scene, Nonces(shared=True, named=named, in_order=False), status=status)
+    trunk.carrier.hold()
+    calls = [scene.call(trunk) for _ in range(16)]
+    trunk.carrier.expect("INVITE", count=16)
+    trunk.carrier.release()
+    for call in calls:
+        talk_and_hang_up(trunk, call)
+    at_once(scene, trunk, 16)
+    assert verdicts(trunk) == [*[MISSING] * 16, *[ACCEPTED] * 32]
+    (seen,) = trunk.carrier.nonce_counts()
+    assert sorted(seen) == list(range(1, 64 + 1))  # 32 INVITEs and their BYEs
+
+
+def test_new_nonces_named_to_many_calls_at_once(scene: Scene) -> None:
+    trunk = asking(scene, Nonces(named=True, in_order=False))
+    for _ in range(3):
+        at_once(scene, trunk, 16)
+    assert verdicts(trunk).count(ACCEPTED) == 48
+    never_the_same(trunk)
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_a_challenge_without_qop_holds_until_it_is_turned_down(scene: Scene, algorithm: str) -> None:
+    trunk = asking(scene, offers=(Offer(algorithm, ""),))
+    for _ in range(2):
+        talk_and_hang_up(trunk, scene.call(trunk))
+    trunk.carrier.forget_nonces()
+    for _ in range(2):
+        talk_and_hang_up(trunk, scene.call(trunk))
+    assert verdicts(trunk) == [MISSING, ACCEPTED, ACCEPTED, USED_UP, ACCEPTED, ACCEPTED]
+    assert counts(*trunk.carrier.received("INVITE")) == [{}, *[{PROXY: ""}] * 5]
+
+
+def test_the_strongest_is_kept_of_several_challenges(scene: Scene) -> None:
+    trunk = asking(scene, offers=(Offer("MD5"), Offer("SHA-256")))
+    for _ in range(2):
+        talk_and_hang_up(trunk, scene.call(trunk))
+    given = [credentials(each)[PROXY]["algorithm"] for each in trunk.carrier.received("INVITE")[1:]]
+    assert given == ["SHA-256", "SHA-256"]
+
+
+@pytest.mark.parametrize("body", [SDP, b"", bytes(range(256))], ids=["SDP", "no body", "every byte there is"])
+def test_another_body_is_hashed_anew(scene: Scene, body: bytes) -> None:
+    trunk = asking(scene, offers=(Offer("SHA-256", "auth-int"),))
+    talk_and_hang_up(trunk, scene.call(trunk))
+    headers = [("Content-Type", "application/octet-stream")] if body else []
+    talk_and_hang_up(trunk, scene.call(trunk, headers=headers, body=body))
+    assert verdicts(trunk) == [MISSING, ACCEPTED, ACCEPTED]
+
+
+@pytest.mark.parametrize("realm", ["far.test", "carrier.test"], ids=["another realm", "the same realm"])
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_a_proxy_and_the_far_end_from_the_start(scene: Scene, algorithm: str, realm: str) -> None:
+    """And then the far end's nonce has ended: the resend has the proxy's, counted on, and a new one for the far end."""
+    offers = (Offer(algorithm),)
+    near = Challenge(407, offers=offers, requests=ALL)
+    far = Challenge(401, realm=realm, offers=offers, requests=ALL, nonces=Nonces(A_WHILE))
+    trunk = scene.trunk(Script(near, behind=far))
+    for seconds in (0.0, 0.0, LIFE, 0.0):
+        trunk.carrier.pass_time(seconds)
+        scene.call(trunk).expect(200)
+    assert trunk.carrier.answers("INVITE") == [407, 401, 200, 200, 401, 200, 200]
+    assert counts(*trunk.carrier.received("INVITE")[3:]) == [
+        {PROXY: "00000003", FAR_END: "00000002"},
+        {PROXY: "00000004", FAR_END: "00000003"},
+        {PROXY: "00000005", FAR_END: "00000001"},
+        {PROXY: "00000006", FAR_END: "00000002"},
+    ]
+
+
+@pytest.mark.parametrize("kinds", [frozenset({"INVITE"}), ALL], ids=["INVITE alone", "every request"])
+def test_a_carrier_that_refuses_what_it_did_not_ask_for(scene: Scene, kinds: frozenset[str]) -> None:
+    """The request goes once more without credentials, is challenged, and answered; after three it is left alone."""
+    trunk = scene.trunk(Script(Challenge(requests=kinds, nonces=Nonces(unasked=403))))
+    for _ in range(MOST_TURNED_DOWN + 2):
+        call = scene.call(trunk)
+        call.expect(200)
+        trunk.carrier.expect_acks()
+        call.inside("BYE").expect(200)
+    refused = trunk.carrier.answers("INVITE").count(403) + trunk.carrier.answers("BYE").count(403)
+    assert refused == MOST_TURNED_DOWN
+    assert trunk.carrier.answers("INVITE")[:5] == [407, 200, 403, 407, 200]
+    assert trunk.carrier.answers("INVITE")[-2:] == [407, 200]
+    assert [each.cseq[0] for each in trunk.carrier.received("INVITE")[:5]] == [1, 2, 1, 2, 3]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_call_that_may_not_be_made_is_403(scene: Scene, known: bool) -> None:
+    """Refused for itself, after its challenge was answered: with what it carried unasked, it is asked first."""
+    trunk = scene.trunk(Script(Challenge(), ring=False, final=403))
+    if known:
+        scene.accept_one(trunk)
+    call = scene.call(trunk)
+    call.expect(403)
+    assert trunk.carrier.answers("INVITE") == [*[403] * known, 407, 403]
+    assert [each.status for each in call.responses if each.status >= 200] == [403]
+
+
+def test_a_403_that_comes_after_ringing_is_passed_on(scene: Scene) -> None:
+    """What rang had credentials that were good: it is not placed a second time."""
+    trunk = scene.trunk(Script(Challenge(), final=403))
+    scene.accept_one(trunk)
+    scene.call(trunk).expect(403)
+    assert trunk.carrier.answers("INVITE") == [403]
+
+
+def test_a_403_to_a_call_without_credentials_is_passed_on(scene: Scene) -> None:
+    trunk = scene.trunk(Script(final=403))
+    scene.call(trunk).expect(403)
+    assert trunk.carrier.answers("INVITE") == [403]
+
+
+def test_busy_and_cancelled_calls_leave_the_nonce_as_it_is(scene: Scene) -> None:
+    trunk = scene.trunk(Script(Challenge(), final=None))
+    scene.accept_one(trunk)
+    call = scene.call(trunk)
+    call.expect(180)
+    call.cancel().expect(200)
+    call.expect(487)
+    assert trunk.carrier.expect("CANCEL").cseq == (1, "CANCEL")
+    trunk.carrier.turn_down(486)
+    scene.call(trunk).expect(486)
+    assert verdicts(trunk) == [ACCEPTED, ACCEPTED]
+    assert counts(*trunk.carrier.received("INVITE")) == [{PROXY: "00000002"}, {PROXY: "00000003"}]
+
+
+def test_a_call_that_is_cancelled_while_it_is_turned_down(scene: Scene) -> None:
+    trunk = asking(scene)
+    scene.accept_one(trunk)
+    trunk.carrier.forget_nonces()
+    trunk.carrier.hold()
+    call = scene.call(trunk)
+    trunk.carrier.expect("INVITE")
+    call.cancel().expect(200)
+    trunk.carrier.expect("CANCEL")
+    trunk.carrier.release()
+    call.expect(487)
+    trunk.carrier.expect_acks()
+    assert trunk.carrier.answers("INVITE") == [407]
+    talk_and_hang_up(trunk, scene.call(trunk))
+
+
+@pytest.mark.parametrize("stale", [1, 3])
+def test_what_was_turned_down_may_be_stale_again(scene: Scene, stale: int) -> None:
+    """A challenge to unasked credentials is none that was answered: as many may follow it as without."""
+    trunk = asking(scene, stale=stale)
+    scene.accept_one(trunk)
+    trunk.carrier.forget_nonces()
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert verdicts(trunk) == [USED_UP, *[STALE] * stale, ACCEPTED]
+
+
+def test_no_secret_is_kept_with_the_nonces(scene: Scene) -> None:
+    trunk = asking(scene)
+    hashed = scene.another_row(
+        trunk, auth_password="", auth_ha1=ha1("MD5", trunk.user, Challenge.realm, trunk.password)
+    )
+    for row in (trunk, hashed):
+        for _ in range(2):
+            talk_and_hang_up(row, scene.call(row))
+    answers = [credentials(each)[PROXY] for each in trunk.carrier.received("INVITE") if credentials(each)]
+    nonces = scene.kamailio.rpc("htable.dump", "nonces")
+    for row in (trunk, hashed):
+        assert row.uuid in nonces
+    assert answers[-1]["nonce"] in nonces
+    secrets = {trunk.password, *(ha1(name, trunk.user, Challenge.realm, trunk.password) for name in ("MD5", "SHA-256"))}
+    secrets |= {given[name] for given in answers for name in ("response", "cnonce")}
+    for dumped in (nonces, scene.kamailio.rpc("htable.dump", "nonce_counts")):
+        assert "value" in dumped
+        assert not [secret for secret in secrets if secret in dumped]

@@ -1,0 +1,209 @@
+"""Where nothing may be carried unasked: to whom, for what realm, and over which way a trunk's credentials do not go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.carrier import Carrier, Script
+from tests.live.fixtures import Scene, Trunk
+from tests.live.node import PROJECT, Kamailio
+from tests.live.steps import credentials, refused_because, talk_and_hang_up
+from tests.live.verifier import ACCEPTED, MISSING, WRONG, Challenge
+
+pytestmark = pytest.mark.once
+ALL = frozenset({"INVITE", "re-INVITE", "INFO", "BYE"})
+CHALLENGED = [MISSING, ACCEPTED]
+
+
+def known(scene: Scene, **columns: str) -> Trunk:
+    """A trunk whose carrier asks for credentials with every request, and has accepted them before."""
+    trunk = scene.trunk(Script(Challenge(requests=ALL)), **columns)
+    scene.accept_one(trunk)
+    return trunk
+
+
+def verdicts(trunk: Trunk) -> list[str]:
+    return [verdict for *_, verdict in trunk.carrier.verdicts]
+
+
+def saw_none(carrier: Carrier) -> None:
+    """It was sent requests, and no credentials."""
+    received = [seen.message for seen in carrier.trace if not seen.sent and not seen.message.is_response]
+    assert received
+    assert not [each for each in received if credentials(each)]
+
+
+def test_a_trunk_that_is_known_carries_them(scene: Scene) -> None:
+    """What the other tests here are held against."""
+    trunk = known(scene)
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert verdicts(trunk) == [ACCEPTED, ACCEPTED]
+
+
+def test_a_password_that_is_no_longer_right_is_turned_down_answered_and_refused(scene: Scene) -> None:
+    trunk = known(scene)
+    scene.change_row(trunk, auth_password="not-the-password")
+    refused_because(scene, trunk, "credentials refused", scene.call(trunk))
+    assert verdicts(trunk) == [WRONG, WRONG]
+    scene.change_row(trunk, auth_password=trunk.password)
+    talk_and_hang_up(trunk, scene.call(trunk))
+
+
+def test_a_password_that_is_taken_out_of_the_row(scene: Scene) -> None:
+    trunk = known(scene)
+    scene.change_row(trunk, auth_password="")
+    refused_because(scene, trunk, "no secret, algorithm or qop for it", scene.call(trunk))
+    saw_none(trunk.carrier)
+
+
+def test_a_row_that_names_another_realm_now(scene: Scene) -> None:
+    trunk = known(scene)
+    scene.change_row(trunk, realm="elsewhere.test")
+    refused_because(scene, trunk, "realm not the trunk's", scene.call(trunk))
+    saw_none(trunk.carrier)
+
+
+def test_a_row_that_leads_to_another_carrier_now(scene: Scene) -> None:
+    """Of the same realm, and with the same user: it is asked first, and not with the other's nonce."""
+    trunk, other = known(scene), scene.trunk(Script(final=486))
+    scene.change_row(trunk, auth_proxy=other.carrier.proxy_uri)
+    scene.call(trunk).expect(486)
+    saw_none(other.carrier)
+    scene.change_row(trunk, auth_proxy=trunk.carrier.proxy_uri)
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert verdicts(trunk) == [ACCEPTED, ACCEPTED]
+
+
+def test_a_row_that_leads_to_another_carrier_while_a_call_is_up(scene: Scene) -> None:
+    trunk, other = known(scene), scene.trunk(Script())
+    call = scene.call(trunk)
+    call.expect(200)
+    trunk.carrier.expect("ACK")
+    scene.change_row(trunk, auth_proxy=other.carrier.proxy_uri)
+    call.inside("INFO").expect(200)
+    call.inside("BYE").expect(200)
+    assert verdicts(trunk) == [ACCEPTED, *CHALLENGED * 2]
+    assert not other.carrier.trace
+    scene.call(trunk).expect(200)
+    saw_none(other.carrier)
+
+
+def test_a_dialog_with_the_carrier_that_the_row_named_before(scene: Scene) -> None:
+    """It is not told what the other one has accepted meanwhile."""
+    trunk, other = known(scene), known(scene)
+    call = scene.call(trunk)
+    call.expect(200)
+    trunk.carrier.expect("ACK")
+    account = {"auth_username": other.user, "auth_password": other.password}
+    scene.change_row(trunk, auth_proxy=other.carrier.proxy_uri, **account)
+    talk_and_hang_up(other, scene.call(trunk))
+    refused_because(scene, trunk, "credentials refused", call.inside("INFO"))
+    assert verdicts(trunk) == [ACCEPTED, MISSING, WRONG]
+    assert verdicts(other) == [*CHALLENGED, ACCEPTED]
+
+
+def test_a_row_that_names_no_carrier(scene: Scene) -> None:
+    """With neither auth_proxy nor r_domain the call goes where it was dialled: anywhere."""
+    trunk = scene.trunk(Script(Challenge(requests=ALL)), auth_proxy="", r_domain="")
+    host, port = trunk.carrier.address
+    for _ in range(2):
+        call = scene.pbx.invite(f"sip:5551234@{host}:{port}", headers=[("X-Trunk", trunk.uuid)])
+        talk_and_hang_up(trunk, call)
+    assert verdicts(trunk) == CHALLENGED * 4
+
+
+def test_two_rows_of_one_carrier_do_not_share_nonces(scene: Scene) -> None:
+    trunk = known(scene)
+    other = scene.another_row(trunk)
+    talk_and_hang_up(other, scene.call(other))
+    assert verdicts(trunk) == [MISSING, ACCEPTED, ACCEPTED]
+
+
+ANOTHER_WORD = "127.0.0.001"  # stands for a name: no comparison of words finds the carrier's address in it, DNS does
+
+
+def test_a_contact_that_is_no_address(scene: Scene) -> None:
+    """A name may lead anywhere: what goes there is asked first, and answered because the carrier's address asks."""
+    trunk = known(scene)
+    trunk.carrier.contact = f"sip:carrier@{ANOTHER_WORD}:{trunk.carrier.address[1]}"
+    call = scene.call(trunk)
+    talk_and_hang_up(trunk, call)
+    assert verdicts(trunk) == [ACCEPTED, *CHALLENGED]
+
+
+@pytest.fixture
+def host() -> str:
+    return "127.0.0.7"
+
+
+@pytest.fixture
+def elsewhere(host: str) -> Iterator[Carrier]:
+    """A carrier at another address, which takes every request and asks for nothing."""
+    with Carrier(Script(), {}, host="127.0.0.1" if host == ANOTHER_WORD else host) as carrier:
+        yield carrier
+
+
+@pytest.mark.parametrize("method", ["INVITE", "INFO", "BYE"])
+def test_a_contact_at_another_address(scene: Scene, elsewhere: Carrier, method: str) -> None:
+    trunk = known(scene)
+    trunk.carrier.contact = elsewhere.uri
+    call = scene.call(trunk)
+    call.expect(200)
+    trunk.carrier.acknowledged_elsewhere(elsewhere.expect("ACK"))
+    call.inside(method).expect(200)
+    elsewhere.expect(method)
+    saw_none(elsewhere)
+
+
+@pytest.mark.parametrize("method", ["INVITE", "INFO", "BYE"])
+@pytest.mark.parametrize("host", ["127.0.0.7", ANOTHER_WORD])
+def test_a_route_to_another_address(scene: Scene, elsewhere: Carrier, host: str, method: str) -> None:
+    """The R-URI names the carrier's own address, but the next hop is another."""
+    trunk = known(scene)
+    call = scene.call(trunk)
+    call.expect(200)
+    trunk.carrier.expect("ACK")
+    assert call.dialog
+    call.dialog.routes += (f"<sip:{host}:{elsewhere.address[1]};lr>",)
+    call.inside(method).expect(200)
+    assert elsewhere.expect(method).has("Route")
+    saw_none(elsewhere)
+
+
+def test_a_caller_that_is_not_listed(scene: Scene) -> None:
+    """Who knows a dialog's tags may send a BYE in it, but not with the trunk's credentials."""
+    trunk = known(scene)
+    call = scene.call(trunk)
+    call.expect(200)
+    trunk.carrier.expect("ACK")
+    assert call.dialog
+    scene.caller(host="127.0.0.2").inside(call.dialog, "BYE").expect(503)
+    assert verdicts(trunk) == [ACCEPTED, MISSING]
+
+
+def test_off_is_never(kamailio_off: Kamailio) -> None:
+    with Scene(kamailio_off) as scene:
+        trunk = known(scene)
+        for _ in range(2):
+            talk_and_hang_up(trunk, scene.call(trunk))
+        assert verdicts(trunk) == CHALLENGED * 4
+        for table in ("nonces", "nonce_counts"):
+            assert trunk.uuid not in kamailio_off.rpc("htable.dump", table)
+
+
+@pytest.mark.parametrize("wrong", ["on", "AUTO", "yes please"])
+def test_a_value_that_is_none_stops_the_start(wrong: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_PREEMPTIVE": wrong}
+    command = [sys.executable, "-m", "kemi", "run"]
+    done = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode
+    (line,) = done.stderr.splitlines()
+    assert "TRUNKAUTH_PREEMPTIVE" in line
