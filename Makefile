@@ -7,7 +7,7 @@ PYTHON = $(VENV)/bin/python
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo run db test compare bench fuzz lint lab lab-down base-image setup engine
+.PHONY: demo run db test compare bench soak fuzz lint lab lab-down base-image setup engine
 
 demo: setup
 	@kamailio/install sip-tester
@@ -28,11 +28,18 @@ test: setup $(VENV)/test engine
 compare: setup $(VENV)/test $(if $(filter container,$(IN)),engine)
 	@$(PYTHON) -m tests.live.compare $(if $(filter container,$(IN)),--container)
 
-# Figures of this machine, in Markdown; ROWS: of the first whole sync.
+# Figures of this machine, in Markdown, var/bench/bench.png and bench.json. ROWS: of the first whole sync; QUICK=1: only
+# that it works.
 ROWS = 1000000
 bench: setup $(VENV)/test
 	@kamailio/install sip-tester postgresql mariadb-server
-	@$(PYTHON) -m tests.bench --rows $(ROWS)
+	@$(PYTHON) -m tests.bench $(if $(QUICK),--quick,--rows $(ROWS))
+
+# Half of what this machine carries, for MINUTES; fails if a call is lost. RATE: calls per second instead.
+MINUTES = 30
+soak: setup $(VENV)/test
+	@kamailio/install sip-tester
+	@$(PYTHON) -m tests.bench.soak --minutes $(MINUTES) $(if $(RATE),--rate $(RATE))
 
 # Coverage-guided, for SECONDS; what it finds is left in var/fuzz, and given to it again next time.
 SECONDS = 60

@@ -1,55 +1,123 @@
-"""`python -m tests.bench [--rows N]` measures, and prints what came out as Markdown. Figures are of the machine that it
-runs on, and mean something on one that is otherwise idle.
+"""`python -m tests.bench [--quick] [--rounds N] [--rows N]` measures, and prints what came out as Markdown: what a call
+costs here and natively, how far this package scales, and what its copy of a database costs. Figures are of the machine
+that it runs on, and mean something on one that is otherwise idle; ratios hold on a noisier one too, because the
+configurations are taken in turn.
+
+Files: var/bench/bench.png and var/bench/bench.json. --quick shows that all of it works, in about a minute; its figures
+mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import signal
 import statistics
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 
-from tests.bench import bench_calls, bench_replica
-from tests.bench.bench_replica import MEBIBYTE
+from tqdm import tqdm
+
+from tests.bench import calls, replica, report, scale, syncs
+from tests.bench.report import MEBIBYTE, Figures, table
+from tests.bench.sipp import BenchError, Load
 
 
-def table(head: list[str], lines: list[list[str]]) -> str:
-    """Lines in Markdown."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+@dataclass(frozen=True)
+class Size:
+    """How much is measured. rows: of the first whole sync; sizes: of the tables looked up in, in rows."""
+
+    rounds: int
+    warm_up: Load
+    load: Load
+    rows: int
+    sizes: tuple[int, ...] = replica.SIZES
+    commits: int = replica.COMMITS
+    sync_calls: int = syncs.CALLS
+    sync_rows: int = syncs.CHANGED
+    scales: bool = True
 
 
-def replica_tables(rows: int) -> list[str]:
+WHOLE = Size(rounds=5, warm_up=Load(350, 700), load=Load(350, 2800), rows=1_000_000)
+QUICK = Size(
+    rounds=1, warm_up=Load(200, 100), load=Load(200, 200), rows=1000,
+    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, scales=False,
+)  # fmt: skip
+
+
+def measure_calls(size: Size) -> Figures:
+    """Every configuration, near and far, in turn. Raises BenchError."""
+    figures = Figures(size.load)
+    steps = size.rounds * (1 + len(calls.LINES) * len(calls.CONFIGURATIONS))
+    with calls.postgresql() as server, tqdm(total=steps, unit="run") as progress:
+        for _ in range(size.rounds):
+            progress.set_description("far carrier, directly")
+            figures.round_trips.append(calls.round_trip(size.warm_up))
+            progress.update()
+            runs = []
+            for line in calls.LINES:
+                for one in calls.CONFIGURATIONS:
+                    progress.set_description(f"({one.letter}) {line}")
+                    runs.append(calls.measure(one, line, size.warm_up, size.load, server))
+                    progress.update()
+            figures.rounds.append(runs)
+    return figures
+
+
+def measure_scale() -> tuple[list[scale.Capacity], scale.Growth]:
+    """Throughput by workers, memory by calls. Raises BenchError."""
+    steps = tqdm(scale.capacities(), desc="capacity", total=len(scale.COUNTS))
+    return list(steps), scale.growth()
+
+
+def scale_tables(capacities: list[scale.Capacity], growth: scale.Growth) -> list[str]:
+    throughput = table(
+        ["workers", *(str(one.workers) for one in capacities)],
+        [["calls per second", *(str(one.rate) for one in capacities)]],
+    )
+    verdict = report.verdict(growth.bytes, scale.MOST_GROWTH)
+    memory = table(
+        ["private memory of the worker that grew most", "", "target"],
+        [
+            [f"after {growth.few:,} calls", f"{growth.private_before / MEBIBYTE:.2f} MiB", ""],
+            [f"after {growth.many:,} calls", f"{growth.private_after / MEBIBYTE:.2f} MiB", ""],
+            ["growth", f"{growth.bytes / MEBIBYTE:.2f} MiB", f"≤ {scale.MOST_GROWTH / MEBIBYTE:g} MiB {verdict}"],
+            ["shared with the others", f"{growth.shared_after / MEBIBYTE:.0f} MiB", ""],
+            ["calls lost", str(growth.lost), ""],
+        ],
+    )
+    return [throughput, memory]
+
+
+def replica_tables(size: Size) -> Iterator[str]:
     """The tables about the local copy."""
-    lookups = table(
+    yield table(
         ["rows", "look-up, kept", "look-up, in the file", "worker's memory"],
         [
             [f"{one.rows:,}", f"{one.hit * 1e6:.1f} µs", f"{one.miss * 1e6:.0f} µs", megabytes(one.worker_memory)]
-            for one in bench_replica.lookups()
+            for one in replica.lookups(size.sizes)
         ],
     )
-    syncs = table(
+    yield table(
         ["first whole sync", "rows", "time", "peak memory"],
         [
             [one.server, f"{one.rows:,}", f"{one.seconds:.1f} s", megabytes(one.peak_memory)]
-            for one in bench_replica.first_sync(rows)
+            for one in replica.first_sync(size.rows)
         ],
     )
-    delay = bench_replica.delay_from_commit()
-    delays = table(
+    delay = replica.delay_from_commit(size.commits)
+    yield table(
         ["COMMIT to use", "median", "worst"],
-        [[f"{bench_replica.COMMITS} times", f"{delay.median:.2f} s", f"{delay.worst:.2f} s"]],
+        [[f"{size.commits} times", f"{delay.median:.2f} s", f"{delay.worst:.2f} s"]],
     )
-    return [lookups, syncs, delays]
 
 
-def call_table() -> str:
+def sync_table(size: Size) -> str:
     """The table about calls while a sync runs."""
-    setup = bench_calls.setup_during_syncs()
+    setup = syncs.setup_during_syncs(size.sync_calls, size.sync_rows)
     lines = [
         [name, f"{len(times)}", f"{statistics.median(times) * 1000:.2f} ms", f"{max(times) * 1000:.0f} ms"]
-        for name, times in (("quiet", setup.quiet), (f"{bench_calls.CHANGED:,} rows are copied", setup.syncing))
+        for name, times in (("quiet", setup.quiet), (f"{size.sync_rows:,} rows are copied", setup.syncing))
     ]
     return table(["call setup", "calls", "median", "worst"], [*lines, ["ratio", "", f"{setup.ratio:.3f}", ""]])
 
@@ -58,13 +126,48 @@ def megabytes(size: int) -> str:
     return f"{size / MEBIBYTE:.0f} MiB"
 
 
+def measure(size: Size) -> Iterator[str]:
+    """Measure one thing after the other, each table as soon as it is there. Raises BenchError."""
+    from tests.bench import plot  # not above: processes whose memory is measured import this file (multiprocessing)
+
+    about = report.machine()
+    yield f"{about['cpus']} CPUs, {about['cpu']}, Kamailio {about['kamailio']}, Python {about['python']}"
+    figures = measure_calls(size)
+    plot.draw(figures, report.output() / "bench.png")
+    report.write(report.output() / "bench.json", figures)
+    yield report.calls_table(figures)
+    yield report.targets_table(figures)
+    if figures.lost:
+        yield f"NOT VALID: {figures.lost} calls were lost."
+    if size.scales:
+        capacities, growth = measure_scale()
+        report.write(
+            report.output() / "bench.json", figures,
+            capacities=[asdict(one) for one in capacities], memory=asdict(growth),
+        )  # fmt: skip
+        yield from scale_tables(capacities, growth)
+    yield from replica_tables(size)
+    yield sync_table(size)
+
+
 def main() -> int:
     """Measure and print; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the first whole sync")
-    rows: int = parser.parse_args().rows
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", end="\n\n")
-    print("\n\n".join([*replica_tables(rows), call_table()]))
+    parser.add_argument("--quick", action="store_true", help="show that it works; the figures mean nothing")
+    parser.add_argument("--rounds", type=int, help="of the configurations for calls")
+    parser.add_argument("--rows", type=int, help="of the first whole sync")
+    asked = parser.parse_args()
+    size = QUICK if asked.quick else WHOLE
+    size = replace(size, rounds=asked.rounds or size.rounds, rows=asked.rows or size.rows)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        for text in measure(size):
+            print(text, end="\n\n", flush=True)
+    except BenchError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from kamailio.lab.demo import REALM, TRUNK, free_addresses, start_carrier
 from kemi import schema
-from tests.bench.bench_replica import fill_server
+from tests.bench.replica import fill_server
 from tests.db import servers
 from tests.live.endpoint import Address
 from tests.live.node import Kamailio, Native, Options, ServerDatabase
@@ -38,7 +38,7 @@ class Setup:
         return statistics.median(self.syncing) / statistics.median(self.quiet)
 
 
-def setup_during_syncs() -> Setup:
+def setup_during_syncs(calls: int = CALLS, changed: int = CHANGED) -> Setup:
     """One call after the other, through a Kamailio whose copy follows a server's table, to the lab's carrier."""
     with servers.postgresql() as server, tempfile.TemporaryDirectory() as workspace, contextlib.ExitStack() as stack:
         carrier, password = free_addresses(1)[0], secrets.token_hex(8)
@@ -56,17 +56,17 @@ def setup_during_syncs() -> Setup:
         with Native(nodes).running(Options(database=database)) as node:
             node.wait_for("the first copy", lambda: _syncs(node), WITHIN)
             over = _after_another_sync(node)
-            fill_server(server.url, CHANGED, first=1_000_001)
+            fill_server(server.url, changed, first=1_000_001)
             node.wait_for("the copy of what is there to be changed", over, WITHIN)
             with contextlib.closing(Pbx(node.sip, TRUNK)) as pbx:
-                _calls_until(pbx, _after(CALLS))  # until everything is warm
-                quiet = _calls_until(pbx, _after(CALLS))
+                _calls_until(pbx, _after(calls))  # until everything is warm
+                quiet = _calls_until(pbx, _after(calls))
                 syncing: list[float] = []
-                while len(syncing) < CALLS:
+                while len(syncing) < calls:
                     over = _after_another_sync(node)
                     _change(database)
                     syncing += _calls_until(pbx, over)
-                quiet += _calls_until(pbx, _after(CALLS))
+                quiet += _calls_until(pbx, _after(calls))
     return Setup(quiet, syncing)
 
 

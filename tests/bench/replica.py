@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import resource
 import statistics
 import tempfile
 import threading
@@ -76,10 +75,10 @@ class Delay:
     worst: float
 
 
-def lookups() -> list[Lookup]:
-    """A worker's look-ups in copies of all sizes."""
+def lookups(sizes: tuple[int, ...] = SIZES) -> list[Lookup]:
+    """A worker's look-ups in copies of all sizes, in rows."""
     found = []
-    for rows in SIZES:
+    for rows in sizes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "replica.sqlite"
             _filled(path, rows)
@@ -99,7 +98,7 @@ def first_sync(rows: int) -> list[Sync]:
     return found
 
 
-def delay_from_commit() -> Delay:
+def delay_from_commit(commits: int = COMMITS) -> Delay:
     """PostgreSQL with notices: from COMMIT until a worker's look-up gives the new row."""
     with servers.postgresql() as server, tempfile.TemporaryDirectory() as folder:
         fill_server(server.url, 1000)
@@ -107,7 +106,7 @@ def delay_from_commit() -> Delay:
             assert not schema.install_notice(place.dba)
             place.tick()
             with _ticking(place):
-                delays = [_delay(place, number) for number in range(COMMITS)]
+                delays = [_delay(place, number) for number in range(commits)]
     return Delay(statistics.median(delays), max(delays))
 
 
@@ -166,10 +165,9 @@ def _look_up(path: Path, rows: int) -> Lookup:
         hits.append(time.perf_counter() - started)
     for name in names:  # the dictionary is as full as it gets
         store.by_uuid(name)
-    status = Path("/proc/self/status").read_text().splitlines()
-    memory = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+    memory = _own_memory("VmRSS")
     store.close()
-    return Lookup(rows, statistics.median(hits), statistics.median(misses), memory * 1024)
+    return Lookup(rows, statistics.median(hits), statistics.median(misses), memory)
 
 
 def _sync(url: str, file: Path) -> tuple[float, int]:
@@ -181,7 +179,15 @@ def _sync(url: str, file: Path) -> tuple[float, int]:
     seconds = time.perf_counter() - started
     assert any("database copied" in line for _, line in report.lines), report.lines
     keeper.close()
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return seconds, _own_memory("VmHWM")
+
+
+def _own_memory(figure: str) -> int:
+    """Of this process, in bytes: VmRSS now, VmHWM at its peak (proc(5)). getrusage() would tell the peak of the process
+    that started this one, if that was higher.
+    """
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(f"{figure}:")) * 1024
 
 
 def fill_server(url: URL, rows: int, first: int = 1) -> None:

@@ -1,0 +1,240 @@
+"""The calls of `make bench`: six ways to place them with credentials, and what one run of one of them costs.
+
+Every configuration is the same Kamailio with as many workers, between the same two SIPps (sipp.py). The first four are
+native.cfg, the last two are this package. A run starts its own Kamailio and carrier, warms both up, and measures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kamailio.lab.demo import PROJECT, REALM, TRUNK, DemoError, Server, free_addresses, own_environment
+from tests.bench import processes, sipp
+from tests.bench.sipp import Account, BenchError, Calls, Load
+from tests.db import servers
+from tests.live.node import SBIN, Database, ServerDatabase
+
+NATIVE = Path(__file__).with_name("native.cfg")
+WORKERS = 4
+SHARED_MEMORY = "512"  # MiB: transactions stay for 5 s after their end, and none may be refused for want of room
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to place a call. define: what native.cfg is told by -A; empty: this package."""
+
+    letter: str
+    name: str
+    define: str = ""
+    preemptive: str = ""
+    challenges: bool = True
+
+
+CONFIGURATIONS = (
+    Configuration("a", "no authentication", "OPEN", challenges=False),
+    Configuration("b", "uac_auth(), password in the script", "FIXED"),
+    Configuration("c", "sqlops on PostgreSQL, uac_auth()", "SQLOPS"),
+    Configuration("d", "uac_reg_request_to(), uac_auth()", "REGISTRATIONS"),
+    Configuration("e", "this package, preemptive off", preemptive="off"),
+    Configuration("f", "this package", preemptive="auto"),
+)
+PACKAGE = CONFIGURATIONS[-1]
+LINES = ("near", "far")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. cpu: seconds of all Kamailio processes per call. setup_p50, setup_p99: seconds from INVITE to 200.
+    messages: per call, on both sides of Kamailio, without retransmissions. rate: calls per second that it came to.
+    """
+
+    configuration: str
+    line: str
+    calls: int
+    lost: int
+    retransmissions: int
+    messages: float
+    cpu: float
+    setup_p50: float
+    setup_p99: float
+    rate: float
+
+
+@dataclass
+class Proxy:
+    """A running Kamailio between a caller and a carrier."""
+
+    kamailio: Server
+    pids: list[int]
+    workers: list[int]
+    address: str
+    source: str
+    carrier: sipp.Carrier
+    folder: Path = field(repr=False)
+    calls: int = 0
+
+    def place(self, load: Load) -> Calls:
+        """Place these calls, and wait until both ends have counted them; counts are of both ends. Raises BenchError."""
+        before = self.carrier.counts()
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            seen = sipp.place_calls(Path(folder), self.source, self.address, TRUNK, load)
+        if self.kamailio.process.poll() is not None:
+            raise BenchError(f"{self.kamailio.name}: Kamailio has ended\n{self.kamailio.last_lines()}")
+        self.calls += load.calls - seen.lost
+        self.carrier.wait_until_settled(self.calls)
+        return Calls(seen.lost, seen.counts + self.carrier.counts() - before, seen.setup, seen.rate)
+
+    def cpu_seconds(self) -> float:
+        """Of all its processes, idle ones too."""
+        return processes.cpu_seconds(self.pids)
+
+    def check_log(self) -> None:
+        """Raise BenchError where Kamailio has logged an error: figures of a faulty run are none."""
+        if re.search(r"ERROR:|CRITICAL:", self.kamailio.log.read_text(errors="replace")):
+            raise BenchError(f"{self.kamailio.name}: errors in the log\n{self.kamailio.last_lines()}")
+
+
+@contextlib.contextmanager
+def running(
+    configuration: Configuration,
+    line: str,
+    server: ServerDatabase | None = None,
+    *,
+    workers: int = WORKERS,
+    is_right: bool = True,
+) -> Iterator[Proxy]:
+    """A Kamailio so configured, and its carrier. server: of SQLOPS. is_right: whether the trunk's password is the one
+    that the carrier takes. Raises BenchError.
+    """
+    account = Account(REALM, TRUNK, secrets.token_hex(16))
+    given = account.password if is_right else secrets.token_hex(16)
+    address, source, carrier_address = free_addresses(3)
+    with tempfile.TemporaryDirectory(prefix="trunkauth-bench-") as place, contextlib.ExitStack() as started:
+        work = Path(place)
+        state, far = work / "state", work / "far"
+        far.mkdir()
+        environment = own_environment(state, address) | {
+            "PATH": SBIN,
+            "TRUNKAUTH_WORKERS": str(workers),
+            "TRUNKAUTH_PREEMPTIVE": configuration.preemptive or "auto",
+        }
+        command = [sys.executable, "-m", "kemi", "db"]
+        subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
+        for database in filter(None, (Database(state / "trunkauth.sqlite"), server)):
+            _fill(database, carrier_address, given)
+        if configuration.define:
+            environment |= _native_environment(state, address, carrier_address, given, workers, server)
+        try:
+            carrier = started.enter_context(
+                sipp.carrier(
+                    far, carrier_address, account, secrets.token_hex(16),
+                    challenges=configuration.challenges, is_far=line == "far",
+                )
+            )  # fmt: skip
+            kamailio = Server(configuration.name, _command(configuration, state), environment, work / "kamailio.log")
+            started.callback(kamailio.stop)
+            kamailio.wait_until_it_answers(address)
+        except DemoError as error:
+            raise BenchError(str(error)) from None
+        pids = processes.of_group(kamailio.process.pid)
+        yield Proxy(kamailio, pids, _workers(state, environment), address, source, carrier, work)
+
+
+def measure(configuration: Configuration, line: str, warm_up: Load, load: Load, server: ServerDatabase) -> Run:
+    """One run of one configuration."""
+    with running(configuration, line, server) as proxy:
+        lost = proxy.place(warm_up).lost
+        before = proxy.cpu_seconds()
+        seen = proxy.place(load)
+        cpu = proxy.cpu_seconds() - before
+        proxy.check_log()
+    p50, p99 = quantiles(seen.setup)
+    return Run(
+        configuration.letter, line, load.calls, lost + seen.lost, seen.counts.retransmissions,
+        seen.counts.messages / load.calls, cpu / load.calls, p50, p99, seen.rate,
+    )  # fmt: skip
+
+
+def round_trip(load: Load) -> float:
+    """What the far carrier's distance comes to, in seconds: the setup time of calls placed to it directly."""
+    source, address = free_addresses(2)
+    with tempfile.TemporaryDirectory(prefix="trunkauth-bench-") as place:
+        near, far = Path(place) / "near", Path(place) / "far"
+        near.mkdir()
+        far.mkdir()
+        account = Account(REALM, TRUNK, secrets.token_hex(16))
+        with sipp.carrier(far, address, account, secrets.token_hex(16), challenges=False, is_far=True):
+            return quantiles(sipp.place_calls(near, source, address, TRUNK, load).setup)[0]
+
+
+def quantiles(times: list[float]) -> tuple[float, float]:
+    """The median, and what 99 of 100 stay below."""
+    if len(times) < 2:
+        return (0.0, 0.0)
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
+    return cuts[49], cuts[98]
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[ServerDatabase]:
+    """A PostgreSQL for SQLOPS. Its user's password has nothing in it that Kamailio's form of a URL cannot hold."""
+    with servers.postgresql() as server:
+        password = secrets.token_hex(16)
+        url = server.url.set(password=password)
+        ServerDatabase(server.url).execute(f"ALTER ROLE {url.username} PASSWORD '{password}'")
+        yield ServerDatabase(url)
+
+
+def _fill(database: Database, carrier: str, password: str) -> None:
+    """Make one trunk the only row of uacreg. It is complete: the uac module leaves out a row that is not."""
+    database.execute("DELETE FROM uacreg")
+    database.insert_trunk({
+        "l_uuid": TRUNK, "l_username": "pbx", "l_domain": "pbx.example", "r_username": TRUNK, "r_domain": REALM,
+        "realm": REALM, "auth_proxy": f"sip:{carrier}", "auth_username": TRUNK, "auth_password": password,
+    })  # fmt: skip
+
+
+def _command(configuration: Configuration, state: Path) -> list[str]:
+    if not configuration.define:
+        return [sys.executable, "-m", "kemi", "run", f"-m{SHARED_MEMORY}"]
+    kamailio = shutil.which("kamailio", path=SBIN) or "kamailio"
+    return [
+        kamailio, "-DD", "-E", f"-m{SHARED_MEMORY}", "-f", str(NATIVE), "-Y", str(state), "-A", configuration.define,
+    ]  # fmt: skip
+
+
+def _native_environment(
+    state: Path, address: str, carrier: str, password: str, workers: int, server: ServerDatabase | None
+) -> dict[str, str]:
+    """The names that native.cfg reads."""
+    url = server.url.set(drivername="postgres").render_as_string(hide_password=False) if server else ""
+    return {
+        "BENCH_LISTEN": f"udp:{address}",
+        "BENCH_WORKERS": str(workers),
+        "BENCH_RPC_SOCKET": f"unixs:{state}/rpc.sock",
+        "BENCH_SQLITE_URL": f"sqlite:///{state}/trunkauth.sqlite",
+        "BENCH_POSTGRESQL_URL": f"trunks=>{url}",
+        "BENCH_CARRIER": f"sip:{carrier}",
+        "BENCH_DOMAIN": REALM,
+        "BENCH_USER": TRUNK,
+        "BENCH_PASSWORD": password,
+    }
+
+
+def _workers(state: Path, environment: dict[str, str]) -> list[int]:
+    """The SIP workers, as Kamailio itself lists its processes: number, then what it is."""
+    command = ["kamcmd", "-s", f"unixs:{state}/rpc.sock", "core.ps"]
+    listed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=True).stdout
+    lines = listed.splitlines()
+    return [int(pid) for pid, what in itertools.pairwise(lines) if what.startswith("udp receiver")]

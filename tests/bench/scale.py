@@ -1,0 +1,99 @@
+"""How much one Kamailio with this package carries, by its number of workers, and how its workers' memory grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.bench import processes
+from tests.bench.calls import PACKAGE, WORKERS, Proxy, running
+from tests.bench.sipp import BenchError, Calls, Load
+
+COUNTS = (1, 2, 4)  # workers
+RATES = (100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 1000, 1200, 1400, 1600, 1800, 2000)
+STEP = 5.0  # seconds at each rate
+WARM_UP = Load(100, 200)
+
+MOST_SENT_AGAIN = 0.01  # of all messages
+LEAST_REACHED = 0.95  # of the rate that SIPp was asked for
+
+FEW, MANY, GROWTH_RATE = 1_000, 100_000, 300
+MOST_GROWTH = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The highest rate that was carried, in calls per second; 0 where the lowest was not."""
+
+    workers: int
+    rate: int
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Of the worker that grew most, in bytes: its private memory after few and after many calls, and what it shares
+    with the others then.
+    """
+
+    few: int
+    many: int
+    private_before: int
+    private_after: int
+    shared_after: int
+    lost: int
+
+    @property
+    def bytes(self) -> int:
+        return self.private_after - self.private_before
+
+
+def capacity(workers: int = WORKERS, rates: tuple[int, ...] = RATES, seconds: float = STEP) -> Capacity:
+    """Climb the ladder of rates until one is not carried."""
+    carried = 0
+    with running(PACKAGE, "near", workers=workers) as proxy:
+        proxy.place(WARM_UP)
+        for rate in rates:
+            if not _carries(proxy, Load(rate, round(rate * seconds))):
+                break
+            carried = rate
+    return Capacity(workers, carried)
+
+
+def is_carried(seen: Calls, load: Load) -> bool:
+    """No call lost, hardly a message sent again, and the rate reached."""
+    sent_again = seen.counts.retransmissions <= MOST_SENT_AGAIN * seen.counts.messages
+    return seen.lost == 0 and sent_again and seen.rate >= LEAST_REACHED * load.rate
+
+
+def _carries(proxy: Proxy, load: Load) -> bool:
+    try:
+        return is_carried(proxy.place(load), load)
+    except BenchError:  # the calls did not end
+        return False
+
+
+def growth(few: int = FEW, many: int = MANY, rate: int = GROWTH_RATE) -> Growth:
+    """Memory of one Kamailio's workers after few calls and after many."""
+    with running(PACKAGE, "near") as proxy:
+        lost = proxy.place(Load(rate, few)).lost
+        before = memory(proxy)
+        lost += proxy.place(Load(rate, many - few)).lost
+        after = memory(proxy)
+        proxy.check_log()
+    worst = worst_worker(before, after)
+    return Growth(few, many, before[worst].private, after[worst].private, after[worst].shared, lost)
+
+
+def memory(proxy: Proxy) -> dict[int, processes.Memory]:
+    """Of every SIP worker."""
+    return {pid: processes.memory(pid) for pid in proxy.workers}
+
+
+def worst_worker(before: dict[int, processes.Memory], after: dict[int, processes.Memory]) -> int:
+    """The worker whose private memory grew most."""
+    return max(before, key=lambda pid: after[pid].private - before[pid].private)
+
+
+def capacities() -> Iterator[Capacity]:
+    """With 1, 2 and 4 workers."""
+    return (capacity(workers) for workers in COUNTS)

@@ -1,0 +1,211 @@
+"""SIPp on both sides of a proxy: the PBX that calls (caller.xml) and the carrier that is called (carrier.xml), and what
+each of them counted. Nothing that is started here outlives its block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+ROUND_TRIP = 0.040  # seconds to a far carrier and back
+# SIPp's clock has ticks, of 4 ms on many machines, and a pause ends with the tick after it.
+PAUSE = f'<pause milliseconds="{ROUND_TRIP * 1000 - 1:.0f}"/>'
+
+COUNTED = "200ms"  # how often SIPp writes down what it has counted
+BUFFER = "2097152"  # bytes: SIPp's own sockets are not to be what drops a datagram
+POLL = 0.02
+START_LIMIT = 10.0  # seconds until SIPp runs
+SETTLE_LIMIT = 5.0  # seconds until the last call is counted on the other side as well
+CALL_LIMIT = 8.0  # seconds that a caller waits for an answer before its call is lost
+END_LIMIT = 40.0  # seconds for the last calls of a load to end, those that nobody answers too
+
+
+class BenchError(RuntimeError):
+    """What kept the bench from measuring; the text is for whoever runs it."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who may call over the carrier: what a trunk's row holds."""
+
+    realm: str
+    user: str
+    password: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """So many calls, in calls per second."""
+
+    rate: int
+    calls: int
+
+    @property
+    def seconds(self) -> float:
+        return self.calls / self.rate
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one SIPp has sent and received: messages without retransmissions, and those."""
+
+    messages: int
+    retransmissions: int
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.messages + other.messages, self.retransmissions + other.retransmissions)
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(self.messages - other.messages, self.retransmissions - other.retransmissions)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What the caller saw. setup: seconds from each INVITE to its 200. rate: calls per second that it came to."""
+
+    lost: int
+    counts: Counts
+    setup: list[float]
+    rate: float
+
+
+class Carrier:
+    """A SIPp that is called, for as long as it runs; its nonce stays the same."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self._process, self._folder = process, folder
+
+    def counts(self) -> Counts:
+        return _counts(self._row())
+
+    def wait_until_running(self) -> None:
+        """Until it has written down its first counts: it is bound by then. Raises BenchError."""
+        _wait_for("the carrier's first counts", self._has_ended_or_counted, START_LIMIT, self._folder)
+        if self._process.poll() is not None:
+            raise BenchError(f"the carrier's SIPp ended with status {self._process.returncode}\n{_said(self._folder)}")
+
+    def wait_until_settled(self, calls: int) -> None:
+        """Until it has counted the end of this many calls in all; where some are lost, for SETTLE_LIMIT."""
+        with contextlib.suppress(BenchError):
+            _wait_for(f"the end of {calls} calls", lambda: self._ended_calls() >= calls, SETTLE_LIMIT, self._folder)
+
+    def _has_ended_or_counted(self) -> bool:
+        return self._process.poll() is not None or bool(self._row())
+
+    def _ended_calls(self) -> int:
+        """The scenario's last message is the 200 to BYE."""
+        row = self._row()
+        return next((row[name] for name in reversed(row) if name.endswith("_Sent")), 0)
+
+    def _row(self) -> dict[str, int]:
+        return _last_row(_counts_file(self._folder, self._process))
+
+
+@contextlib.contextmanager
+def carrier(
+    folder: Path, address: str, account: Account, nonce: str, *, challenges: bool, is_far: bool
+) -> Iterator[Carrier]:
+    """A carrier at this address until the block ends. folder: empty, for its files."""
+    scenario = (HERE / "carrier.xml").read_text()
+    words = {
+        "nonce": nonce,
+        "user": account.user,
+        "realm": account.realm,
+        "if_valid": 'test="valid"' if challenges else "",
+        "distance": PAUSE if is_far else "",
+    }
+    for word, text in words.items():
+        scenario = scenario.replace(f"{{{word}}}", text)
+    (folder / "carrier.xml").write_text(scenario)
+    host, _, port = address.partition(":")
+    command = ["sipp", "-sf", "carrier.xml", "-i", host, "-p", port, "-key", "password", account.password]
+    with _running(command, folder) as process:
+        called = Carrier(process, folder)
+        called.wait_until_running()
+        yield called
+
+
+def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -> Calls:
+    """Place these calls through a proxy, and wait for their end. folder: empty, for SIPp's files; trunk: l_uuid."""
+    host, _, port = source.partition(":")
+    command = ["sipp", proxy, "-sf", str(HERE / "caller.xml"), "-i", host, "-p", port, "-key", "trunk", trunk]
+    command += ["-s", "4930123456", "-r", str(load.rate), "-m", str(load.calls), "-l", str(load.calls)]
+    command += ["-trace_logs", "-log_file", "setup.log", "-trace_stat", "-stf", "statistics.csv"]
+    command += ["-recv_timeout", f"{CALL_LIMIT * 1000:.0f}", "-default_behaviors", "all,-bye"]
+    with _running(command, folder) as process:
+        limit = load.seconds * 1.5 + END_LIMIT
+        _wait_for(f"the end of {load.calls} calls", lambda: process.poll() is not None, limit, folder)
+        counts = _counts(_last_row(_counts_file(folder, process)))
+    log = folder / "setup.log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    times = [[float(word) for word in line.split()] for line in lines]
+    sent = sorted(seconds + micro / 1e6 for seconds, micro, _, _ in times)
+    setup = [came - seconds + (came_micro - micro) / 1e6 for seconds, micro, came, came_micro in times]
+    successful = _last_row(folder / "statistics.csv").get("SuccessfulCall(C)", 0)
+    lasted = sent[-1] - sent[0] if sent else 0.0
+    return Calls(load.calls - successful, counts, setup, (len(sent) - 1) / lasted if lasted else 0.0)
+
+
+@contextlib.contextmanager
+def _running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A SIPp that counts, in a session of its own, so that Ctrl-C reaches it through us."""
+    command = [*command, "-nostdin", "-trace_counts", "-fd", COUNTED, "-buff_size", BUFFER]
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for(what: str, condition: Callable[[], bool], limit: float, folder: Path) -> None:
+    """Wait until it is true; raises BenchError after `limit` seconds, with the last lines that SIPp said."""
+    deadline = time.monotonic() + limit
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchError(f"not seen within {limit:g} s: {what}\n{_said(folder)}")
+        pause.wait(POLL)
+
+
+def _said(folder: Path) -> str:
+    lines = (folder / "output").read_text(errors="replace").splitlines()
+    return "\n".join([line for line in lines if line.strip()][-12:])
+
+
+def _counts_file(folder: Path, process: subprocess.Popen[bytes]) -> Path:
+    """SIPp names it after the scenario and itself."""
+    return next(folder.glob(f"*_{process.pid}_counts.csv"), folder / "none")
+
+
+def _last_row(path: Path) -> dict[str, int]:
+    """The whole numbers of the last row that SIPp has written to its end, by column."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows = [row for row in csv.reader(file, delimiter=";") if row]
+    whole = [row for row in rows[1:] if len(row) == len(rows[0])]
+    if not whole:
+        return {}
+    return {name: int(value) for name, value in zip(rows[0], whole[-1], strict=True) if value.isdecimal()}
+
+
+def _counts(row: dict[str, int]) -> Counts:
+    """Columns are called `4_401_Sent`, `4_401_Retrans`, `5_ACK_Recv`, `5_ACK_Unexp`, …"""
+    sums = Counter[str]()
+    for name, value in row.items():
+        sums[name.rpartition("_")[2]] += value
+    return Counts(sums["Sent"] + sums["Recv"], sums["Retrans"])

@@ -1,0 +1,102 @@
+"""`python -m tests.bench.soak [--minutes M] [--rate R]`: this package under a steady load for long. Every call counts:
+one that is lost makes the exit status 1. Without a rate it measures its capacity first, and takes half of it.
+
+Figures go to var/bench/soak.json as well, in seconds, calls, messages and bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from dataclasses import asdict, dataclass
+
+from tqdm import tqdm
+
+from tests.bench import scale
+from tests.bench.calls import PACKAGE, running
+from tests.bench.report import MEBIBYTE, machine, output
+from tests.bench.sipp import BenchError, Load
+
+LADDER = (100, 200, 300, 400, 500, 600, 800, 1000, 1200, 1600, 2000)
+LADDER_STEP = 3.0  # seconds
+WARM_UP = 5.0  # seconds
+MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Soak:
+    """cpu_first, cpu_last: seconds of all Kamailio processes per call, in the first and in the last minute.
+    growth: bytes of private memory that the worst worker gained.
+    """
+
+    minutes: float
+    rate: int
+    calls: int
+    lost: int
+    retransmissions: int
+    cpu_first: float
+    cpu_last: float
+    growth: int
+
+
+def soak(minutes: float, rate: int) -> Soak:
+    """Place calls at this rate for so long, and say how it went. Raises BenchError."""
+    lengths = [MINUTE] * int(minutes) + [MINUTE * (minutes % 1)] * bool(minutes % 1)
+    lost = retransmissions = calls = 0
+    cpu = []
+    with running(PACKAGE, "near") as proxy:
+        lost += proxy.place(Load(rate, round(rate * WARM_UP))).lost
+        before = scale.memory(proxy)
+        with tqdm(total=round(sum(lengths)), unit="s", desc=f"{rate} calls/s") as progress:
+            for seconds in lengths:
+                load = Load(rate, max(round(rate * seconds), 1))
+                used = proxy.cpu_seconds()
+                seen = proxy.place(load)
+                cpu.append((proxy.cpu_seconds() - used) / load.calls)
+                calls += load.calls
+                lost += seen.lost
+                retransmissions += seen.counts.retransmissions
+                progress.update(round(seconds))
+                progress.set_postfix(lost=lost)
+        after = scale.memory(proxy)
+        proxy.check_log()
+    worst = scale.worst_worker(before, after)
+    growth = after[worst].private - before[worst].private
+    return Soak(minutes, rate, calls, lost, retransmissions, cpu[0], cpu[-1], growth)
+
+
+def half_of_capacity() -> int:
+    """Calls per second. Raises BenchError."""
+    found = scale.capacity(rates=LADDER, seconds=LADDER_STEP)
+    if not found.rate:
+        raise BenchError(f"not even {LADDER[0]} calls a second are carried")
+    return found.rate // 2
+
+
+def main() -> int:
+    """Measure and print; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--rate", type=int, default=0, help="calls per second; default: half of the capacity")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        done = soak(asked.minutes, asked.rate or half_of_capacity())
+    except BenchError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    (output() / "soak.json").write_text(json.dumps({"machine": machine(), **asdict(done)}, indent=1) + "\n")
+    print(
+        f"{done.calls:,} calls in {done.minutes:g} minutes at {done.rate} a second: {done.lost} lost, "
+        f"{done.retransmissions} messages sent again; CPU per call {done.cpu_first * 1e3:.3f} ms in the first minute, "
+        f"{done.cpu_last * 1e3:.3f} ms in the last; the worst worker grew by {done.growth / MEBIBYTE:.2f} MiB"
+    )
+    return 1 if done.lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

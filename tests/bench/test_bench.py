@@ -1,0 +1,163 @@
+"""The bench itself: that its figures are of what they say. No test here looks at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bench import __main__ as bench
+from tests.bench import plot, report, scale, soak
+from tests.bench.calls import CONFIGURATIONS, LINES, Configuration, postgresql, running
+from tests.bench.report import Figures
+from tests.bench.sipp import ROUND_TRIP, Calls, Counts, Load
+from tests.live.node import PROJECT, ServerDatabase
+
+# Of one call, on both sides of Kamailio: INVITE 2, 100 1 (to the caller), 200 2, ACK 2, BYE 2, its 200 2.
+PLAIN = 2 + 1 + 2 + 2 + 2 + 2
+# A challenge adds, on the carrier's side: 401, its ACK, the second INVITE.
+CHALLENGED = PLAIN + 3
+# Preemptive: once the warm-up has shown a nonce that the carrier accepts, no call is challenged.
+MESSAGES = {"a": PLAIN, "b": CHALLENGED, "c": CHALLENGED, "d": CHALLENGED, "e": CHALLENGED, "f": PLAIN}
+
+FEW = Load(rate=50, calls=5)
+WITHIN = 20.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def figures() -> Figures:
+    """The calls of `python -m tests.bench --quick`."""
+    return bench.measure_calls(bench.QUICK)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerDatabase]:
+    with postgresql() as running_server:
+        yield running_server
+
+
+def test_every_configuration_was_run_near_and_far(figures: Figures) -> None:
+    (runs,) = figures.rounds
+    wanted = Counter((one.letter, line) for one in CONFIGURATIONS for line in LINES)
+    assert Counter((run.configuration, run.line) for run in runs) == wanted
+
+
+def test_no_call_was_lost(figures: Figures) -> None:
+    assert {(run.configuration, run.line): run.lost for runs in figures.rounds for run in runs if run.lost} == {}
+
+
+def test_messages_per_call_are_those_of_the_configuration(figures: Figures) -> None:
+    (runs,) = figures.rounds
+    assert {run.configuration: run.messages for run in runs if run.line == "near"} == MESSAGES
+    assert {run.configuration: run.messages for run in runs if run.line == "far"} == MESSAGES
+
+
+def test_far_carrier_is_a_round_trip_away_for_each_invite(figures: Figures) -> None:
+    """The carrier pauses before each reply to INVITE: no call can be set up faster than its pauses."""
+    (runs,) = figures.rounds
+    invites = {run.configuration: 1 + (MESSAGES[run.configuration] - PLAIN) / 3 for run in runs}
+    tick = 0.004  # seconds by which SIPp's coarse clock may end a pause early
+    early = [
+        run for run in runs if run.line == "far" and run.setup_p50 < invites[run.configuration] * (ROUND_TRIP - tick)
+    ]
+    assert early == []
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS[1:], ids=lambda one: one.letter)
+def test_carrier_refuses_a_wrong_password(configuration: Configuration, server: ServerDatabase) -> None:
+    with running(configuration, "near", server, is_right=False) as proxy:
+        assert proxy.place(FEW).lost == FEW.calls
+
+
+def test_files_hold_every_round_and_nothing_of_the_place(figures: Figures, tmp_path: Path) -> None:
+    report.write(tmp_path / "bench.json", figures)
+    plot.draw(figures, tmp_path / "bench.png")
+    text = (tmp_path / "bench.json").read_text()
+    assert len(json.loads(text)["runs"]) == len(CONFIGURATIONS) * len(LINES)
+    assert not re.search(rf"{Path.home()}|{PROJECT}|{tempfile.gettempdir()}", text)
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tables_have_a_line_for_each_configuration_and_target(figures: Figures) -> None:
+    assert len(report.calls_table(figures).splitlines()) == 2 + len(CONFIGURATIONS)
+    assert len(report.targets_table(figures).splitlines()) == 2 + len(report.RATIOS) + len(report.DISTANCES)
+
+
+@pytest.mark.parametrize(
+    ("lost", "sent_again", "rate", "carried"),
+    [(0, 0, 200.0, True), (0, 11, 190.0, True), (1, 0, 200.0, False), (0, 12, 200.0, False), (0, 0, 189.0, False)],
+)
+def test_rate_is_carried_with_no_call_lost_1_percent_sent_again_and_95_percent_reached(
+    lost: int, sent_again: int, rate: float, carried: bool
+) -> None:
+    load = Load(rate=200, calls=100)
+    seen = Calls(lost, Counts(load.calls * PLAIN, sent_again), [0.001] * load.calls, rate)  # 1 % of 1100 is 11
+    assert scale.is_carried(seen, load) is carried
+
+
+def test_ladder_is_climbed_to_the_last_rate_that_is_carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "is_carried", lambda seen, load: seen.lost == 0 and load.rate < 40)
+    assert scale.capacity(1, rates=(20, 30, 40, 50), seconds=0.5).rate == 30
+
+
+def test_memory_is_of_every_worker() -> None:
+    grown = scale.growth(few=20, many=40, rate=100)
+    assert grown.lost == 0
+    assert grown.private_before > 0
+
+
+def test_soak_counts_its_calls() -> None:
+    done = soak.soak(minutes=0.02, rate=50)
+    assert (done.calls, done.lost) == (60, 0)  # 0.02 minutes are 1.2 s
+
+
+def test_soak_says_by_its_status_that_calls_were_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lost = soak.Soak(1, 50, 3000, 1, 0, 0.001, 0.001, 0)
+    monkeypatch.setattr(soak, "output", lambda: tmp_path)
+    monkeypatch.setattr(soak, "soak", lambda minutes, rate: lost)
+    monkeypatch.setattr(sys, "argv", ["soak", "--rate", "50"])
+    assert soak.main() == 1
+    assert json.loads((tmp_path / "soak.json").read_text())["lost"] == 1
+
+
+def test_interrupt_leaves_no_process_behind() -> None:
+    """A soak that is interrupted while calls are placed: Kamailio and both SIPps go with it."""
+    mark = f"BENCH_TEST={secrets.token_hex(8)}"
+    name, _, value = mark.partition("=")
+    command = [sys.executable, "-m", "tests.bench.soak", "--rate", "20", "--minutes", "1"]
+    with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, name: value}) as process:
+        wait_for("Kamailio and both SIPps", lambda: {"kamailio": 1, "sipp": 2}.items() <= marked(mark).items())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WITHIN) == 130
+    assert marked(mark) == {}
+
+
+def marked(mark: str) -> dict[str, int]:
+    """The programs that run with this in their environment; Kamailio's processes count once."""
+    names = Counter[str]()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (folder / "environ").read_bytes():
+                names[(folder / "comm").read_text().strip()] += 1
+    return {name: 1 if name == "kamailio" else count for name, count in names.items()}
+
+
+def wait_for(what: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not seen within {WITHIN:g} s: {what}"
+        pause.wait(0.02)
