@@ -1,7 +1,8 @@
-"""The calls of `make bench`: six ways to place them with credentials, and what one run of one of them costs.
+"""The calls of `make bench`: six ways to place them, what one run of one of them costs, and a seventh to compare with.
 
-Every configuration is the same Kamailio with as many workers, between the same two SIPps (sipp.py). The first four are
-native.cfg, the last two are this package. A run starts its own Kamailio and carrier, warms both up, and measures.
+Every configuration is the same Kamailio with as many workers and the same memory manager, between the same two SIPps
+(sipp.py). Four are native.cfg, two are this package, and one is bare.py, to show where the time goes. A run starts its
+own Kamailio and carrier, warms both up, and measures.
 """
 
 from __future__ import annotations
@@ -20,24 +21,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kamailio.lab.demo import PROJECT, REALM, TRUNK, DemoError, Server, free_addresses, own_environment
+from kemi.__main__ import ALLOCATOR, kamailio_environment
+from kemi.settings import Settings
 from tests.bench import processes, sipp
 from tests.bench.sipp import Account, BenchError, Calls, Load
 from tests.db import servers
 from tests.live.node import SBIN, Database, ServerDatabase
 
-NATIVE = Path(__file__).with_name("native.cfg")
+HERE = Path(__file__).parent
+NATIVE = HERE / "native.cfg"
 WORKERS = 4
 SHARED_MEMORY = "512"  # MiB: transactions stay for 5 s after their end, and none may be refused for want of room
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One way to place a call. define: what native.cfg is told by -A; empty: this package."""
+    """One way to place a call. define: what native.cfg is told by -A; empty: this package, or the script in the place
+    of its own.
+    """
 
     letter: str
     name: str
     define: str = ""
     preemptive: str = ""
+    script: str = ""
     challenges: bool = True
 
 
@@ -48,8 +55,9 @@ CONFIGURATIONS = (
     Configuration("d", "uac_reg_request_to(), uac_auth()", "REGISTRATIONS"),
     Configuration("e", "this package, preemptive off", preemptive="off"),
     Configuration("f", "this package", preemptive="auto"),
+    Configuration("k", "no authentication, in Python", script="bare.py", challenges=False),
 )
-PACKAGE = CONFIGURATIONS[-1]
+PACKAGE = next(one for one in CONFIGURATIONS if one.preemptive == "auto")
 LINES = ("near", "far")
 
 
@@ -133,8 +141,10 @@ def running(
         subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
         for database in filter(None, (Database(state / "trunkauth.sqlite"), server)):
             _fill(database, carrier_address, given)
-        if configuration.define:
-            environment |= _native_environment(state, address, carrier_address, given, workers, server)
+        environment |= _native_environment(state, address, carrier_address, given, workers, server)
+        if configuration.script:
+            environment = kamailio_environment(Settings.from_environment(environment), environment)
+            environment["TRUNKAUTH_SCRIPT"] = str(HERE / configuration.script)
         try:
             carrier = started.enter_context(
                 sipp.carrier(
@@ -206,18 +216,19 @@ def _fill(database: Database, carrier: str, password: str) -> None:
 
 
 def _command(configuration: Configuration, state: Path) -> list[str]:
-    if not configuration.define:
+    if configuration.preemptive:
         return [sys.executable, "-m", "kemi", "run", f"-m{SHARED_MEMORY}"]
     kamailio = shutil.which("kamailio", path=SBIN) or "kamailio"
-    return [
-        kamailio, "-DD", "-E", f"-m{SHARED_MEMORY}", "-f", str(NATIVE), "-Y", str(state), "-A", configuration.define,
-    ]  # fmt: skip
+    command = [kamailio, "-DD", "-E", f"-m{SHARED_MEMORY}", "-x", ALLOCATOR, "-Y", str(state)]
+    if configuration.script:
+        return [*command, "-f", str(PROJECT / "kamailio" / "kamailio.cfg")]
+    return [*command, "-f", str(NATIVE), "-A", configuration.define]
 
 
 def _native_environment(
     state: Path, address: str, carrier: str, password: str, workers: int, server: ServerDatabase | None
 ) -> dict[str, str]:
-    """The names that native.cfg reads."""
+    """The names that native.cfg and bare.py read."""
     url = server.url.set(drivername="postgres").render_as_string(hide_password=False) if server else ""
     return {
         "BENCH_LISTEN": f"udp:{address}",

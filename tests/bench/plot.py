@@ -48,7 +48,7 @@ def _bars(axes: Axes, figures: Figures, figure: str, label: Callable[[float], st
     for (row, line), runs in figures_by_bar(figures).items():
         values = _values(runs, figure)
         median = figures.median(CONFIGURATIONS[row].letter, line, figure) * 1e3
-        colours = NATIVE if CONFIGURATIONS[row].define else PACKAGE
+        colours = PACKAGE if CONFIGURATIONS[row].preemptive else NATIVE
         height = row + SHIFTS[line]
         axes.barh(height, median, BAR * 0.92, color=colours[line == "far"])
         axes.plot(values, [height] * len(values), "o", markersize=3, color=INK, alpha=0.55, markeredgewidth=0)

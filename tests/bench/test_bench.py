@@ -31,7 +31,7 @@ PLAIN = 2 + 1 + 2 + 2 + 2 + 2
 # A challenge adds, on the carrier's side: 401, its ACK, the second INVITE.
 CHALLENGED = PLAIN + 3
 # Preemptive: once the warm-up has shown a nonce that the carrier accepts, no call is challenged.
-MESSAGES = {"a": PLAIN, "b": CHALLENGED, "c": CHALLENGED, "d": CHALLENGED, "e": CHALLENGED, "f": PLAIN}
+MESSAGES = {"a": PLAIN, "b": CHALLENGED, "c": CHALLENGED, "d": CHALLENGED, "e": CHALLENGED, "f": PLAIN, "k": PLAIN}
 
 FEW = Load(rate=50, calls=5)
 WITHIN = 20.0  # seconds
@@ -76,7 +76,7 @@ def test_far_carrier_is_a_round_trip_away_for_each_invite(figures: Figures) -> N
     assert early == []
 
 
-@pytest.mark.parametrize("configuration", CONFIGURATIONS[1:], ids=lambda one: one.letter)
+@pytest.mark.parametrize("configuration", [one for one in CONFIGURATIONS if one.challenges], ids=lambda one: one.letter)
 def test_carrier_refuses_a_wrong_password(configuration: Configuration, server: ServerDatabase) -> None:
     with running(configuration, "near", server, is_right=False) as proxy:
         assert proxy.place(FEW).lost == FEW.calls
@@ -133,15 +133,15 @@ def test_soak_says_by_its_status_that_calls_were_lost(monkeypatch: pytest.Monkey
     assert json.loads((tmp_path / "soak.json").read_text())["lost"] == 1
 
 
-def test_interrupt_leaves_no_process_behind() -> None:
-    """A soak that is interrupted while calls are placed: Kamailio and both SIPps go with it."""
+def test_soak_that_is_ended_leaves_no_process_behind() -> None:
+    """A soak that is ended while calls are placed: Kamailio and both SIPps go with it."""
     mark = f"BENCH_TEST={secrets.token_hex(8)}"
     name, _, value = mark.partition("=")
     command = [sys.executable, "-m", "tests.bench.soak", "--rate", "20", "--minutes", "1"]
     with subprocess.Popen(command, cwd=PROJECT, env={**os.environ, name: value}) as process:
         wait_for("Kamailio and both SIPps", lambda: {"kamailio": 1, "sipp": 2}.items() <= marked(mark).items())
-        process.send_signal(signal.SIGINT)
-        assert process.wait(WITHIN) == 130
+        process.terminate()  # not SIGINT, which a shell lets its background jobs ignore
+        assert process.wait(WITHIN) == 128 + signal.SIGTERM
     assert marked(mark) == {}
 
 

@@ -258,7 +258,7 @@ OWN_TO_EACH = ("response", "cnonce", "nc")  # what two answers to one challenge 
 )
 def test_both_ways_write_the_same_bytes(scene: Scene, offer: Offer, status: int) -> None:
     """uac_auth() for a plain password, the Python digest for the HA1 of the same: a carrier cannot tell them apart."""
-    plain = challenged(scene, offer, status=status)
+    plain = challenged(scene, offer, status=status, nonces=Nonces(in_order=False))  # one nonce, asked with twice
     hashed = ha1_row(scene, plain)
     for row in (plain, hashed):
         talk_and_hang_up(row, scene.call(row))

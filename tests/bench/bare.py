@@ -1,0 +1,67 @@
+"""A call without authentication in Python, step for step what OPEN in native.cfg is: what the way from Kamailio into
+Python and back costs by itself. Started in the place of kamailio/trunkauth.py.
+"""
+
+from __future__ import annotations
+
+import os
+
+import KSR
+
+PRIVATE = ("X-Trunk", "Authorization", "Proxy-Authorization", "P-K-CSeq-Auth", "P-K-CSeq-Refresh")
+
+
+class Bare:
+    """The handlers that kamailio.cfg names, as far as a call needs them."""
+
+    def __init__(self, domain: str, next_hop: str) -> None:
+        self._domain = domain
+        self._next_hop = next_hop
+
+    def child_init(self, _rank: int) -> int:
+        """Called in every process; nothing is needed there."""
+        return 0
+
+    def ksr_request_route(self, _message: object) -> int:
+        """Every request comes in here."""
+        if KSR.maxfwd.process_maxfwd(10) < 0 or KSR.sanity.sanity_check(17895, 7) < 0:
+            return 1
+        method = KSR.pv.get("$rm")
+        if KSR.tm.t_check_trans() == 0:
+            return 1
+        if KSR.siputils.has_totag() > 0:
+            self._in_dialog(method)
+        elif method == "OPTIONS":
+            KSR.sl.send_reply(200, "OK")
+        elif method == "INVITE" and KSR.permissions.allow_source_address(1) > 0:
+            self._new_call()
+        return 1
+
+    def _in_dialog(self, method: object) -> None:
+        if KSR.rr.loose_route() < 0:
+            return
+        for name in PRIVATE:
+            KSR.hdr.remove(name)
+        if KSR.permissions.allow_source_address(1) < 0 and KSR.dialog.is_known_dlg() < 0:
+            return
+        if method != "ACK" and KSR.pv.get("$ft") != KSR.pv.get("$dlg(from_tag)"):
+            return
+        KSR.tm.t_relay()
+
+    def _new_call(self) -> None:
+        for name in (*PRIVATE, "Route"):
+            KSR.hdr.remove(name)
+        KSR.pv.sets("$rd", self._domain)
+        KSR.setdsturi(self._next_hop)
+        KSR.rr.record_route()
+        KSR.dialog.dlg_manage()
+        KSR.tm.t_relay()
+
+    def REPLICA(self, _message: object, _event: object) -> int:
+        """The timer's; there is no copy to keep."""
+        return 1
+
+
+def mod_init() -> Bare:
+    """Called by app_python3."""
+    return Bare(os.environ["BENCH_DOMAIN"], os.environ["BENCH_CARRIER"])
