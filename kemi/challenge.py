@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _GAP = re.compile(r"[ \t,]*")
@@ -54,12 +55,12 @@ class Challenge:
     stale: bool = False
     escaped: bool = False
 
-    @property
+    @cached_property
     def hash_name(self) -> str:
         """The algorithm in upper case and without -sess; MD5 where the carrier named none (RFC 7616 3.3)."""
         return (self.algorithm or "MD5").upper().removesuffix("-SESS")
 
-    @property
+    @cached_property
     def is_session(self) -> bool:
         """Whether the algorithm is the -sess form of its hash."""
         return (self.algorithm or "").upper().endswith("-SESS")

@@ -10,7 +10,8 @@ Pure: the nonce count and the cnonce come in from outside.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from kemi.challenge import Challenge
 
@@ -29,37 +30,49 @@ class Request:
 
 def ha1(hash_name: str, username: str, realm: str, password: str) -> str:
     """H(username:realm:password), in lower-case hex; hash_name: one of HASHES (RFC 7616 3.4.2)."""
-    return _hash(hash_name, f"{username}:{realm}:{password}".encode())
+    return _hash(hash_name, f"{username}:{realm}:{password}")
 
 
-def authorization(
-    challenge: Challenge, request: Request, *, username: str, ha1: str, qop: str, count: int, cnonce: str
-) -> str:
-    """The field's value.
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a challenge, but for what is different in each request.
 
     ha1: as the function of that name gives it, for the challenge's hash; -sess is applied here. qop: `auth`,
-    `auth-int`, or empty for none. count: of requests with this nonce, this one included, 1 to 0xffffffff. cnonce: at
-    least 64 random bits, never used before. Raises ValueError for auth-int where the body cannot be had.
+    `auth-int`, or empty for none.
     """
-    count_hex = f"{count:08x}"
-    name = challenge.hash_name
-    secret = _hash(name, f"{ha1}:{challenge.nonce}:{cnonce}".encode()) if challenge.is_session else ha1
-    middle = f"{challenge.nonce}:{count_hex}:{cnonce}:{qop}" if qop else challenge.nonce
-    response = _hash(name, f"{secret}:{middle}:{_ha2(name, qop, request)}".encode())
-    parameters = [
-        f"username={_quoted(username)}",
-        f"realm={_quoted(challenge.realm)}",
-        f"nonce={_quoted(challenge.nonce)}",
-        f"uri={_quoted(request.uri)}",
-    ]
-    if challenge.opaque is not None:
-        parameters.append(f"opaque={_quoted(challenge.opaque)}")
-    if qop:
-        parameters += [f"qop={qop}", f"nc={count_hex}"]
-    if qop or challenge.is_session:
-        parameters.append(f"cnonce={_quoted(cnonce)}")
-    parameters += [f"response={_quoted(response)}", f"algorithm={challenge.algorithm or 'MD5'}"]
-    return f"Digest {', '.join(parameters)}"
+
+    challenge: Challenge
+    username: str
+    ha1: str = field(repr=False)
+    qop: str
+
+    def value(self, request: Request, count: int, cnonce: str) -> str:
+        """The field's value.
+
+        count: of requests with this nonce, this one included, 1 to 0xffffffff. cnonce: at least 64 random bits, never
+        used before. Raises ValueError for auth-int where the body cannot be had.
+        """
+        nc, name = f"{count:08x}", self.challenge.hash_name
+        nonce, qop = self.challenge.nonce, self.qop
+        secret = _hash(name, f"{self.ha1}:{nonce}:{cnonce}") if self.challenge.is_session else self.ha1
+        middle = f"{nonce}:{nc}:{cnonce}:{qop}" if qop else nonce
+        response = _hash(name, f"{secret}:{middle}:{_ha2(name, qop, request)}")
+        counted = f", qop={qop}, nc={nc}" if qop else ""
+        own = f", cnonce={_quoted(cnonce)}" if qop or self.challenge.is_session else ""
+        return f'{self._head}{_quoted(request.uri)}{self._opaque}{counted}{own}, response="{response}"{self._tail}'
+
+    @cached_property
+    def _head(self) -> str:
+        one = self.challenge
+        return f"Digest username={_quoted(self.username)}, realm={_quoted(one.realm)}, nonce={_quoted(one.nonce)}, uri="
+
+    @cached_property
+    def _opaque(self) -> str:
+        return "" if self.challenge.opaque is None else f", opaque={_quoted(self.challenge.opaque)}"
+
+    @cached_property
+    def _tail(self) -> str:
+        return f", algorithm={self.challenge.algorithm or 'MD5'}"
 
 
 def _ha2(hash_name: str, qop: str, request: Request) -> str:
@@ -67,14 +80,16 @@ def _ha2(hash_name: str, qop: str, request: Request) -> str:
     if qop == "auth-int":
         if request.body is None:
             raise ValueError("auth-int over a body that cannot be had")
-        covered += f":{_hash(hash_name, request.body)}"
-    return _hash(hash_name, covered.encode())
+        covered += f":{hashlib.new(HASHES[hash_name], request.body, usedforsecurity=False).hexdigest()}"
+    return _hash(hash_name, covered)
 
 
-def _hash(hash_name: str, text: bytes) -> str:
-    return hashlib.new(HASHES[hash_name], text, usedforsecurity=False).hexdigest()
+def _hash(hash_name: str, text: str) -> str:
+    return hashlib.new(HASHES[hash_name], text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _quoted(value: str) -> str:
+    if '"' not in value and "\\" not in value:
+        return f'"{value}"'
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -38,13 +38,15 @@ class Record:
 
     held: the challenges whose answers it accepts, in the order in which they first came. turned_down: how often in a
     row. since: when that was learned, in seconds of the monotonic clock, which all processes share. is_named: whether
-    the carrier has named a nonce of these in advance.
+    the carrier has named a nonce of these in advance. counters: what counts the requests with each of them; empty where
+    nothing does (no qop, RFC 2069).
     """
 
     held: tuple[Answered, ...] = ()
     turned_down: int = 0
     since: int = 0
     is_named: bool = False
+    counters: tuple[str, ...] = ()
 
     @cached_property
     def remembered(self) -> str:
@@ -65,31 +67,26 @@ def trunk_key(uuid: str, carrier: str) -> str:
     return f"{uuid}\n{carrier}"
 
 
-def take(key: str) -> tuple[str, tuple[Answered, ...]]:
-    """What a request can carry from the start, each with a nonce count that is its own, and the same as it is to be
-    remembered with the request (policy.remembered). Empty where nothing is known.
+def take(key: str) -> tuple[str, tuple[int, ...]]:
+    """The challenges that a request can answer from the start, as policy.recalled() reads them, and for each a nonce
+    count that is its own. Empty where nothing is known.
     """
-    record = _read(ksr.nonces_record(key))
-    counted = tuple(_counted(key, one) for one in record.held)
-    if not counted or any(one.count < 1 for one in counted):
-        return "", ()
-    return record.remembered, counted
+    record = _read(key, ksr.nonces_record(key))
+    counts = tuple([ksr.next_nonce_count(counter) if counter else 1 for counter in record.counters])
+    return (record.remembered, counts) if counts and min(counts) > 0 else ("", ())
 
 
 def count_again(key: str, answered: Sequence[Answered]) -> tuple[Answered, ...]:
     """The same, with nonce counts that no other request has: a carrier may give several calls one nonce. Where it is
     left alone a new nonce needs no counter; one that was carried before may have one already.
     """
-    is_left_alone = _read(ksr.nonces_record(key)).is_left_alone(monotonic())
-    return tuple(
-        one if is_left_alone and one.count == 1 else replace(one, count=max(one.count, _counted(key, one).count))
-        for one in answered
-    )
+    is_left_alone = _read(key, ksr.nonces_record(key)).is_left_alone(monotonic())
+    return tuple(one if is_left_alone and one.count == 1 else _counted(key, one) for one in answered)
 
 
 def accepted(key: str, answered: Sequence[Answered]) -> None:
     """The carrier has let a request pass that carried these."""
-    before = _read(ksr.nonces_record(key))
+    before = _read(key, ksr.nonces_record(key))
     if not any(one.asked for one in answered):
         if before.turned_down and before.holds(answered):
             _write(key, replace(before, turned_down=0))
@@ -104,24 +101,24 @@ def replaced(key: str, answered: Sequence[Answered], status: int, nonce: str) ->
     """The carrier has let a request pass that carried these, and names the nonce that it wants in the next answer to a
     challenge of this status. The count of the one before ends soon: requests with it may still be under way.
     """
-    before = _read(ksr.nonces_record(key))
+    before = _read(key, ksr.nonces_record(key))
     used = next(one for one in answered if one.status == status)
     old = next((one for one in before.held if _identity(one) == _identity(used)), None)
     if old and nonce != old.challenge.nonce and len(nonce) <= LONGEST_NONCE:
         new = replace(old, challenge=replace(old.challenge, nonce=nonce))
         held = tuple(new if one is old else one for one in before.held)
         _write(key, Record(held, before.turned_down, int(monotonic()), is_named=True))
-        ksr.end_nonce_count(_counter(key, *_identity(old)), UNDER_WAY)
+        ksr.end_nonce_count(_counter(key, old), UNDER_WAY)
 
 
 def are_named(key: str) -> bool:
     """Whether the carrier names its nonces in advance, so that every good reply has to be read."""
-    return _read(ksr.nonces_record(key)).is_named
+    return _read(key, ksr.nonces_record(key)).is_named
 
 
 def turned_down(key: str, answered: Sequence[Answered]) -> bool:
     """The carrier has turned down a request that carried these from the start. True: it is left alone now."""
-    before = _read(ksr.nonces_record(key))
+    before = _read(key, ksr.nonces_record(key))
     if not before.holds(answered):  # others had the same nonce, and said so already
         return False
     after = Record((), before.turned_down + 1, int(monotonic()))
@@ -130,25 +127,28 @@ def turned_down(key: str, answered: Sequence[Answered]) -> bool:
 
 
 def _counted(key: str, one: Answered) -> Answered:
-    """The same with the next count of its nonce; without qop nothing is counted (RFC 2069)."""
-    return replace(one, count=ksr.next_nonce_count(_counter(key, *_identity(one)))) if one.challenge.qop else one
+    """The same with the next count of its nonce, where it is counted."""
+    counter = _counter(key, one)
+    return replace(one, count=max(one.count, ksr.next_nonce_count(counter))) if counter else one
 
 
 def _identity(one: Answered) -> tuple[int, str, str]:
     return one.status, one.challenge.realm, one.challenge.nonce
 
 
-@lru_cache(maxsize=256)
-def _counter(key: str, status: int, realm: str, nonce: str) -> str:
-    """The name of a nonce's counter, short whatever the carrier calls its nonce. Trunks to one carrier share it: that
-    carrier may give them the same nonce.
+def _counter(key: str, one: Answered) -> str:
+    """The name of a nonce's counter, short whatever the carrier calls its nonce; empty for one without qop. Trunks to
+    one carrier share it: that carrier may give them the same nonce.
     """
+    if not one.challenge.qop:
+        return ""
     _, _, carrier = key.partition("\n")
+    status, realm, nonce = _identity(one)
     return blake2b(f"{carrier}\n{status}\n{realm}\n{nonce}".encode(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=256)
-def _read(text: str) -> Record:
+def _read(key: str, text: str) -> Record:
     """The record in this text. One that was written while it was read says nothing: htable gives out what it may be
     changing (ht_cell_pkg_copy() in htable/ht_api.c).
     """
@@ -156,7 +156,9 @@ def _read(text: str) -> Record:
     if checksum != _checksum(rest):
         return Record()
     turned_down, since, is_named, held = rest.split(" ", 3)
-    return Record(recalled(held), int(turned_down), int(since), is_named == "1")
+    challenges = recalled(held)
+    counters = tuple(_counter(key, one) for one in challenges)
+    return Record(challenges, int(turned_down), int(since), is_named == "1", counters)
 
 
 def _write(key: str, record: Record) -> None:

@@ -33,6 +33,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from dataclasses import fields as fields_of
 from functools import cached_property, lru_cache
 
 from kemi import digest
@@ -255,7 +256,11 @@ def _suits_uac_auth(text: str, challenge: Challenge, credentials: Credentials, c
 
 def remembered(answered: Sequence[Answered]) -> str:
     """What was answered, as one line of text to be kept with the transaction; it holds no secret."""
-    return json.dumps([{**vars(one), "challenge": vars(one.challenge)} for one in answered], separators=(",", ":"))
+    return json.dumps([{**vars(one), "challenge": _plain(one.challenge)} for one in answered], separators=(",", ":"))
+
+
+def _plain(challenge: Challenge) -> dict[str, object]:
+    return {one.name: getattr(challenge, one.name) for one in fields_of(Challenge)}
 
 
 @lru_cache(maxsize=256)

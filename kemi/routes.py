@@ -16,8 +16,8 @@ import gc
 import os
 import secrets
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from collections.abc import Callable, Iterable
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import NamedTuple
 
@@ -256,13 +256,16 @@ class TrunkAuth:
         """
         if not self._settings.preemptive:
             return "", ()
-        known, challenges = nonces.take(nonces.trunk_key(trunk.uuid, trunk.carrier))
-        if not known:
+        known, counts = nonces.take(nonces.trunk_key(trunk.uuid, trunk.carrier))
+        answered, answers = _answers_ahead(known, trunk.credentials) if known else ("", ())
+        if not answers:
             return "", ()
-        carried = policy.answerable(challenges, trunk.credentials, ksr.has_readable_body)
-        if len(carried) < len(challenges):
-            known = policy.remembered(carried) if carried else ""
-        return known, tuple(_fields(carried, trunk.credentials))
+        if any(answer.qop == "auth-int" for _, _, answer in answers) and not ksr.has_readable_body():
+            return "", ()
+        request = _request([answer for _, _, answer in answers])
+        return answered, tuple(
+            [(name, answer.value(request, counts[place], _cnonce())) for place, name, answer in answers]
+        )
 
     @guarded(ksr.reply_nothing)
     def PREEMPT(self, _message: object) -> int:
@@ -375,10 +378,11 @@ class TrunkAuth:
             nonces.accepted(key, answered)
         if status < 200:
             ksr.note_ringing()
-        else:
-            for challenge in {one.status for one in answered}:
-                if nonce := next_nonce(ksr.header(CHALLENGES[challenge].info)):
-                    nonces.replaced(key, answered, challenge, nonce)
+            return
+        for challenge in {one.status for one in answered}:
+            info = ksr.header(CHALLENGES[challenge].info)
+            if info and (nonce := next_nonce(info)):
+                nonces.replaced(key, answered, challenge, nonce)
 
     def REPLICA(self, _message: object, _event: object) -> int:
         """Twice a second, in a process of its own: keep the copy of the database, and pass on what changed."""
@@ -418,22 +422,44 @@ class TrunkAuth:
         return self._trunks
 
 
-def _fields(carried: Iterable[policy.Answered], credentials: policy.Credentials) -> Iterator[tuple[str, str]]:
+@lru_cache(maxsize=256)
+def _answers_ahead(
+    known: str, credentials: policy.Credentials
+) -> tuple[str, tuple[tuple[int, str, digest.Answer], ...]]:
+    """Of challenges that were accepted before (policy.remembered), those that a row can answer: as they are to be
+    remembered, and for each its place among them, the header field, and the answer. Of auth-int it is not known yet
+    whether it can be done.
+    """
+    challenges = policy.recalled(known)
+    carried = policy.answerable(challenges, credentials, lambda: True)
+    answers = tuple(
+        (place, CHALLENGES[one.status].answer, _answer(one, credentials))
+        for place, one in enumerate(challenges)
+        if one in carried
+    )
+    return policy.remembered(carried) if carried else "", answers
+
+
+def _answer(one: policy.Answered, credentials: policy.Credentials) -> digest.Answer:
+    qop = policy.qop_for(one.challenge, lambda: True) or ""
+    return digest.Answer(one.challenge, credentials.username, credentials.ha1_for(one.challenge), qop)
+
+
+def _request(answers: Iterable[digest.Answer]) -> digest.Request:
+    """What these answers cover: the request at hand."""
+    body = ksr.body() if any(answer.qop == "auth-int" for answer in answers) else b""
+    return digest.Request(ksr.method(), ksr.request_uri(), body)
+
+
+def _cnonce() -> str:
+    return secrets.token_hex(CNONCE_BYTES)
+
+
+def _fields(carried: Iterable[policy.Answered], credentials: policy.Credentials) -> list[tuple[str, str]]:
     """The header fields that answer these challenges in the request at hand."""
-    method, uri = ksr.method(), ksr.request_uri()
-    for one in carried:
-        qop = policy.qop_for(one.challenge, ksr.has_readable_body) or ""
-        request = digest.Request(method, uri, ksr.body() if qop == "auth-int" else b"")
-        value = digest.authorization(
-            one.challenge,
-            request,
-            username=credentials.username,
-            ha1=credentials.ha1_for(one.challenge),
-            qop=qop,
-            count=one.count,
-            cnonce=secrets.token_hex(CNONCE_BYTES),
-        )
-        yield CHALLENGES[one.status].answer, value
+    answers = [(one, _answer(one, credentials)) for one in carried]
+    request = _request([answer for _, answer in answers])
+    return [(CHALLENGES[one.status].answer, answer.value(request, one.count, _cnonce())) for one, answer in answers]
 
 
 def _log(write: Callable[[str], None], trunk: str, about: Challenge | None, outcome: str) -> None:

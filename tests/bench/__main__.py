@@ -38,7 +38,7 @@ class Size:
     scales: bool = True
 
 
-WHOLE = Size(rounds=5, warm_up=Load(350, 700), load=Load(350, 2800), rows=1_000_000)
+WHOLE = Size(rounds=5, warm_up=Load(350, 500), load=Load(350, 2100), rows=1_000_000)
 QUICK = Size(
     rounds=1, warm_up=Load(200, 100), load=Load(200, 200), rows=1000,
     sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, scales=False,

@@ -38,15 +38,9 @@ def one_reply(data: bytes) -> None:
         return
     assert policy.recalled(policy.remembered(decision.carried)) == decision.carried
     for one in decision.carried:
-        value = digest.authorization(
-            one.challenge,
-            REQUEST,
-            username=CREDENTIALS.username,
-            ha1=CREDENTIALS.ha1_for(one.challenge),
-            qop=policy.qop_for(one.challenge, lambda: True) or "",
-            count=one.count,
-            cnonce="0011223344556677",
-        )
+        qop = policy.qop_for(one.challenge, lambda: True) or ""
+        answer = digest.Answer(one.challenge, CREDENTIALS.username, CREDENTIALS.ha1_for(one.challenge), qop)
+        value = answer.value(REQUEST, one.count, "0011223344556677")
         assert not {"\r", "\n", "\0"} & set(value)
         [read] = parse(value)
         assert (read.realm, read.nonce, read.opaque) == (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sippy.SipAuthorization import DigestCalcHA1, DigestCalcResponse
 
 from kemi.challenge import Challenge, parse
-from kemi.digest import HASHES, Request, authorization, ha1
+from kemi.digest import HASHES, Answer, Request, ha1
 
 MUFASA = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
 MUFASAS = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
@@ -18,7 +18,7 @@ MUFASAS = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
 
 def answer(challenge: Challenge, username: str, password: str, request: Request, cnonce: str, qop: str = "auth") -> str:
     secret = ha1(challenge.hash_name, username, challenge.realm, password)
-    return authorization(challenge, request, username=username, ha1=secret, qop=qop, count=1, cnonce=cnonce)
+    return Answer(challenge, username, secret, qop).value(request, 1, cnonce)
 
 
 def response(value: str) -> str:
@@ -75,10 +75,8 @@ def test_an_independent_implementation_agrees(
     uri: str, body: str, method: str,
 ) -> None:  # fmt: skip
     challenge = Challenge(realm, nonce, algorithm=algorithm, qop=(qop,) if qop else ())
-    value = authorization(
-        challenge, Request(method, uri, body.encode()), username=username,
-        ha1=ha1(challenge.hash_name, username, realm, password), qop=qop, count=count, cnonce=cnonce,
-    )  # fmt: skip
+    secret = ha1(challenge.hash_name, username, realm, password)
+    value = Answer(challenge, username, secret, qop).value(Request(method, uri, body.encode()), count, cnonce)
     theirs = DigestCalcResponse(
         algorithm, DigestCalcHA1(algorithm, username, realm, password, nonce, cnonce),
         nonce, f"{count:08x}" if qop else None, cnonce if qop else None, qop or None, method, uri, body,
