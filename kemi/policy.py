@@ -51,6 +51,8 @@ HasBody = Callable[
 _HA1_HASHES = {0: (), 32: ("MD5",), 64: ("SHA-256",)}  # digits of auth_ha1 -> what it serves
 _HA1 = re.compile(r"[0-9a-fA-F]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CHALLENGE_FIELDS = tuple(one.name for one in fields_of(Challenge))
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 _EMPTY_ELEMENT = re.compile(r",\s*,")  # of a list, where uac_auth() stops reading
 _NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
@@ -146,7 +148,7 @@ def decide(
     """
     if credentials.fault:
         return GiveUp(credentials.fault)
-    challenges, complaint = _read(fields)
+    first, challenges, complaint = _read(fields)
     if not challenges:
         return GiveUp(complaint or "no digest challenge")
     ours = [challenge for challenge in challenges if credentials.are_for(challenge)]
@@ -159,7 +161,7 @@ def decide(
     if refusal := _refusal(status, chosen, answered):
         return GiveUp(refusal, chosen)
     carried = _carried(status, chosen, answered)
-    by_uac_auth = _read(fields[:1])[0] == [chosen] and _suits_uac_auth(fields[0], chosen, credentials, carried)
+    by_uac_auth = first == (chosen,) and _suits_uac_auth(fields[0], chosen, credentials, carried)
     return Answer(chosen, carried, by_uac_auth)
 
 
@@ -190,16 +192,20 @@ def qop_for(challenge: Challenge, has_body: HasBody) -> str | None:
     return "auth-int" if challenge.offers("auth-int") and has_body() else None
 
 
-def _read(fields: Sequence[str]) -> tuple[list[Challenge], str]:
-    """The challenges of all fields that can be read, and what is wrong with the first one that cannot."""
+def _read(fields: Sequence[str]) -> tuple[tuple[Challenge, ...], list[Challenge], str]:
+    """The challenges of the first field, those of all fields that can be read, and what is wrong with the first other."""
+    first: tuple[Challenge, ...] = ()
     challenges: list[Challenge] = []
     complaint = ""
-    for text in fields:
+    for place, text in enumerate(fields):
         try:
-            challenges += parse(text)
+            read = parse(text)
         except ChallengeError as error:
             complaint = complaint or f"a challenge with {error}"
-    return challenges, complaint
+        else:
+            challenges += read
+            first = read if place == 0 else first
+    return first, challenges, complaint
 
 
 def _is_usable(challenge: Challenge, credentials: Credentials, has_body: HasBody) -> bool:
@@ -256,11 +262,11 @@ def _suits_uac_auth(text: str, challenge: Challenge, credentials: Credentials, c
 
 def remembered(answered: Sequence[Answered]) -> str:
     """What was answered, as one line of text to be kept with the transaction; it holds no secret."""
-    return json.dumps([{**vars(one), "challenge": _plain(one.challenge)} for one in answered], separators=(",", ":"))
+    return _ENCODE([{**vars(one), "challenge": _plain(one.challenge)} for one in answered])
 
 
 def _plain(challenge: Challenge) -> dict[str, object]:
-    return {one.name: getattr(challenge, one.name) for one in fields_of(Challenge)}
+    return {name: getattr(challenge, name) for name in _CHALLENGE_FIELDS}
 
 
 @lru_cache(maxsize=256)
