@@ -193,7 +193,7 @@ def qop_for(challenge: Challenge, has_body: HasBody) -> str | None:
 
 
 def _read(fields: Sequence[str]) -> tuple[tuple[Challenge, ...], list[Challenge], str]:
-    """The challenges of the first field, those of all fields that can be read, and what is wrong with the first other."""
+    """The challenges of the first field, those of all fields that can be read, and what is wrong with the others."""
     first: tuple[Challenge, ...] = ()
     challenges: list[Challenge] = []
     complaint = ""
