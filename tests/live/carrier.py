@@ -78,9 +78,21 @@ class Carrier(Agent):
     def pick_up(self) -> None:
         """Accept every call that rings."""
         with self.changed:
-            for served in list(self.served.values()):
-                if served.request.method == "INVITE" and served.response and served.response.status == 180:
-                    self.respond(served, 200, self._next_nonces(served), body=SDP)
+            for served in self._ringing():
+                self.respond(served, 200, self._next_nonces(served), body=SDP)
+
+    def reject(self, status: int) -> None:
+        """End every call that rings."""
+        with self.changed:
+            for served in self._ringing():
+                self.respond(served, status)
+
+    def _ringing(self) -> list[Served]:
+        return [
+            served
+            for served in self.served.values()
+            if served.request.method == "INVITE" and served.response and served.response.status == 180
+        ]
 
     def forget_nonces(self) -> None:
         """As after a restart: no nonce is known any more."""

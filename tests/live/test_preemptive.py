@@ -318,7 +318,7 @@ def test_a_403_that_comes_after_ringing_is_passed_on(scene: Scene) -> None:
     scene.accept_one(trunk)
     call = scene.call(trunk)
     call.expect(180)  # before the 403 is sent: two workers may deal with replies that come together in any order
-    trunk.carrier.turn_down(403)
+    trunk.carrier.reject(403)
     call.expect(403)
     assert trunk.carrier.answers("INVITE") == [403]
 
