@@ -407,11 +407,11 @@ class TrunkAuth:
             self._addresses_changed = not ksr.reload_addresses()
 
     def ksr_reply_route(self, _message: object) -> int:
-        """Every reply passes. Kamailio 5.6 needs the handler to exist."""
+        """Every reply passes. Kamailio 5.6 needs the handler where its configuration does not switch it off."""
         return 1
 
     def ksr_onsend_route(self, _message: object) -> int:
-        """Every message is sent. Kamailio 5.6 needs the handler to exist."""
+        """Every message is sent. As above."""
         return 1
 
     @property

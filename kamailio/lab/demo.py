@@ -22,11 +22,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import MetaData, Table, create_engine, insert
+from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import URL
 
 from kamailio.lab.ladder import Message, calls, ladder, read_record, shortfalls
 from kamailio.options import ask
+from kemi.trunks import uacreg
 
 LAB = Path(__file__).resolve().parent
 PROJECT = LAB.parent.parent
@@ -150,7 +151,7 @@ def make_database(environment: dict[str, str], state: Path, carrier: str, passwo
         "auth_password": password,
     }
     with engine.begin() as connection:
-        connection.execute(insert(Table("uacreg", MetaData(), autoload_with=engine)).values(trunk))
+        connection.execute(insert(uacreg).values(trunk))
     engine.dispose()
 
 
