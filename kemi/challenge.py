@@ -17,19 +17,23 @@ Pure: no I/O, no clock, no state. The time taken is linear in the length of the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import suppress
+from functools import lru_cache
+from typing import NamedTuple
 
 _FOLD = re.compile(r"\r?\n[ \t]+")
-_GAP = re.compile(r"[ \t,]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_GAP = re.compile(r"[ \t,]*+")
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 (RFC 9110 5.6.2)
-_PARAMETER = re.compile(
-    rf'(?P<name>{_TOKEN})[ \t]*=[ \t]*(?:(?P<token>{_TOKEN})|"(?P<quoted>[^"\\]*(?:\\.[^"\\]*)*)")[ \t]*(?=,|$)'
+_PARAMETER = re.compile(  # its name, and its value as a token or a quoted string
+    rf'{_GAP.pattern}({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"([^"\\]*(?:\\.[^"\\]*)*)")[ \t]*(?=,|$)'
 )
-_SCHEME = re.compile(rf"(?P<scheme>{_TOKEN})(?:[ \t]+|(?=,|$))")
+_SCHEME = re.compile(rf"{_GAP.pattern}({_TOKEN})(?:[ \t]+|(?=,|$))")
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*[ \t]*(?=,|$)")  # what NTLM and Negotiate carry (RFC 9110 11.2)
 _QUOTED_PAIR = re.compile(r"\\(.)")
+
+_NONCE = re.compile(r'nonce="([\x20!#-\[\]-~]{1,256})"')  # as nearly all write it
+_ANY_NONCE = "?"
 
 _KNOWN = frozenset({"realm", "nonce", "opaque", "algorithm", "qop", "stale"})
 
@@ -38,8 +42,7 @@ class ChallengeError(ValueError):
     """A field that is no challenge; the text is the reason, and quotes nothing from the wire."""
 
 
-@dataclass(frozen=True)
-class Challenge:
+class Challenge(NamedTuple):
     """One Digest challenge.
 
     realm, nonce, opaque: unquoted, as sent; opaque is None where absent. algorithm: as the carrier wrote it, None where
@@ -55,28 +58,41 @@ class Challenge:
     stale: bool = False
     escaped: bool = False
 
-    @cached_property
+    @property
     def hash_name(self) -> str:
         """The algorithm in upper case and without -sess; MD5 where the carrier named none (RFC 7616 3.3)."""
         return (self.algorithm or "MD5").upper().removesuffix("-SESS")
 
-    @cached_property
+    @property
     def is_session(self) -> bool:
         """Whether the algorithm is the -sess form of its hash."""
         return (self.algorithm or "").upper().endswith("-SESS")
 
     def offers(self, qop: str) -> bool:
         """Whether this qop value, in lower case, is offered."""
-        return any(word.lower() == qop for word in self.qop)
+        return qop in [word.lower() for word in self.qop]
 
 
 def parse(field: str) -> tuple[Challenge, ...]:
     """The Digest challenges of one field's value, in order; other schemes are left out. Raises ChallengeError."""
+    nonce = _NONCE.search(field)
+    if nonce and _ANY_NONCE not in field:  # a carrier's challenges differ in their nonce alone: the rest is read once
+        with suppress(ChallengeError):
+            read = _parse_alike(f"{field[: nonce.start(1)]}{_ANY_NONCE}{field[nonce.end(1) :]}")
+            if len(read) == 1 and read[0].nonce == _ANY_NONCE:
+                return (read[0]._replace(nonce=nonce[1]),)
+    return _parse(field)
+
+
+def _parse(field: str) -> tuple[Challenge, ...]:
     text = _FOLD.sub(" ", field)
     if _CONTROL.search(text):
         raise ChallengeError("a control character")
     escaped = "\\" in text
     return tuple(_digest(parameters, escaped) for scheme, parameters in _schemes(text) if scheme == "digest")
+
+
+_parse_alike = lru_cache(maxsize=64)(_parse)
 
 
 def next_nonce(field: str) -> str:
@@ -94,34 +110,21 @@ def next_nonce(field: str) -> str:
 def _schemes(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
     """Split a field into its schemes, in lower case, each with its parameters (rules 1 to 4)."""
     found: list[tuple[str, list[tuple[str, str]]]] = []
-    position = _skip_gap(text, 0)
-    while position < len(text):
-        if parameter := _PARAMETER.match(text, position):
-            if not found:
-                raise ChallengeError("a parameter before any scheme")
-            found[-1][1].append((parameter["name"].lower(), _unquoted(parameter)))
+    position = 0
+    while scheme := _SCHEME.match(text, position):
+        name, parameters = scheme[1].lower(), list[tuple[str, str]]()
+        position = scheme.end()
+        while parameter := _PARAMETER.match(text, position):
+            called, token, quoted = parameter.groups()
+            parameters.append((called.lower(), _QUOTED_PAIR.sub(r"\1", quoted) if token is None else token))
             position = parameter.end()
-        elif scheme := _SCHEME.match(text, position):
-            found.append((scheme["scheme"].lower(), []))
-            position = scheme.end()
-            blob = None if _PARAMETER.match(text, position) else _TOKEN68.match(text, position)
-            if blob and found[-1][0] != "digest":
-                position = blob.end()
-        else:
-            raise ChallengeError("neither a scheme nor a parameter")
-        position = _skip_gap(text, position)
+        if not parameters and name != "digest" and (blob := _TOKEN68.match(text, position)):
+            position = blob.end()
+        found.append((name, parameters))
+    if not _GAP.fullmatch(text, position):
+        is_parameter = not found and _PARAMETER.match(text, position)
+        raise ChallengeError("a parameter before any scheme" if is_parameter else "neither a scheme nor a parameter")
     return found
-
-
-def _skip_gap(text: str, position: int) -> int:
-    gap = _GAP.match(text, position)
-    return gap.end() if gap else position
-
-
-def _unquoted(parameter: re.Match[str]) -> str:
-    if parameter["token"] is not None:
-        return parameter["token"]
-    return _QUOTED_PAIR.sub(r"\1", parameter["quoted"])
 
 
 def _digest(parameters: list[tuple[str, str]], escaped: bool) -> Challenge:

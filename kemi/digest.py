@@ -12,15 +12,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from kemi.challenge import Challenge
 
-# Algorithm without its -sess -> hashlib's name, the strongest first.
-HASHES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
+# Algorithm without its -sess -> a hash of nothing yet: to copy it is cheaper than to look one up. The strongest first.
+HASHES = {
+    name: hashlib.new(openssl_name, usedforsecurity=False)
+    for name, openssl_name in (("SHA-512-256", "sha512_256"), ("SHA-256", "sha256"), ("MD5", "md5"))
+}
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a digest covers. uri: the Request-URI as sent. body: its bytes as sent, None where they cannot be had."""
 
     method: str
@@ -30,7 +33,7 @@ class Request:
 
 def ha1(hash_name: str, username: str, realm: str, password: str) -> str:
     """H(username:realm:password), in lower-case hex; hash_name: one of HASHES (RFC 7616 3.4.2)."""
-    return _hash(hash_name, f"{username}:{realm}:{password}")
+    return _hash(hash_name, f"{username}:{realm}:{password}".encode())
 
 
 @dataclass(frozen=True)
@@ -46,20 +49,45 @@ class Answer:
     ha1: str = field(repr=False)
     qop: str
 
+    @property
+    def covers_body(self) -> bool:
+        """Whether the request's body is part of it."""
+        return self.qop == "auth-int"
+
     def value(self, request: Request, count: int, cnonce: str) -> str:
         """The field's value.
 
         count: of requests with this nonce, this one included, 1 to 0xffffffff. cnonce: at least 64 random bits, never
         used before. Raises ValueError for auth-int where the body cannot be had.
         """
-        nc, name = f"{count:08x}", self.challenge.hash_name
-        nonce, qop = self.challenge.nonce, self.qop
-        secret = _hash(name, f"{self.ha1}:{nonce}:{cnonce}") if self.challenge.is_session else self.ha1
+        nonce, qop, nc = self.challenge.nonce, self.qop, f"{count:08x}"
+        secret = self._hash(f"{self.ha1}:{nonce}:{cnonce}") if self._is_session else self.ha1
         middle = f"{nonce}:{nc}:{cnonce}:{qop}" if qop else nonce
-        response = _hash(name, f"{secret}:{middle}:{_ha2(name, qop, request)}")
+        response = self._hash(f"{secret}:{middle}:{self._ha2(request)}")
         counted = f", qop={qop}, nc={nc}" if qop else ""
-        own = f", cnonce={_quoted(cnonce)}" if qop or self.challenge.is_session else ""
+        own = f", cnonce={_quoted(cnonce)}" if qop or self._is_session else ""
         return f'{self._head}{_quoted(request.uri)}{self._opaque}{counted}{own}, response="{response}"{self._tail}'
+
+    def _ha2(self, request: Request) -> str:
+        covered = f"{request.method}:{request.uri}"
+        if self.covers_body:
+            if request.body is None:
+                raise ValueError("auth-int over a body that cannot be had")
+            covered += f":{_hash(self._hash_name, request.body)}"
+        return self._hash(covered)
+
+    def _hash(self, text: str) -> str:
+        return _hash(self._hash_name, text.encode())
+
+    # What follows from the challenge is worked out once, for all requests that answer it.
+
+    @cached_property
+    def _hash_name(self) -> str:
+        return self.challenge.hash_name
+
+    @cached_property
+    def _is_session(self) -> bool:
+        return self.challenge.is_session
 
     @cached_property
     def _head(self) -> str:
@@ -75,17 +103,10 @@ class Answer:
         return f", algorithm={self.challenge.algorithm or 'MD5'}"
 
 
-def _ha2(hash_name: str, qop: str, request: Request) -> str:
-    covered = f"{request.method}:{request.uri}"
-    if qop == "auth-int":
-        if request.body is None:
-            raise ValueError("auth-int over a body that cannot be had")
-        covered += f":{hashlib.new(HASHES[hash_name], request.body, usedforsecurity=False).hexdigest()}"
-    return _hash(hash_name, covered)
-
-
-def _hash(hash_name: str, text: str) -> str:
-    return hashlib.new(HASHES[hash_name], text.encode(), usedforsecurity=False).hexdigest()
+def _hash(hash_name: str, data: bytes) -> str:
+    hashed = HASHES[hash_name].copy()
+    hashed.update(data)
+    return hashed.hexdigest()
 
 
 def _quoted(value: str) -> str:

@@ -34,7 +34,8 @@ class UnreadableError(ValueError):
 
 class Relayed(NamedTuple):
     """What later routes have to know of a request that was relayed: over which trunk (l_uuid), which carrier its row
-    named, and what the request carried answers to (policy.remembered). None has a line end in it.
+    named, and what the request carried answers to (policy.remembered). The first two have no line end in
+    them.
     """
 
     trunk: str = ""
@@ -177,8 +178,9 @@ def note_invite_cseq() -> None:
     """Remember by how much the CSeq of the INVITE that goes out now is ahead of the caller's: its ACK and PRACKs name
     it, and by then other requests may have raised CSeq further.
     """
-    others = [f"{cseq}:{raised}" for cseq, raised in _raised_invites().items() if cseq != _text("$cs")]
-    noted = [*others[1 - MOST_INVITES :], f"{_text('$cs')}:{_raised_cseq()}"]
+    cseq = _text("$cs")
+    others = [f"{other}:{raised}" for other, raised in _raised_invites().items() if other != cseq]
+    noted = [*others[1 - MOST_INVITES :], f"{cseq}:{_raised_cseq()}"]
     KSR.pv.sets("$dlg_var(invites)", " ".join(noted))
 
 

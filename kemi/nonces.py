@@ -32,7 +32,7 @@ UNDER_WAY = 60  # seconds in which a nonce that was replaced may still be used
 LONGEST_NONCE = 1024  # characters of nonce and opaque that are kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """What is known of a trunk's carrier.
 
@@ -62,18 +62,21 @@ class Record:
         return bool(self.held) and [_identity(one) for one in self.held] == [_identity(one) for one in answered]
 
 
+NOTHING: tuple[Record, tuple[int, ...]] = (Record(), ())  # what take() finds of a carrier that is not known
+
+
 def trunk_key(uuid: str, carrier: str) -> str:
     """The name of a trunk's record: a row that leads to another carrier by now has another one."""
     return f"{uuid}\n{carrier}"
 
 
-def take(key: str) -> tuple[str, tuple[int, ...]]:
-    """The challenges that a request can answer from the start, as policy.recalled() reads them, and for each a nonce
-    count that is its own. Empty where nothing is known.
+def take(key: str) -> tuple[Record, tuple[int, ...]]:
+    """What is known of a trunk's carrier, and for each challenge held a nonce count that no other request has; no
+    counts where nothing is held, or cannot be counted.
     """
     record = _read(key, ksr.nonces_record(key))
     counts = tuple([ksr.next_nonce_count(counter) if counter else 1 for counter in record.counters])
-    return (record.remembered, counts) if counts and min(counts) > 0 else ("", ())
+    return record, counts if counts and min(counts) > 0 else ()
 
 
 def count_again(key: str, answered: Sequence[Answered]) -> tuple[Answered, ...]:
@@ -81,7 +84,7 @@ def count_again(key: str, answered: Sequence[Answered]) -> tuple[Answered, ...]:
     left alone a new nonce needs no counter; one that was carried before may have one already.
     """
     is_left_alone = _read(key, ksr.nonces_record(key)).is_left_alone(monotonic())
-    return tuple(one if is_left_alone and one.count == 1 else _counted(key, one) for one in answered)
+    return tuple(one if is_left_alone and one.nc == 1 else _counted(key, one) for one in answered)
 
 
 def accepted(key: str, answered: Sequence[Answered]) -> None:
@@ -105,15 +108,10 @@ def replaced(key: str, answered: Sequence[Answered], status: int, nonce: str) ->
     used = next(one for one in answered if one.status == status)
     old = next((one for one in before.held if _identity(one) == _identity(used)), None)
     if old and nonce != old.challenge.nonce and len(nonce) <= LONGEST_NONCE:
-        new = replace(old, challenge=replace(old.challenge, nonce=nonce))
+        new = old._replace(challenge=old.challenge._replace(nonce=nonce))
         held = tuple(new if one is old else one for one in before.held)
         _write(key, Record(held, before.turned_down, int(monotonic()), is_named=True))
         ksr.end_nonce_count(_counter(key, old), UNDER_WAY)
-
-
-def are_named(key: str) -> bool:
-    """Whether the carrier names its nonces in advance, so that every good reply has to be read."""
-    return _read(key, ksr.nonces_record(key)).is_named
 
 
 def turned_down(key: str, answered: Sequence[Answered]) -> bool:
@@ -129,7 +127,7 @@ def turned_down(key: str, answered: Sequence[Answered]) -> bool:
 def _counted(key: str, one: Answered) -> Answered:
     """The same with the next count of its nonce, where it is counted."""
     counter = _counter(key, one)
-    return replace(one, count=max(one.count, ksr.next_nonce_count(counter))) if counter else one
+    return one._replace(nc=max(one.nc, ksr.next_nonce_count(counter))) if counter else one
 
 
 def _identity(one: Answered) -> tuple[int, str, str]:

@@ -29,12 +29,11 @@ Pure: no I/O, no clock, no state; what was answered before comes in, and goes ou
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from dataclasses import fields as fields_of
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from kemi import digest
 from kemi.challenge import Challenge, ChallengeError, parse
@@ -51,13 +50,13 @@ HasBody = Callable[
 _HA1_HASHES = {0: (), 32: ("MD5",), 64: ("SHA-256",)}  # digits of auth_ha1 -> what it serves
 _HA1 = re.compile(r"[0-9a-fA-F]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_CHALLENGE_FIELDS = tuple(one.name for one in fields_of(Challenge))
-_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+_STRENGTH = {name: place for place, name in enumerate(digest.HASHES)}  # the less, the stronger
 _EMPTY_ELEMENT = re.compile(r",\s*,")  # of a list, where uac_auth() stops reading
+_LINES = 6  # of text for a challenge that is remembered
 _NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Credentials:
     """What a trunk's row gives to answer with.
 
@@ -97,9 +96,8 @@ class Credentials:
         return challenge.hash_name in _HA1_HASHES[len(self.ha1)]
 
 
-@dataclass(frozen=True)
-class Answered:
-    """A challenge of this request that was answered: count requests went out with its nonce.
+class Answered(NamedTuple):
+    """A challenge of this request that was answered. nc: how many requests went out with its nonce.
 
     status: 401 or 407. again: how often it had come again. accepted: whether one that first asked later, and so stands
     behind the one that asked this, has spoken since, which it could only where the answer was good. asked: whether this
@@ -108,7 +106,7 @@ class Answered:
 
     status: int
     challenge: Challenge
-    count: int = 1
+    nc: int = 1
     again: int = 0
     accepted: bool = False
     asked: bool = True
@@ -118,8 +116,7 @@ class Answered:
         return (self.status, self.challenge.realm) == (status, challenge.realm)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Answer this challenge. carried: all that the resend carries answers to, in the order in which they first came.
 
     by_uac_auth: whether Kamailio's own uac_auth() would answer it just so, on every version from 5.6 to 6.1.
@@ -130,8 +127,7 @@ class Answer:
     by_uac_auth: bool
 
 
-@dataclass(frozen=True)
-class GiveUp:
+class GiveUp(NamedTuple):
     """Answer nothing. reason: for the operator's log line. challenge: the one that it is about, if there is one."""
 
     reason: str
@@ -157,7 +153,7 @@ def decide(
     usable = [challenge for challenge in ours if _is_usable(challenge, credentials, has_body)]
     if not usable:
         return GiveUp("no secret, algorithm or qop for it", ours[0])
-    chosen = min(usable, key=_weakness)
+    chosen = usable[0] if len(usable) == 1 else min(usable, key=_weakness)
     if refusal := _refusal(status, chosen, answered):
         return GiveUp(refusal, chosen)
     carried = _carried(status, chosen, answered)
@@ -213,11 +209,13 @@ def _is_usable(challenge: Challenge, credentials: Credentials, has_body: HasBody
 
 
 def _weakness(challenge: Challenge) -> tuple[int, bool]:
-    return list(digest.HASHES).index(challenge.hash_name), challenge.is_session
+    return _STRENGTH[challenge.hash_name], challenge.is_session
 
 
 def _refusal(status: int, challenge: Challenge, answered: Sequence[Answered]) -> str:
     """Why not to answer, after what was answered before; empty for no reason."""
+    if not answered:
+        return ""
     if sum(one.asked + one.again for one in answered) >= MOST_ANSWERS:
         return "too many challenges"
     before = next((one for one in answered if one.is_same(status, challenge)), None)
@@ -231,14 +229,16 @@ def _refusal(status: int, challenge: Challenge, answered: Sequence[Answered]) ->
 
 def _carried(status: int, challenge: Challenge, answered: Sequence[Answered]) -> tuple[Answered, ...]:
     """What the resend answers: this one, and all others once more; those that first asked before it are accepted."""
+    if not answered:
+        return (Answered(status, challenge),)
     place = next((n for n, one in enumerate(answered) if one.is_same(status, challenge)), len(answered))
     mine = Answered(status, challenge)
     if place < len(answered):
         before = answered[place]
-        count = before.count + 1 if before.challenge.nonce == challenge.nonce else 1
-        mine = Answered(status, challenge, count=count, again=before.again + 1 if before.asked else 0)
-    nearer = (replace(one, count=one.count + 1, accepted=True) for one in answered[:place])
-    farther = (replace(one, count=one.count + 1) for one in answered[place + 1 :])
+        nc = before.nc + 1 if before.challenge.nonce == challenge.nonce else 1
+        mine = Answered(status, challenge, nc, again=before.again + 1 if before.asked else 0)
+    nearer = (one._replace(nc=one.nc + 1, accepted=True) for one in answered[:place])
+    farther = (one._replace(nc=one.nc + 1) for one in answered[place + 1 :])
     return (*nearer, mine, *farther)
 
 
@@ -248,7 +248,7 @@ def _suits_uac_auth(text: str, challenge: Challenge, credentials: Credentials, c
     """
     return (
         len(carried) == 1
-        and carried[0].count == 1
+        and carried[0].nc == 1
         and not credentials.ha1
         and challenge.algorithm in (None, "MD5")
         and (not challenge.qop or challenge.qop[0] == "auth")
@@ -261,18 +261,38 @@ def _suits_uac_auth(text: str, challenge: Challenge, credentials: Credentials, c
 
 
 def remembered(answered: Sequence[Answered]) -> str:
-    """What was answered, as one line of text to be kept with the transaction; it holds no secret."""
-    return _ENCODE([{**vars(one), "challenge": _plain(one.challenge)} for one in answered])
-
-
-def _plain(challenge: Challenge) -> dict[str, object]:
-    return {name: getattr(challenge, name) for name in _CHALLENGE_FIELDS}
+    """What was answered, as text to be kept with the transaction; it holds no secret. The values are lines of their
+    own: no challenge has a line end in it.
+    """
+    return "\n".join([line for one in answered for line in _lines(one)])
 
 
 @lru_cache(maxsize=256)
 def recalled(text: str) -> tuple[Answered, ...]:
     """The other way round; empty text is nothing."""
-    return tuple(
-        Answered(**{**one, "challenge": Challenge(**{**one["challenge"], "qop": tuple(one["challenge"]["qop"])})})
-        for one in json.loads(text or "[]")
-    )
+    lines = text.split("\n") if text else []
+    return tuple(_answered(lines[start : start + _LINES]) for start in range(0, len(lines), _LINES))
+
+
+def _lines(one: Answered) -> tuple[str, ...]:
+    status, challenge, nc, again, accepted, asked = one
+    realm, nonce, opaque, algorithm, qop, stale, escaped = challenge
+    flags = f"{stale:d}{escaped:d}{accepted:d}{asked:d}"
+    return f"{status} {nc} {again} {flags}", realm, nonce, _present(opaque), _present(algorithm), ",".join(qop)
+
+
+def _answered(lines: list[str]) -> Answered:
+    numbers, realm, nonce, opaque, algorithm, qop = lines
+    status, nc, again, flags = numbers.split(" ")
+    stale, escaped, accepted, asked = (flag == "1" for flag in flags)
+    words = tuple(qop.split(",")) if qop else ()
+    challenge = Challenge(realm, nonce, _if_present(opaque), _if_present(algorithm), words, stale, escaped)
+    return Answered(int(status), challenge, int(nc), int(again), accepted, asked)
+
+
+def _present(value: str | None) -> str:
+    return "" if value is None else f"={value}"
+
+
+def _if_present(line: str) -> str | None:
+    return line[1:] if line else None

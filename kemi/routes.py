@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gc
 import os
-import secrets
 import traceback
 from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
@@ -156,10 +155,7 @@ class TrunkAuth:
             ksr.correct_rack()
         ksr.keep_cseq_order()
         uuid, carrier = ksr.dialog_trunk() if ksr.source_may_call() else ("", "")
-        trunk = self._trunk_towards_carrier(uuid, carrier)
-        if trunk and nonces.are_named(nonces.trunk_key(uuid, carrier)):
-            ksr.listen("ACCEPTED")
-        self._relay(uuid, carrier, trunk)
+        self._relay(uuid, carrier, self._trunk_towards_carrier(uuid, carrier))
 
     def _pass_on(self) -> None:
         """Relay a request that no credentials of ours go with."""
@@ -215,20 +211,26 @@ class TrunkAuth:
             ksr.add_record_route()
         if method == "INVITE":
             ksr.track_dialog(trunk.uuid, trunk.carrier)
-            ksr.listen("CARRIER")
-        elif self._settings.preemptive:
-            ksr.listen("ACCEPTED")
-        self._relay(trunk.uuid, trunk.carrier, trunk)
+        is_preemptive = self._settings.preemptive
+        reply_route = "CARRIER" if method == "INVITE" else "ACCEPTED" if is_preemptive else ""
+        self._relay(trunk.uuid, trunk.carrier, trunk if is_preemptive else None, reply_route)
 
     def _no_trunk(self, trunk: Trunk, reason: str) -> None:
         ksr.warning(f"trunk={trunk.uuid} outcome=unusable reason={reason!r} call-id={ksr.call_id()}")
         ksr.reply(404, "No Trunk")
 
-    def _relay(self, uuid: str, carrier: str, trunk: Trunk | None) -> None:
-        """Relay over a trunk to its carrier. trunk: its row, where the request may carry answers from the start."""
-        answered, self._from_the_start = self._known_answers(trunk) if trunk else ("", ())
-        if self._from_the_start:
+    def _relay(self, uuid: str, carrier: str, trunk: Trunk | None, reply_route: str = "") -> None:
+        """Relay over a trunk to its carrier. trunk: its row, where the request may carry answers from the start.
+        reply_route: the handler of the replies; where it is empty they are read only if they name the next nonce.
+        """
+        known, counts = nonces.take(nonces.trunk_key(uuid, carrier)) if trunk else nonces.NOTHING
+        answered = ""
+        if trunk and counts:
+            answered, self._from_the_start = _known_answers(known, counts, trunk.credentials)
+        if answered:
             ksr.change_branch("PREEMPT")
+        if reply_route or known.is_named:
+            ksr.listen(reply_route or "ACCEPTED")
         try:
             relayed = ksr.relay_for(ksr.Relayed(uuid, carrier, answered))
         finally:
@@ -249,23 +251,6 @@ class TrunkAuth:
             ksr.error(f"fault={_fault(error)} call-id={ksr.call_id()}")
             return None
         return trunk if trunk and trunk.carrier == carrier else None
-
-    def _known_answers(self, trunk: Trunk) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """What this trunk's carrier has asked before and would ask again, to be remembered with the request, and the
-        header fields that answer it.
-        """
-        if not self._settings.preemptive:
-            return "", ()
-        known, counts = nonces.take(nonces.trunk_key(trunk.uuid, trunk.carrier))
-        answered, answers = _answers_ahead(known, trunk.credentials) if known else ("", ())
-        if not answers:
-            return "", ()
-        if any(answer.qop == "auth-int" for _, _, answer in answers) and not ksr.has_readable_body():
-            return "", ()
-        request = _request([answer for _, _, answer in answers])
-        return answered, tuple(
-            [(name, answer.value(request, counts[place], _cnonce())) for place, name, answer in answers]
-        )
 
     @guarded(ksr.reply_nothing)
     def PREEMPT(self, _message: object) -> int:
@@ -333,7 +318,7 @@ class TrunkAuth:
             carried = nonces.count_again(nonces.trunk_key(relayed.trunk, relayed.carrier), carried)
             if ksr.has_to_tag():
                 ksr.listen("ACCEPTED")
-        by_uac_auth = decision.by_uac_auth and carried[0].count == 1
+        by_uac_auth = decision.by_uac_auth and carried[0].nc == 1
         ksr.forget_cseq_order()
         if not (by_uac_auth and ksr.answer_challenge(credentials.username, credentials.password, trunk.realm)):
             ksr.add_credentials(_fields(carried, credentials))
@@ -422,22 +407,35 @@ class TrunkAuth:
         return self._trunks
 
 
+def _known_answers(
+    known: nonces.Record, counts: tuple[int, ...], credentials: policy.Credentials
+) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Of challenges that were accepted before, those that a row can answer in the request at hand: as they are to be
+    remembered with it, and the header fields that answer them.
+    """
+    remembered, answers, cover_body = _answers_ahead(known, credentials)
+    if not answers or (cover_body and not ksr.has_readable_body()):
+        return "", ()
+    request = _request(cover_body)
+    return remembered, tuple(
+        [(name, answer.value(request, counts[place], _cnonce())) for place, name, answer in answers]
+    )
+
+
 @lru_cache(maxsize=256)
 def _answers_ahead(
-    known: str, credentials: policy.Credentials
-) -> tuple[str, tuple[tuple[int, str, digest.Answer], ...]]:
-    """Of challenges that were accepted before (policy.remembered), those that a row can answer: as they are to be
-    remembered, and for each its place among them, the header field, and the answer. Of auth-int it is not known yet
-    whether it can be done.
+    known: nonces.Record, credentials: policy.Credentials
+) -> tuple[str, tuple[tuple[int, str, digest.Answer], ...], bool]:
+    """The part of that which is the same for every request: what is remembered; for each challenge its place, the
+    header field, and the answer; whether one of them covers the body.
     """
-    challenges = policy.recalled(known)
-    carried = policy.answerable(challenges, credentials, lambda: True)
+    carried = policy.answerable(known.held, credentials, lambda: True)
     answers = tuple(
         (place, CHALLENGES[one.status].answer, _answer(one, credentials))
-        for place, one in enumerate(challenges)
+        for place, one in enumerate(known.held)
         if one in carried
     )
-    return policy.remembered(carried) if carried else "", answers
+    return policy.remembered(carried), answers, any(answer.covers_body for _, _, answer in answers)
 
 
 def _answer(one: policy.Answered, credentials: policy.Credentials) -> digest.Answer:
@@ -445,21 +443,20 @@ def _answer(one: policy.Answered, credentials: policy.Credentials) -> digest.Ans
     return digest.Answer(one.challenge, credentials.username, credentials.ha1_for(one.challenge), qop)
 
 
-def _request(answers: Iterable[digest.Answer]) -> digest.Request:
-    """What these answers cover: the request at hand."""
-    body = ksr.body() if any(answer.qop == "auth-int" for answer in answers) else b""
-    return digest.Request(ksr.method(), ksr.request_uri(), body)
-
-
-def _cnonce() -> str:
-    return secrets.token_hex(CNONCE_BYTES)
-
-
 def _fields(carried: Iterable[policy.Answered], credentials: policy.Credentials) -> list[tuple[str, str]]:
     """The header fields that answer these challenges in the request at hand."""
     answers = [(one, _answer(one, credentials)) for one in carried]
-    request = _request([answer for _, answer in answers])
-    return [(CHALLENGES[one.status].answer, answer.value(request, one.count, _cnonce())) for one, answer in answers]
+    request = _request(any(answer.covers_body for _, answer in answers))
+    return [(CHALLENGES[one.status].answer, answer.value(request, one.nc, _cnonce())) for one, answer in answers]
+
+
+def _request(cover_body: bool) -> digest.Request:
+    """What answers cover: the request at hand."""
+    return digest.Request(ksr.method(), ksr.request_uri(), ksr.body() if cover_body else b"")
+
+
+def _cnonce() -> str:
+    return os.urandom(CNONCE_BYTES).hex()
 
 
 def _log(write: Callable[[str], None], trunk: str, about: Challenge | None, outcome: str) -> None:

@@ -40,7 +40,7 @@ def one_reply(data: bytes) -> None:
     for one in decision.carried:
         qop = policy.qop_for(one.challenge, lambda: True) or ""
         answer = digest.Answer(one.challenge, CREDENTIALS.username, CREDENTIALS.ha1_for(one.challenge), qop)
-        value = answer.value(REQUEST, one.count, "0011223344556677")
+        value = answer.value(REQUEST, one.nc, "0011223344556677")
         assert not {"\r", "\n", "\0"} & set(value)
         [read] = parse(value)
         assert (read.realm, read.nonce, read.opaque) == (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kemi.challenge import Challenge, ChallengeError, next_nonce, parse
+from kemi.challenge import Challenge, ChallengeError, _parse, next_nonce, parse
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
@@ -137,6 +137,38 @@ def test_nothing_from_the_wire_raises_anything_else(field: str) -> None:
     next_nonce(field)
     with contextlib.suppress(ChallengeError):
         parse(field)
+
+
+PARTS = (
+    "Digest ",
+    "Bearer ",
+    'realm="r"',
+    'nonce="n"',
+    'nonce="a b"',
+    "nonce=n",
+    'nonce="?"',
+    'xnonce="m"',
+    'opaque="',
+    ", ",
+    '"',
+    "?",
+    "\\",
+)
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+def test_a_challenge_is_read_as_if_it_were_the_first(field: str) -> None:
+    """What was kept of a carrier's last challenge, which had another nonce, changes nothing."""
+    with contextlib.suppress(ChallengeError):
+        parse(field.replace('"n"', '"o"'))
+    assert outcome(parse, field) == outcome(_parse, field)
+
+
+def outcome(read: Callable[[str], tuple[Challenge, ...]], field: str) -> tuple[Challenge, ...] | str:
+    try:
+        return read(field)
+    except ChallengeError as error:
+        return str(error)
 
 
 HUGE = {

@@ -91,8 +91,8 @@ def test_auth_int_needs_the_body() -> None:
 # --- once something was answered
 
 
-def after(status: int, text: str, count: int = 1, again: int = 0, accepted: bool = False) -> tuple[Answered, ...]:
-    return (Answered(status, parse(text)[0], count, again, accepted),)
+def after(status: int, text: str, nc: int = 1, again: int = 0, accepted: bool = False) -> tuple[Answered, ...]:
+    return (Answered(status, parse(text)[0], nc, again, accepted),)
 
 
 SECOND = {
@@ -119,7 +119,7 @@ def test_later_challenge(status: int, field: str, answered: tuple[Answered, ...]
 def carried(status: int, field: str, answered: tuple[Answered, ...]) -> list[tuple[int, str, int, int, bool]]:
     decision = decide(status, [field], ANY_REALM, answered, has_body=lambda: True)
     assert isinstance(decision, Answer)
-    return [(one.status, one.challenge.nonce, one.count, one.again, one.accepted) for one in decision.carried]
+    return [(one.status, one.challenge.nonce, one.nc, one.again, one.accepted) for one in decision.carried]
 
 
 def test_a_resend_carries_what_the_proxy_before_wanted_too() -> None:
@@ -146,7 +146,7 @@ def test_a_nonce_that_is_used_again_counts_on() -> None:
 
 
 def test_what_was_answered_is_remembered_as_it_was() -> None:
-    answered = after(407, 'Digest realm="ü \\"x\\"", nonce="n", opaque="", qop="auth,auth-int"', count=3, accepted=True)
+    answered = after(407, 'Digest realm="ü \\"x\\"", nonce="n", opaque="", qop="auth,auth-int"', nc=3, accepted=True)
     assert recalled(remembered(answered)) == answered
     assert recalled("") == ()
 
@@ -155,12 +155,12 @@ def test_what_was_answered_is_remembered_as_it_was() -> None:
 
 
 def unasked(*before: Answered) -> tuple[Answered, ...]:
-    return tuple(replace(one, asked=False) for one in before)
+    return tuple(one._replace(asked=False) for one in before)
 
 
 def test_an_unasked_answer_that_is_turned_down_says_nothing_of_the_credentials() -> None:
     for field, sent in ((NEW, ("n2", 1)), (STALE, ("n2", 1)), (MD5, ("n1", 8))):
-        answered = unasked(*after(407, MD5, count=7))
+        answered = unasked(*after(407, MD5, nc=7))
         assert carried(407, field, answered) == [(407, *sent, 0, False)]
         first = decide(407, [field], ANY_REALM, answered, has_body=lambda: True)
         assert isinstance(first, Answer)
@@ -174,7 +174,7 @@ def test_unasked_answers_do_not_count_among_the_five() -> None:
 
 
 def test_what_one_turns_down_the_other_gets_again() -> None:
-    both = unasked(*after(407, MD5, count=4), *after(401, NEW, count=4))
+    both = unasked(*after(407, MD5, nc=4), *after(401, NEW, nc=4))
     assert carried(401, NEW.replace("n2", "n3"), both) == [(407, "n1", 5, 0, True), (401, "n3", 1, 0, False)]
 
 
