@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 
 from tqdm import tqdm
 
-from tests.bench import calls, replica, report, scale, syncs
+from tests.bench import calls, handlers, replica, report, scale, syncs
 from tests.bench.report import MEBIBYTE, Figures, table
 from tests.bench.sipp import BenchError, Load
 
@@ -35,13 +35,14 @@ class Size:
     commits: int = replica.COMMITS
     sync_calls: int = syncs.CALLS
     sync_rows: int = syncs.CHANGED
+    handler_calls: int = handlers.CALLS
     scales: bool = True
 
 
 WHOLE = Size(rounds=5, warm_up=Load(350, 500), load=Load(350, 2100), rows=1_000_000)
 QUICK = Size(
     rounds=1, warm_up=Load(200, 100), load=Load(200, 200), rows=1000,
-    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, scales=False,
+    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, handler_calls=20, scales=False,
 )  # fmt: skip
 
 
@@ -64,6 +65,14 @@ def measure_calls(size: Size) -> Figures:
     return figures
 
 
+def handlers_table(measured: list[handlers.Handlers]) -> str:
+    """The table that says what of a call is Python, and why it is that much."""
+    return table(
+        ["the handlers of a call alone", "one message after the other", f"{handlers.PAUSE * 1e3:g} ms apart"],
+        [[f"({one.configuration})", f"{one.in_a_row * 1e6:.0f} µs", f"{one.apart * 1e6:.0f} µs"] for one in measured],
+    )
+
+
 def measure_scale() -> tuple[list[scale.Capacity], scale.Growth]:
     """Throughput by workers, memory by calls. Raises BenchError."""
     steps = tqdm(scale.capacities(), desc="capacity", total=len(scale.COUNTS))
@@ -73,7 +82,10 @@ def measure_scale() -> tuple[list[scale.Capacity], scale.Growth]:
 def scale_tables(capacities: list[scale.Capacity], growth: scale.Growth) -> list[str]:
     throughput = table(
         ["workers", *(str(one.workers) for one in capacities)],
-        [["calls per second", *(str(one.rate) for one in capacities)]],
+        [
+            ["calls per second", *(str(one.rate) for one in capacities)],
+            [f"CPU per call at {scale.COMPARED} a second", *(f"{one.cpu * 1e3:.3f} ms" for one in capacities)],
+        ],
     )
     verdict = report.verdict(growth.bytes, scale.MOST_GROWTH)
     memory = table(
@@ -134,17 +146,18 @@ def measure(size: Size) -> Iterator[str]:
     yield f"{about['cpus']} CPUs, {about['cpu']}, Kamailio {about['kamailio']}, Python {about['python']}"
     figures = measure_calls(size)
     plot.draw(figures, report.output() / "bench.png")
-    report.write(report.output() / "bench.json", figures)
     yield report.calls_table(figures)
     yield report.targets_table(figures)
     if figures.lost:
         yield f"NOT VALID: {figures.lost} calls were lost."
+    alone = [handlers.measure(letter, size.handler_calls) for letter in handlers.CONFIGURATIONS]
+    yield handlers_table(alone)
+    more: dict[str, object] = {"handlers": [asdict(one) for one in alone]}
+    report.write(report.output() / "bench.json", figures, **more)
     if size.scales:
         capacities, growth = measure_scale()
-        report.write(
-            report.output() / "bench.json", figures,
-            capacities=[asdict(one) for one in capacities], memory=asdict(growth),
-        )  # fmt: skip
+        more |= {"capacities": [asdict(one) for one in capacities], "memory": asdict(growth)}
+        report.write(report.output() / "bench.json", figures, **more)
         yield from scale_tables(capacities, growth)
     yield from replica_tables(size)
     yield sync_table(size)

@@ -11,6 +11,7 @@ from tests.bench.sipp import BenchError, Calls, Load
 
 COUNTS = (1, 2, 4)  # workers
 RATES = (100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 1000, 1200, 1400, 1600, 1800, 2000)
+COMPARED = 300  # of these: the rate at which CPU per call is noted
 STEP = 5.0  # seconds at each rate
 WARM_UP = Load(100, 200)
 
@@ -23,10 +24,13 @@ MOST_GROWTH = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Capacity:
-    """The highest rate that was carried, in calls per second; 0 where the lowest was not."""
+    """The highest rate that was carried, in calls per second, 0 where the lowest was not; and CPU time of Kamailio per
+    call at the rate COMPARED, in seconds, 0 where that was not carried.
+    """
 
     workers: int
     rate: int
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,17 @@ class Growth:
 
 def capacity(workers: int = WORKERS, rates: tuple[int, ...] = RATES, seconds: float = STEP) -> Capacity:
     """Climb the ladder of rates until one is not carried."""
-    carried = 0
+    carried, cpu = 0, 0.0
     with running(PACKAGE, "near", workers=workers) as proxy:
         proxy.place(WARM_UP)
         for rate in rates:
-            if not _carries(proxy, Load(rate, round(rate * seconds))):
+            load, before = Load(rate, round(rate * seconds)), proxy.cpu_seconds()
+            if not _carries(proxy, load):
                 break
             carried = rate
-    return Capacity(workers, carried)
+            if rate == COMPARED:
+                cpu = (proxy.cpu_seconds() - before) / load.calls
+    return Capacity(workers, carried, cpu)
 
 
 def is_carried(seen: Calls, load: Load) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import plot, report, scale, soak
+from tests.bench import handlers, plot, report, scale, soak
 from tests.bench.calls import CONFIGURATIONS, LINES, Configuration, postgresql, running
 from tests.bench.report import Figures
 from tests.bench.sipp import ROUND_TRIP, Calls, Counts, Load
@@ -94,6 +94,14 @@ def test_files_hold_every_round_and_nothing_of_the_place(figures: Figures, tmp_p
 def test_tables_have_a_line_for_each_configuration_and_target(figures: Figures) -> None:
     assert len(report.calls_table(figures).splitlines()) == 2 + len(CONFIGURATIONS)
     assert len(report.targets_table(figures).splitlines()) == 2 + len(report.RATIOS) + len(report.DISTANCES)
+
+
+@pytest.mark.parametrize("letter", handlers.CONFIGURATIONS)
+def test_handlers_of_a_call_run_without_kamailio(letter: str) -> None:
+    """Which of them answered a challenge, and which carried an answer from the start, is looked at in there."""
+    measured = handlers.measure(letter, calls=5)
+    assert measured.configuration == letter
+    assert min(measured.in_a_row, measured.apart) > 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""What the handlers of a call cost by themselves, with a KSR that does nothing: with one message right after the other,
+and with a pause before each, as in a worker that waits for the next one. The steps are the same; what a pause adds is
+what it costs to get code and data from where other processes have pushed them, out of the processor's caches.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy import insert
+
+CONFIGURATIONS = "kef"  # of calls.py: no authentication in Python; the package, preemptive answers off; and on
+CALLS = 300
+WARM_UP = 50
+PAUSE = 0.003  # seconds
+
+CHALLENGE = 'Digest realm="carrier.example", nonce="{:032x}", algorithm=MD5, qop="auth"'
+TRUNK = {
+    "l_uuid": "trunk", "l_username": "pbx", "l_domain": "pbx.example", "r_domain": "carrier.example",
+    "realm": "carrier.example", "auth_proxy": "sip:192.0.2.2", "auth_username": "u1", "auth_password": "secret",
+}  # fmt: skip
+MESSAGE = {
+    "$hdr(X-Trunk)": "trunk", "$ru": "sip:4930123@192.0.2.1:5060", "$ft": "a", "$cs": "1", "$ci": "call", "$bs": 0,
+    "$si": "192.0.2.2", "$dd": "192.0.2.2", "$dlg(from_tag)": "a", "$T_reply_code": 407,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """Seconds of processor time per call, the median: with no pause, and with one before each message."""
+
+    configuration: str
+    in_a_row: float
+    apart: float
+
+
+def measure(letter: str, calls: int = CALLS) -> Handlers:
+    """The handlers of one of CONFIGURATIONS, in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(_measure, (letter, calls))
+
+
+def _measure(letter: str, calls: int) -> Handlers:
+    kamailio = sys.modules["KSR"] = Kamailio()  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as folder:
+        kamailio.handlers = _bare() if letter == "k" else _package(Path(folder), "auto" if letter == "f" else "off")
+        for _ in range(WARM_UP):
+            kamailio.call(0)
+        in_a_row, apart = ([kamailio.call(pause) for _ in range(calls)] for pause in (0, PAUSE))
+    assert (kamailio.answered, kamailio.carried) == (letter == "e", letter == "f")
+    return Handlers(letter, statistics.median(in_a_row), statistics.median(apart))
+
+
+def _bare() -> Any:
+    from tests.bench.bare import Bare
+
+    return Bare("carrier.example", "sip:192.0.2.2")
+
+
+def _package(folder: Path, preemptive: str) -> Any:
+    from kemi import schema
+    from kemi.routes import TrunkAuth
+    from kemi.settings import Settings
+    from kemi.trunks import open_file, uacreg
+
+    folder.chmod(0o700)
+    settings = Settings.from_environment({
+        "TRUNKAUTH_STATE_DIR": str(folder), "TRUNKAUTH_PREEMPTIVE": preemptive,
+    })  # fmt: skip
+    engine = open_file(settings.local_file)
+    schema.create(engine)
+    with engine.connect() as connection:
+        connection.execute(insert(uacreg).values(TRUNK))
+    engine.dispose()
+    handlers = TrunkAuth(settings)
+    handlers.child_init(1)
+    return handlers
+
+
+class Kamailio:
+    """A KSR that remembers what it has to, and says yes."""
+
+    def __init__(self) -> None:
+        def yes(*_: object) -> int:
+            return 1
+
+        def no(*_: object) -> int:
+            return -1
+
+        self.handlers: Any = None
+        self.carried = self.answered = False  # whether the last INVITE had credentials from the start; or when asked
+        self._variables: dict[str, Any] = dict(MESSAGE)
+        self._is_new = True
+        self._branch_route = ""
+        self._reply_route = ""
+        self._nonces: dict[str, str] = {}
+        self._count = 0
+        get, sets = self._variables.get, self._variables.__setitem__
+        self.pv = SimpleNamespace(get=get, sets=sets, unset=yes, is_null=lambda _: True)
+        self.maxfwd = SimpleNamespace(process_maxfwd=yes)
+        self.sanity = SimpleNamespace(sanity_check=yes)
+        self.permissions = SimpleNamespace(allow_source_address=yes)
+        self.siputils = SimpleNamespace(has_totag=lambda: -1 if self._is_new else 1)
+        self.hdr = SimpleNamespace(remove=yes, append=yes)
+        self.rr = SimpleNamespace(loose_route=yes, record_route=yes)
+        self.dialog = SimpleNamespace(is_known_dlg=yes, dlg_manage=yes)
+        self.uac = SimpleNamespace(uac_auth=yes)
+        self.htable = SimpleNamespace(
+            sht_get=lambda _, key: self._nonces.get(key),
+            sht_sets=lambda _, key, value: self._nonces.__setitem__(key, value),
+            sht_inc=self._next,
+        )
+        self.tm = SimpleNamespace(
+            t_check_trans=no, t_is_canceled=no, t_on_failure=yes,
+            t_on_branch=lambda name: setattr(self, "_branch_route", name),
+            t_on_reply=lambda name: setattr(self, "_reply_route", name), t_relay=self._relay,
+        )  # fmt: skip
+        self.setdsturi = self.notice = self.warn = yes
+
+    def call(self, pause: float) -> float:
+        """INVITE, the challenge if it carries no credentials, 200, ACK and BYE; seconds that the handlers took."""
+        self._variables["$dlg_var(trunk)"] = self._variables["$dlg_var(carrier)"] = None
+        self._reply_route, self.carried, self.answered = "", False, False
+        spent = self._request("INVITE", pause)
+        is_package = bool(self._reply_route)
+        if is_package and not self.carried:
+            self._variables["$T_rpl($(hdr(Proxy-Authenticate)[0]))"] = CHALLENGE.format(self._next())
+            spent += self._reply(407, pause) + self._run("TRUNKAUTH", 0)
+            self.answered = True
+        if is_package:
+            spent += self._reply(200, pause)
+        return spent + self._request("ACK", pause) + self._request("BYE", pause)
+
+    def _request(self, method: str, pause: float) -> float:
+        self._variables["$rm"] = method
+        self._is_new = method == "INVITE"
+        return self._run("ksr_request_route", pause)
+
+    def _reply(self, status: int, pause: float) -> float:
+        self._variables["$rs"] = status
+        return self._run(self._reply_route, pause)
+
+    def _run(self, handler: str, pause: float) -> float:
+        run = getattr(self.handlers, handler)
+        if pause:
+            threading.Event().wait(pause)
+        begun = time.thread_time()
+        run(None)
+        return time.thread_time() - begun
+
+    def _relay(self) -> int:
+        if self._branch_route:
+            self._branch_route, self.carried = "", True
+            self.handlers.PREEMPT(None)
+        return 1
+
+    def _next(self, *_: object) -> int:
+        self._count += 1
+        return self._count
