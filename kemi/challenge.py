@@ -112,8 +112,8 @@ def _schemes(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
     found: list[tuple[str, list[tuple[str, str]]]] = []
     position = 0
     while scheme := _SCHEME.match(text, position):
-        name, parameters = scheme[1].lower(), list[tuple[str, str]]()
-        position = scheme.end()
+        name, position = scheme[1].lower(), scheme.end()
+        parameters: list[tuple[str, str]] = []
         while parameter := _PARAMETER.match(text, position):
             called, token, quoted = parameter.groups()
             parameters.append((called.lower(), _QUOTED_PAIR.sub(r"\1", quoted) if token is None else token))

@@ -34,8 +34,7 @@ class UnreadableError(ValueError):
 
 class Relayed(NamedTuple):
     """What later routes have to know of a request that was relayed: over which trunk (l_uuid), which carrier its row
-    named, and what the request carried answers to (policy.remembered). The first two have no line end in
-    them.
+    named, and what the request carried answers to (policy.remembered). The first two are without a line end.
     """
 
     trunk: str = ""

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kemi.challenge import Challenge, ChallengeError, _parse, next_nonce, parse
@@ -140,23 +140,17 @@ def test_nothing_from_the_wire_raises_anything_else(field: str) -> None:
 
 
 PARTS = (
-    "Digest ",
-    "Bearer ",
-    'realm="r"',
-    'nonce="n"',
-    'nonce="a b"',
-    "nonce=n",
-    'nonce="?"',
-    'xnonce="m"',
-    'opaque="',
-    ", ",
-    '"',
-    "?",
-    "\\",
-)
+    "Digest ", "Bearer ", 'realm="r"', 'nonce="n"', 'nonce="a b"', "nonce=n", 'nonce="?"', 'xnonce="m"', 'opaque="',
+    ", ", '"', "?", "\\",
+)  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+@example('Digest xnonce="m", realm="r", nonce="n"')
+@example('Digest xnonce="m", realm="r", nonce="?"')
+@example('Bearer nonce="m", Digest realm="r", nonce="?"')
+@example('Digest realm="x nonce=", nonce="n"')
+@example('Digest realm="r", nonce="n", nonce="m"')
 def test_a_challenge_is_read_as_if_it_were_the_first(field: str) -> None:
     """What was kept of a carrier's last challenge, which had another nonce, changes nothing."""
     with contextlib.suppress(ChallengeError):
