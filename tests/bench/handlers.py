@@ -1,6 +1,7 @@
 """What the handlers of a call cost by themselves, with a KSR that does nothing: with one message right after the other,
 and with a pause before each, as in a worker that waits for the next one. The steps are the same; what a pause adds is
-what it costs to get code and data from where other processes have pushed them, out of the processor's caches.
+what it costs to fetch code and data that are no longer in the processor's caches. A loop that needs next to none of
+either is the control: were the processor itself slower after a pause, that one would be too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +40,7 @@ MESSAGE = {
 class Handlers:
     """Seconds of processor time per call, the median: with no pause, and with one before each message."""
 
-    configuration: str
+    name: str
     in_a_row: float
     apart: float
 
@@ -49,6 +51,29 @@ def measure(letter: str, calls: int = CALLS) -> Handlers:
         return process.apply(_measure, (letter, calls))
 
 
+def control(calls: int = CALLS) -> Handlers:
+    """The same for a loop of arithmetic, with one pause for each of a call's four messages."""
+    in_a_row, apart = (
+        [sum(_timed(_arithmetic, pause) for _ in range(4)) for _ in range(calls)] for pause in (0, PAUSE)
+    )
+    return Handlers("a loop of arithmetic", statistics.median(in_a_row), statistics.median(apart))
+
+
+def _arithmetic(_message: object) -> None:
+    total = 0
+    for number in range(150):
+        total += number * number
+
+
+def _timed(run: Callable[[object], object], pause: float) -> float:
+    """Seconds of processor time that a handler takes, after a pause of so many seconds."""
+    if pause:
+        threading.Event().wait(pause)
+    begun = time.thread_time()
+    run(None)
+    return time.thread_time() - begun
+
+
 def _measure(letter: str, calls: int) -> Handlers:
     kamailio = sys.modules["KSR"] = Kamailio()  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +82,7 @@ def _measure(letter: str, calls: int) -> Handlers:
             kamailio.call(0)
         in_a_row, apart = ([kamailio.call(pause) for _ in range(calls)] for pause in (0, PAUSE))
     assert (kamailio.answered, kamailio.carried) == (letter == "e", letter == "f")
-    return Handlers(letter, statistics.median(in_a_row), statistics.median(apart))
+    return Handlers(f"({letter})", statistics.median(in_a_row), statistics.median(apart))
 
 
 def _bare() -> Any:
@@ -150,12 +175,7 @@ class Kamailio:
         return self._run(self._reply_route, pause)
 
     def _run(self, handler: str, pause: float) -> float:
-        run = getattr(self.handlers, handler)
-        if pause:
-            threading.Event().wait(pause)
-        begun = time.thread_time()
-        run(None)
-        return time.thread_time() - begun
+        return _timed(getattr(self.handlers, handler), pause)
 
     def _relay(self) -> int:
         if self._branch_route:

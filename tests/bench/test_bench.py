@@ -100,8 +100,12 @@ def test_tables_have_a_line_for_each_configuration_and_target(figures: Figures) 
 def test_handlers_of_a_call_run_without_kamailio(letter: str) -> None:
     """Which of them answered a challenge, and which carried an answer from the start, is looked at in there."""
     measured = handlers.measure(letter, calls=5)
-    assert measured.configuration == letter
+    assert measured.name == f"({letter})"
     assert min(measured.in_a_row, measured.apart) > 0
+
+
+def test_control_of_the_handlers_is_a_loop() -> None:
+    assert min(handlers.control(calls=5).in_a_row, handlers.control(calls=5).apart) > 0
 
 
 @pytest.mark.parametrize(
