@@ -32,7 +32,7 @@ _SCHEME = re.compile(rf"{_GAP.pattern}({_TOKEN})(?:[ \t]+|(?=,|$))")
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*[ \t]*(?=,|$)")  # what NTLM and Negotiate carry (RFC 9110 11.2)
 _QUOTED_PAIR = re.compile(r"\\(.)")
 
-_NONCE = re.compile(r'nonce="([\x20!#-\[\]-~]{1,256})"')  # as nearly all write it
+_NONCE = re.compile(r'nonce="([\x20!#-\[\]-~]+)"')  # as nearly all write it
 _ANY_NONCE = "?"
 
 _KNOWN = frozenset({"realm", "nonce", "opaque", "algorithm", "qop", "stale"})

@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 from kemi.challenge import Challenge
 
-# Algorithm without its -sess -> a hash of nothing yet: to copy it is cheaper than to look one up. The strongest first.
-HASHES = {
-    name: hashlib.new(openssl_name, usedforsecurity=False)
-    for name, openssl_name in (("SHA-512-256", "sha512_256"), ("SHA-256", "sha256"), ("MD5", "md5"))
-}
+# Algorithm without its -sess -> hashlib's name, the strongest first.
+HASHES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 
 
 class Request(NamedTuple):
@@ -33,7 +30,7 @@ class Request(NamedTuple):
 
 def ha1(hash_name: str, username: str, realm: str, password: str) -> str:
     """H(username:realm:password), in lower-case hex; hash_name: one of HASHES (RFC 7616 3.4.2)."""
-    return _hash(hash_name, f"{username}:{realm}:{password}".encode())
+    return _hexdigest(hash_name, f"{username}:{realm}:{password}".encode())
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,11 @@ class Answer:
         if self.covers_body:
             if request.body is None:
                 raise ValueError("auth-int over a body that cannot be had")
-            covered += f":{_hash(self._hash_name, request.body)}"
+            covered += f":{_hexdigest(self._hash_name, request.body)}"
         return self._hash(covered)
 
     def _hash(self, text: str) -> str:
-        return _hash(self._hash_name, text.encode())
+        return _hexdigest(self._hash_name, text.encode())
 
     # What follows from the challenge is worked out once, for all requests that answer it.
 
@@ -103,10 +100,15 @@ class Answer:
         return f", algorithm={self.challenge.algorithm or 'MD5'}"
 
 
-def _hash(hash_name: str, data: bytes) -> str:
-    hashed = HASHES[hash_name].copy()
+def _hexdigest(hash_name: str, data: bytes) -> str:
+    hashed = _hash_of_nothing(hash_name).copy()  # cheaper than to look a new one up
     hashed.update(data)
     return hashed.hexdigest()
+
+
+@cache
+def _hash_of_nothing(hash_name: str) -> hashlib._Hash:
+    return hashlib.new(HASHES[hash_name], usedforsecurity=False)
 
 
 def _quoted(value: str) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from hashlib import blake2b
 from time import monotonic
 
@@ -32,7 +32,7 @@ UNDER_WAY = 60  # seconds in which a nonce that was replaced may still be used
 LONGEST_NONCE = 1024  # characters of nonce and opaque that are kept
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # a record is itself alone: _read() gives the same one for the same text
 class Record:
     """What is known of a trunk's carrier.
 
@@ -47,11 +47,6 @@ class Record:
     since: int = 0
     is_named: bool = False
     counters: tuple[str, ...] = ()
-
-    @cached_property
-    def remembered(self) -> str:
-        """What it holds, as policy.recalled() reads it."""
-        return remembered(self.held)
 
     def is_left_alone(self, now: float) -> bool:
         """Whether it is too early to try again."""
@@ -160,7 +155,7 @@ def _read(key: str, text: str) -> Record:
 
 
 def _write(key: str, record: Record) -> None:
-    text = f"{record.turned_down} {record.since} {record.is_named:d} {record.remembered}"
+    text = f"{record.turned_down} {record.since} {record.is_named:d} {remembered(record.held)}"
     ksr.set_nonces_record(key, f"{_checksum(text)} {text}")
 
 

@@ -56,7 +56,7 @@ _LINES = 6  # of text for a challenge that is remembered
 _NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Credentials:
     """What a trunk's row gives to answer with.
 
@@ -153,7 +153,7 @@ def decide(
     usable = [challenge for challenge in ours if _is_usable(challenge, credentials, has_body)]
     if not usable:
         return GiveUp("no secret, algorithm or qop for it", ours[0])
-    chosen = usable[0] if len(usable) == 1 else min(usable, key=_weakness)
+    chosen = min(usable, key=_weakness)
     if refusal := _refusal(status, chosen, answered):
         return GiveUp(refusal, chosen)
     carried = _carried(status, chosen, answered)

@@ -221,7 +221,8 @@ class TrunkAuth:
 
     def _relay(self, uuid: str, carrier: str, trunk: Trunk | None, reply_route: str = "") -> None:
         """Relay over a trunk to its carrier. trunk: its row, where the request may carry answers from the start.
-        reply_route: the handler of the replies; where it is empty they are read only if they name the next nonce.
+        reply_route: the handler of the replies; where it is empty, they are read only from a carrier that is known to
+        name its next nonce.
         """
         known, counts = nonces.take(nonces.trunk_key(uuid, carrier)) if trunk else nonces.NOTHING
         answered = ""

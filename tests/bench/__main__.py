@@ -84,7 +84,10 @@ def scale_tables(capacities: list[scale.Capacity], growth: scale.Growth) -> list
         ["workers", *(str(one.workers) for one in capacities)],
         [
             ["calls per second", *(str(one.rate) for one in capacities)],
-            [f"CPU per call at {scale.COMPARED} a second", *(f"{one.cpu * 1e3:.3f} ms" for one in capacities)],
+            [
+                f"CPU per call at {scale.COMPARED} a second",
+                *(f"{one.cpu * 1e3:.3f} ms" if one.cpu else "not reached" for one in capacities),
+            ],
         ],
     )
     verdict = report.verdict(growth.bytes, scale.MOST_GROWTH)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kemi import nonces
-from kemi.routes import TrunkAuth
+from kemi.routes import TrunkAuth, _answers_ahead
 from kemi.settings import Settings
 from kemi.trunks import open_file
 from tests.ksr.mock import MockKSR
@@ -244,6 +244,15 @@ def test_a_row_that_has_changed_meanwhile_carries_nothing(
     execute(engine, "DELETE FROM uacreg WHERE l_uuid = 'new'")
     engine.dispose()
     routes.trunks.close()
+
+
+@pytest.mark.usefixtures("learned")
+def test_what_a_row_answers_is_worked_out_once_however_it_was_found(pbx: MockKSR, send: Send) -> None:
+    _answers_ahead.cache_clear()
+    for headers in ("", "X-Trunk: berlin\r\n"):
+        send(request(headers=headers))
+    assert len(carried(pbx)) == 1
+    assert (_answers_ahead.cache_info().hits, _answers_ahead.cache_info().misses) == (1, 1)
 
 
 def test_a_row_that_names_no_carrier_carries_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
