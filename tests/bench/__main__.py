@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import signal
-import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
@@ -22,10 +22,17 @@ from tests.bench import calls, handlers, replica, report, scale, syncs
 from tests.bench.report import MEBIBYTE, Figures, table
 from tests.bench.sipp import BenchError, Load
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Figure = TypeVar("Figure", bound="DataclassInstance")
+
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured. rows: of the first whole sync; sizes: of the tables looked up in, in rows."""
+    """How much is measured. rows: of the first whole sync; sizes: of the tables looked up in, in rows; rates: of calls
+    per second that are tried; few, many: calls after which memory is looked at.
+    """
 
     rounds: int
     warm_up: Load
@@ -36,13 +43,15 @@ class Size:
     sync_calls: int = syncs.CALLS
     sync_rows: int = syncs.CHANGED
     handler_calls: int = handlers.CALLS
-    scales: bool = True
+    rates: tuple[int, ...] = scale.RATES
+    few: int = scale.FEW
+    many: int = scale.MANY
 
 
 WHOLE = Size(rounds=5, warm_up=Load(350, 500), load=Load(350, 2100), rows=1_000_000)
 QUICK = Size(
     rounds=1, warm_up=Load(200, 100), load=Load(200, 200), rows=1000,
-    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, handler_calls=20, scales=False,
+    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, handler_calls=20, rates=(50, 300), few=50, many=150,
 )  # fmt: skip
 
 
@@ -65,33 +74,81 @@ def measure_calls(size: Size) -> Figures:
     return figures
 
 
+def measure(size: Size) -> Iterator[str]:
+    """Measure one thing after the other, each table as soon as it is there. Raises BenchError, also where a call was
+    lost: figures without it are none.
+    """
+    from tests.bench import plot  # not above: processes whose memory is measured import this file (multiprocessing)
+
+    about = report.machine()
+    yield f"{about['cpus']} CPUs, {about['cpu']}, Kamailio {about['kamailio']}, Python {about['python']}"
+    figures = measure_calls(size)
+    report.write(report.output() / "bench.json", figures)
+    plot.draw(figures, report.output() / "bench.png")
+    yield report.calls_table(figures)
+    yield report.targets_table(figures)
+    if figures.lost:
+        raise BenchError(f"{figures.lost} calls were lost: the figures above are not valid")
+    more: dict[str, object] = {}
+    for name, measured, lines in further(size):
+        more[name] = measured
+        report.write(report.output() / "bench.json", figures, **more)
+        yield lines
+
+
+def further(size: Size) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
+    """What is measured besides calls: its name, the raw figures, and its table. Raises BenchError."""
+    yield _section("handlers", measure_handlers(size.handler_calls), handlers_table)
+    yield _section("capacities", list(scale.capacities(size.rates)), capacities_table)
+    growth = scale.growth(size.few, size.many)
+    yield _section("memory", [growth], memory_table)
+    if growth.lost:
+        raise BenchError(f"{growth.lost} calls were lost")
+    yield _section("lookups", list(replica.lookups(size.sizes)), lookups_table)
+    yield _section("first_sync", list(replica.first_sync(size.rows)), first_sync_table)
+    yield _section("delay", [replica.delay_from_commit(size.commits)], delay_table)
+    yield _section("setup", syncs.setup_during_syncs(size.sync_calls, size.sync_rows), setup_table)
+
+
+def _section(
+    name: str, measured: list[Figure], lines: Callable[[list[Figure]], str]
+) -> tuple[str, list[dict[str, Any]], str]:
+    return name, [asdict(one) for one in measured], lines(measured)
+
+
+def measure_handlers(count: int) -> list[handlers.Handlers]:
+    """Of every configuration that has handlers in Python, and of the control."""
+    steps = tqdm([*handlers.CONFIGURATIONS, ""], desc="handlers alone")
+    return [handlers.measure(letter, count) if letter else handlers.control(count) for letter in steps]
+
+
 def handlers_table(measured: list[handlers.Handlers]) -> str:
-    """The table that says what of a call is Python, and why it is that much."""
+    """What of a call is Python, and why it is that much."""
     return table(
         ["the handlers of a call alone", "one message after the other", f"{handlers.PAUSE * 1e3:g} ms apart"],
         [[one.name, f"{one.in_a_row * 1e6:.0f} µs", f"{one.apart * 1e6:.0f} µs"] for one in measured],
     )
 
 
-def measure_scale() -> tuple[list[scale.Capacity], scale.Growth]:
-    """Throughput by workers, memory by calls. Raises BenchError."""
-    steps = tqdm(scale.capacities(), desc="capacity", total=len(scale.COUNTS))
-    return list(steps), scale.growth()
-
-
-def scale_tables(capacities: list[scale.Capacity], growth: scale.Growth) -> list[str]:
-    throughput = table(
-        ["workers", *(str(one.workers) for one in capacities)],
+def capacities_table(measured: list[scale.Capacity]) -> str:
+    """Throughput by workers."""
+    return table(
+        ["workers", *(str(one.workers) for one in measured)],
         [
-            ["calls per second", *(str(one.rate) for one in capacities)],
+            ["calls per second", *(str(one.rate) for one in measured)],
             [
                 f"CPU per call at {scale.COMPARED} a second",
-                *(f"{one.cpu * 1e3:.3f} ms" if one.cpu else "not reached" for one in capacities),
+                *(f"{one.cpu * 1e3:.3f} ms" if one.cpu else "not reached" for one in measured),
             ],
         ],
     )
+
+
+def memory_table(measured: list[scale.Growth]) -> str:
+    """A worker's memory by calls."""
+    (growth,) = measured
     verdict = report.verdict(growth.bytes, scale.MOST_GROWTH)
-    memory = table(
+    return table(
         ["private memory of the worker that grew most", "", "target"],
         [
             [f"after {growth.few:,} calls", f"{growth.private_before / MEBIBYTE:.2f} MiB", ""],
@@ -101,70 +158,45 @@ def scale_tables(capacities: list[scale.Capacity], growth: scale.Growth) -> list
             ["calls lost", str(growth.lost), ""],
         ],
     )
-    return [throughput, memory]
 
 
-def replica_tables(size: Size) -> Iterator[str]:
-    """The tables about the local copy."""
-    yield table(
+def lookups_table(measured: list[replica.Lookup]) -> str:
+    """What a worker's look-up costs, by the size of the table."""
+    return table(
         ["rows", "look-up, kept", "look-up, in the file", "worker's memory"],
         [
             [f"{one.rows:,}", f"{one.hit * 1e6:.1f} µs", f"{one.miss * 1e6:.0f} µs", megabytes(one.worker_memory)]
-            for one in replica.lookups(size.sizes)
+            for one in measured
         ],
     )
-    yield table(
+
+
+def first_sync_table(measured: list[replica.Sync]) -> str:
+    """What the first copy of a server's table costs."""
+    return table(
         ["first whole sync", "rows", "time", "peak memory"],
-        [
-            [one.server, f"{one.rows:,}", f"{one.seconds:.1f} s", megabytes(one.peak_memory)]
-            for one in replica.first_sync(size.rows)
-        ],
+        [[one.server, f"{one.rows:,}", f"{one.seconds:.1f} s", megabytes(one.peak_memory)] for one in measured],
     )
-    delay = replica.delay_from_commit(size.commits)
-    yield table(
+
+
+def delay_table(measured: list[replica.Delay]) -> str:
+    """How fresh the copy is."""
+    return table(
         ["COMMIT to use", "median", "worst"],
-        [[f"{size.commits} times", f"{delay.median:.2f} s", f"{delay.worst:.2f} s"]],
+        [[f"{one.commits} times", f"{one.median:.2f} s", f"{one.worst:.2f} s"] for one in measured],
     )
 
 
-def sync_table(size: Size) -> str:
-    """The table about calls while a sync runs."""
-    setup = syncs.setup_during_syncs(size.sync_calls, size.sync_rows)
-    lines = [
-        [name, f"{len(times)}", f"{statistics.median(times) * 1000:.2f} ms", f"{max(times) * 1000:.0f} ms"]
-        for name, times in (("quiet", setup.quiet), (f"{size.sync_rows:,} rows are copied", setup.syncing))
-    ]
-    return table(["call setup", "calls", "median", "worst"], [*lines, ["ratio", "", f"{setup.ratio:.3f}", ""]])
+def setup_table(measured: list[syncs.Setup]) -> str:
+    """What a call notices of a sync."""
+    quiet, syncing = measured
+    lines = [[one.name, f"{one.calls}", f"{one.median * 1e3:.2f} ms", f"{one.worst * 1e3:.0f} ms"] for one in measured]
+    ratio = ["ratio", "", f"{syncing.median / quiet.median:.3f}", ""]
+    return table(["call setup", "calls", "median", "worst"], [*lines, ratio])
 
 
 def megabytes(size: int) -> str:
     return f"{size / MEBIBYTE:.0f} MiB"
-
-
-def measure(size: Size) -> Iterator[str]:
-    """Measure one thing after the other, each table as soon as it is there. Raises BenchError."""
-    from tests.bench import plot  # not above: processes whose memory is measured import this file (multiprocessing)
-
-    about = report.machine()
-    yield f"{about['cpus']} CPUs, {about['cpu']}, Kamailio {about['kamailio']}, Python {about['python']}"
-    figures = measure_calls(size)
-    plot.draw(figures, report.output() / "bench.png")
-    yield report.calls_table(figures)
-    yield report.targets_table(figures)
-    if figures.lost:
-        yield f"NOT VALID: {figures.lost} calls were lost."
-    alone = [handlers.measure(letter, size.handler_calls) for letter in handlers.CONFIGURATIONS]
-    alone.append(handlers.control(size.handler_calls))
-    yield handlers_table(alone)
-    more: dict[str, object] = {"handlers": [asdict(one) for one in alone]}
-    report.write(report.output() / "bench.json", figures, **more)
-    if size.scales:
-        capacities, growth = measure_scale()
-        more |= {"capacities": [asdict(one) for one in capacities], "memory": asdict(growth)}
-        report.write(report.output() / "bench.json", figures, **more)
-        yield from scale_tables(capacities, growth)
-    yield from replica_tables(size)
-    yield sync_table(size)
 
 
 def main() -> int:

@@ -42,20 +42,30 @@ class Bare:
             return
         for name in PRIVATE:
             KSR.hdr.remove(name)
-        if KSR.permissions.allow_source_address(1) < 0 and KSR.dialog.is_known_dlg() < 0:
+        is_listed = KSR.permissions.allow_source_address(1) > 0
+        if KSR.dialog.is_known_dlg() < 0 and not is_listed:
             return
-        if method != "ACK" and KSR.pv.get("$ft") != KSR.pv.get("$dlg(from_tag)"):
-            return
+        if method != "ACK" and is_listed and KSR.pv.get("$ft") == KSR.pv.get("$dlg(from_tag)"):
+            KSR.pv.sets("$avp(trunk)", str(KSR.pv.get("$dlg_var(trunk)")))
+            KSR.tm.t_on_failure("TRUNKAUTH")
         KSR.tm.t_relay()
 
     def _new_call(self) -> None:
-        for name in (*PRIVATE, "Route"):
-            KSR.hdr.remove(name)
+        KSR.pv.sets("$avp(trunk)", str(KSR.pv.get("$hdr(X-Trunk)")))
         KSR.pv.sets("$rd", self._domain)
         KSR.setdsturi(self._next_hop)
+        KSR.pv.unset("$rp")
+        for name in (*PRIVATE, "Route"):
+            KSR.hdr.remove(name)
         KSR.rr.record_route()
         KSR.dialog.dlg_manage()
+        KSR.pv.sets("$dlg_var(trunk)", str(KSR.pv.get("$avp(trunk)")))
+        KSR.tm.t_on_failure("TRUNKAUTH")
         KSR.tm.t_relay()
+
+    def TRUNKAUTH(self, _message: object) -> int:
+        """The failure route; nothing is answered."""
+        return 1
 
     def REPLICA(self, _message: object, _event: object) -> int:
         """The timer's; there is no copy to keep."""

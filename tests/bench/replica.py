@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import URL, make_url, text
+from tqdm import tqdm
 
 from kemi import replica, schema
 from kemi.keeper import Keeper
@@ -71,31 +72,28 @@ class Sync:
 class Delay:
     """From COMMIT to the first look-up that gives the new row, in seconds."""
 
+    commits: int
     median: float
     worst: float
 
 
-def lookups(sizes: tuple[int, ...] = SIZES) -> list[Lookup]:
+def lookups(sizes: tuple[int, ...] = SIZES) -> Iterator[Lookup]:
     """A worker's look-ups in copies of all sizes, in rows."""
-    found = []
-    for rows in sizes:
+    for rows in tqdm(sizes, desc="look-ups"):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "replica.sqlite"
             _filled(path, rows)
-            found.append(_in_a_process_of_its_own(_look_up, path, rows))
-    return found
+            yield _in_a_process_of_its_own(_look_up, path, rows)
 
 
-def first_sync(rows: int) -> list[Sync]:
+def first_sync(rows: int) -> Iterator[Sync]:
     """The first whole sync of a table, from each kind of server."""
-    found = []
-    for server in (servers.postgresql, servers.mariadb):
+    for server in tqdm((servers.postgresql, servers.mariadb), desc="first whole sync"):
         with server() as running, tempfile.TemporaryDirectory() as folder:
             fill_server(running.url, rows)
             file = Path(folder) / "replica.sqlite"
             seconds, peak = _in_a_process_of_its_own(_sync, running.url.render_as_string(hide_password=False), file)
-            found.append(Sync(server.__name__, rows, seconds, peak))
-    return found
+            yield Sync(server.__name__, rows, seconds, peak)
 
 
 def delay_from_commit(commits: int = COMMITS) -> Delay:
@@ -106,8 +104,8 @@ def delay_from_commit(commits: int = COMMITS) -> Delay:
             assert not schema.install_notice(place.dba)
             place.tick()
             with _ticking(place):
-                delays = [_delay(place, number) for number in range(commits)]
-    return Delay(statistics.median(delays), max(delays))
+                delays = [_delay(place, number) for number in tqdm(range(commits), desc="COMMIT to use")]
+    return Delay(commits, statistics.median(delays), max(delays))
 
 
 def _delay(place: Site, number: int) -> float:

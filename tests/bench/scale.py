@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tqdm import tqdm
+
 from tests.bench import processes
 from tests.bench.calls import PACKAGE, WORKERS, Proxy, running
 from tests.bench.sipp import BenchError, Calls, Load
 
 COUNTS = (1, 2, 4)  # workers
-RATES = (100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 1000, 1200, 1400, 1600, 1800, 2000)
+RATES = (100, 200, 300, 400, 500, 600, 700, 800, 900, *range(1000, 3000, 200), *range(3000, 6001, 500))
 COMPARED = 300  # of these: the rate at which CPU per call is noted
 STEP = 5.0  # seconds at each rate
 WARM_UP = Load(100, 200)
@@ -19,6 +21,7 @@ MOST_SENT_AGAIN = 0.01  # of all messages
 LEAST_REACHED = 0.95  # of the rate that SIPp was asked for
 
 FEW, MANY, GROWTH_RATE = 1_000, 100_000, 300
+PARTS = 20  # of the calls until memory is looked at again
 MOST_GROWTH = 1 << 20  # bytes
 
 
@@ -52,10 +55,11 @@ class Growth:
 
 
 def capacity(workers: int = WORKERS, rates: tuple[int, ...] = RATES, seconds: float = STEP) -> Capacity:
-    """Climb the ladder of rates until one is not carried."""
+    """Climb the ladder of rates until one is not carried. Raises BenchError."""
     carried, cpu = 0, 0.0
     with running(PACKAGE, "near", workers=workers) as proxy:
         proxy.place(WARM_UP)
+        proxy.check_log()
         for rate in rates:
             load, before = Load(rate, round(rate * seconds)), proxy.cpu_seconds()
             if not _carries(proxy, load):
@@ -74,17 +78,21 @@ def is_carried(seen: Calls, load: Load) -> bool:
 
 def _carries(proxy: Proxy, load: Load) -> bool:
     try:
-        return is_carried(proxy.place(load), load)
-    except BenchError:  # the calls did not end
+        seen = proxy.place(load)
+        proxy.check_log()
+    except BenchError:  # the calls did not end, or there are complaints in the log
+        proxy.check_running()
         return False
+    return is_carried(seen, load)
 
 
 def growth(few: int = FEW, many: int = MANY, rate: int = GROWTH_RATE) -> Growth:
-    """Memory of one Kamailio's workers after few calls and after many."""
+    """Memory of one Kamailio's workers after few calls and after many. Raises BenchError."""
     with running(PACKAGE, "near") as proxy:
         lost = proxy.place(Load(rate, few)).lost
         before = memory(proxy)
-        lost += proxy.place(Load(rate, many - few)).lost
+        for _ in tqdm(range(PARTS), desc=f"memory after {many:,} calls"):
+            lost += proxy.place(Load(rate, (many - few) // PARTS)).lost
         after = memory(proxy)
         proxy.check_log()
     worst = worst_worker(before, after)
@@ -101,6 +109,6 @@ def worst_worker(before: dict[int, processes.Memory], after: dict[int, processes
     return max(before, key=lambda pid: after[pid].private - before[pid].private)
 
 
-def capacities() -> Iterator[Capacity]:
-    """With 1, 2 and 4 workers."""
-    return (capacity(workers) for workers in COUNTS)
+def capacities(rates: tuple[int, ...] = RATES) -> Iterator[Capacity]:
+    """With 1, 2 and 4 workers. Raises BenchError."""
+    return (capacity(workers, rates) for workers in tqdm(COUNTS, desc="workers"))

@@ -28,6 +28,7 @@ START_LIMIT = 10.0  # seconds until SIPp runs
 SETTLE_LIMIT = 5.0  # seconds until the last call is counted on the other side as well
 CALL_LIMIT = 8.0  # seconds that a caller waits for an answer before its call is lost
 END_LIMIT = 40.0  # seconds for the last calls of a load to end, those that nobody answers too
+LEAST_TIMED = 0.99  # of the calls that succeeded
 
 
 class BenchError(RuntimeError):
@@ -136,7 +137,9 @@ def carrier(
 
 
 def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -> Calls:
-    """Place these calls through a proxy, and wait for their end. folder: empty, for SIPp's files; trunk: l_uuid."""
+    """Place these calls through a proxy, and wait for their end. folder: empty, for SIPp's files; trunk: l_uuid. Raises
+    BenchError.
+    """
     host, _, port = source.partition(":")
     command = ["sipp", proxy, "-sf", str(HERE / "caller.xml"), "-i", host, "-p", port, "-key", "trunk", trunk]
     command += ["-s", "4930123456", "-r", str(load.rate), "-m", str(load.calls), "-l", str(load.calls)]
@@ -150,9 +153,11 @@ def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -
     lines = log.read_text().splitlines() if log.exists() else []
     times = [[float(word) for word in line.split()] for line in lines]
     times = [four for four in times if len(four) == 4]  # SIPp has left out a value now and then, once in 50,000 calls
+    successful = _last_row(folder / "statistics.csv").get("SuccessfulCall(C)", 0)
+    if len(times) < LEAST_TIMED * successful:
+        raise BenchError(f"SIPp has written down the times of {len(times)} calls, of {successful}\n{_said(folder)}")
     sent = sorted(seconds + micro / 1e6 for seconds, micro, _, _ in times)
     setup = [came - seconds + (came_micro - micro) / 1e6 for seconds, micro, came, came_micro in times]
-    successful = _last_row(folder / "statistics.csv").get("SuccessfulCall(C)", 0)
     lasted = sent[-1] - sent[0] if sent else 0.0
     return Calls(load.calls - successful, counts, setup, (len(sent) - 1) / lasted if lasted else 0.0)
 

@@ -19,8 +19,6 @@ from tests.bench.calls import PACKAGE, running
 from tests.bench.report import MEBIBYTE, machine, output
 from tests.bench.sipp import BenchError, Load
 
-LADDER = (100, 200, 300, 400, 500, 600, 800, 1000, 1200, 1600, 2000)
-LADDER_STEP = 3.0  # seconds
 WARM_UP = 5.0  # seconds
 MINUTE = 60.0
 
@@ -69,9 +67,9 @@ def soak(minutes: float, rate: int) -> Soak:
 
 def half_of_capacity() -> int:
     """Calls per second. Raises BenchError."""
-    found = scale.capacity(rates=LADDER, seconds=LADDER_STEP)
+    found = scale.capacity()
     if not found.rate:
-        raise BenchError(f"not even {LADDER[0]} calls a second are carried")
+        raise BenchError(f"not even {scale.RATES[0]} calls a second are carried")
     return found.rate // 2
 
 

@@ -28,18 +28,18 @@ WITHIN = 120.0  # seconds for one sync
 
 @dataclass(frozen=True)
 class Setup:
-    """Seconds from the INVITE to the 200 that the PBX gets, challenge included."""
+    """Seconds from the INVITE to the 200 that the PBX gets, challenge included, while this goes on."""
 
-    quiet: list[float]
-    syncing: list[float]
-
-    @property
-    def ratio(self) -> float:
-        return statistics.median(self.syncing) / statistics.median(self.quiet)
+    name: str
+    calls: int
+    median: float
+    worst: float
 
 
-def setup_during_syncs(calls: int = CALLS, changed: int = CHANGED) -> Setup:
-    """One call after the other, through a Kamailio whose copy follows a server's table, to the lab's carrier."""
+def setup_during_syncs(calls: int = CALLS, changed: int = CHANGED) -> list[Setup]:
+    """In quiet, and while so many rows are copied, again and again: one call after the other, through a Kamailio whose
+    copy follows a server's table, to the lab's carrier.
+    """
     with servers.postgresql() as server, tempfile.TemporaryDirectory() as workspace, contextlib.ExitStack() as stack:
         carrier, password = free_addresses(1)[0], secrets.token_hex(8)
         far = start_carrier(Path(workspace), carrier, password)
@@ -67,7 +67,8 @@ def setup_during_syncs(calls: int = CALLS, changed: int = CHANGED) -> Setup:
                     _change(database)
                     syncing += _calls_until(pbx, over)
                 quiet += _calls_until(pbx, _after(calls))
-    return Setup(quiet, syncing)
+    measured = (("quiet", quiet), (f"{changed:,} rows are copied", syncing))
+    return [Setup(name, len(times), statistics.median(times), max(times)) for name, times in measured]
 
 
 def _change(database: ServerDatabase) -> None:

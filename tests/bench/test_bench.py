@@ -15,16 +15,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import handlers, plot, report, scale, soak
-from tests.bench.calls import CONFIGURATIONS, LINES, Configuration, postgresql, running
+from tests.bench import calls, handlers, plot, processes, report, scale, soak
+from tests.bench.calls import CONFIGURATIONS, LINES, PACKAGE, Configuration, Proxy, postgresql, running
 from tests.bench.report import Figures
-from tests.bench.sipp import ROUND_TRIP, Calls, Counts, Load
-from tests.live.node import PROJECT, ServerDatabase
+from tests.bench.sipp import ROUND_TRIP, BenchError, Calls, Counts, Load
+from tests.live.node import PROJECT, SBIN, ServerDatabase
 
 # Of one call, on both sides of Kamailio: INVITE 2, 100 1 (to the caller), 200 2, ACK 2, BYE 2, its 200 2.
 PLAIN = 2 + 1 + 2 + 2 + 2 + 2
@@ -51,12 +52,36 @@ def server() -> Iterator[ServerDatabase]:
 
 def test_every_configuration_was_run_near_and_far(figures: Figures) -> None:
     (runs,) = figures.rounds
-    wanted = Counter((one.letter, line) for one in CONFIGURATIONS for line in LINES)
-    assert Counter((run.configuration, run.line) for run in runs) == wanted
+    assert [(run.configuration, run.line) for run in runs] == [
+        (one.letter, line) for line in LINES for one in CONFIGURATIONS
+    ]
+
+
+def test_configurations_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    monkeypatch.setattr(calls, "postgresql", contextlib.nullcontext)
+    monkeypatch.setattr(calls, "round_trip", lambda load: ROUND_TRIP)
+    monkeypatch.setattr(calls, "measure", lambda one, line, *more: taken.append((one.letter, line)))
+    bench.measure_calls(replace(bench.QUICK, rounds=3))
+    assert taken == [(one.letter, line) for line in LINES for one in CONFIGURATIONS] * 3
 
 
 def test_no_call_was_lost(figures: Figures) -> None:
     assert {(run.configuration, run.line): run.lost for runs in figures.rounds for run in runs if run.lost} == {}
+
+
+def test_lost_call_makes_the_bench_fail(
+    figures: Figures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((first, *others),) = figures.rounds
+    monkeypatch.setattr(
+        bench, "measure_calls", lambda size: replace(figures, rounds=[[replace(first, lost=1), *others]])
+    )
+    monkeypatch.setattr(report, "output", lambda: tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bench", "--quick"])
+    assert bench.main() == 1
+    assert "1 calls were lost" in capsys.readouterr().err
+    assert json.loads((tmp_path / "bench.json").read_text())["runs"][0]["lost"] == 1
 
 
 def test_messages_per_call_are_those_of_the_configuration(figures: Figures) -> None:
@@ -123,6 +148,32 @@ def test_rate_is_carried_with_no_call_lost_1_percent_sent_again_and_95_percent_r
 def test_ladder_is_climbed_to_the_last_rate_that_is_carried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "is_carried", lambda seen, load: seen.lost == 0 and load.rate < 40)
     assert scale.capacity(1, rates=(20, 30, 40, 50), seconds=0.5).rate == 30
+
+
+def test_kamailio_that_ends_is_no_end_of_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Proxy.place
+
+    def end_then_place(proxy: Proxy, load: Load) -> Calls:
+        if load.rate == 30:
+            proxy.kamailio.stop()
+            raise BenchError("not seen: the end of the calls")
+        return place(proxy, load)
+
+    monkeypatch.setattr(Proxy, "place", end_then_place)
+    with pytest.raises(BenchError, match="Kamailio has ended"):
+        scale.capacity(1, rates=(20, 30), seconds=0.5)
+
+
+def test_processor_time_is_of_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that Kamailio starts last as well: it may answer before they are there."""
+    counted: list[int] = []
+    monkeypatch.setattr(processes, "cpu_seconds", counted.extend)
+    with running(PACKAGE, "near") as proxy:
+        proxy.place(FEW)
+        proxy.cpu_seconds()
+        command = ["kamcmd", "-s", f"unixs:{proxy.folder}/state/rpc.sock", "core.ps"]
+        listed = subprocess.run(command, env={"PATH": SBIN}, capture_output=True, text=True, check=True).stdout
+    assert sorted(counted) == sorted(int(line) for line in listed.splitlines() if line.strip().isdecimal())
 
 
 def test_memory_is_of_every_worker() -> None:
