@@ -320,18 +320,18 @@ def relayed() -> Relayed:
 
 
 def asks_as_carrier(trunks: str, relayed_to: str) -> bool:
-    """Whether the reply came from where the trunk's credentials may go. Outside a dialog, the request was sent there:
-    true unless the trunk's row names another carrier by now (trunks) than it did when it was relayed. Inside one, from
-    the address that answered its first INVITE: a Route, or the far end's Contact, may lead elsewhere.
+    """Whether the reply came from where the trunk's credentials may go: the request was sent there, unless the trunk's
+    row names another carrier by now (trunks) than it did then, or when the dialog was set up. Inside a dialog it has to
+    come from the address that answered its first INVITE: a Route, or the far end's Contact, may lead elsewhere.
     """
-    if has_to_tag():
-        return _text("$T_rpl($si)") == _text("$dlg_var(carrier)") != ""
-    return trunks == relayed_to
+    if trunks != relayed_to:
+        return False
+    return not has_to_tag() or _text("$T_rpl($si)") == _text("$dlg_var(carrier)") != ""
 
 
-def has_rung() -> bool:
-    """Whether note_ringing() was called for this request."""
-    return bool(_text("$avp(rung)"))
+def was_let_in() -> bool:
+    """Whether note_let_in() was called for this request."""
+    return bool(_text("$avp(let_in)"))
 
 
 def has_readable_body() -> bool:
@@ -405,9 +405,9 @@ def reply_status() -> int:
     return status if isinstance(status, int) else 0
 
 
-def note_ringing() -> None:
-    """Remember that this request was let in: it rings."""
-    KSR.pv.sets("$avp(rung)", "1")
+def note_let_in() -> None:
+    """Remember that the carrier has let this request in: it rings, or was answered."""
+    KSR.pv.sets("$avp(let_in)", "1")
 
 
 # --- what all workers share: the tables of kamailio.cfg that hold nonces
@@ -432,8 +432,8 @@ def next_nonce_count(counter: str) -> int:
     return KSR.htable.sht_inc("nonce_counts", counter)
 
 
-def end_nonce_count(counter: str, seconds: int) -> None:
-    """Let a count expire that soon if nobody goes on with it."""
+def keep_nonce_count(counter: str, seconds: int) -> None:
+    """Let a count expire after that long if nobody goes on with it."""
     KSR.htable.sht_setex("nonce_counts", counter, seconds)
 
 

@@ -12,7 +12,8 @@ What is known of a trunk's carrier is one record:
     has turned down 3 in a row                              the same, and stays so for 10 minutes; then one more try
 
 Beside the record stands a counter for each nonce, and nc is taken from it, so that no two requests carry the same (RFC
-7616 3.4). Both lie in Kamailio's shared memory and expire there (kamailio.cfg). No secret is part of either.
+7616 3.4). Both lie in Kamailio's shared memory and expire there (kamailio.cfg), the count after every record that may
+hold its nonce. No secret is part of either.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from kemi.policy import Answered, recalled, remembered
 
 MOST_TURNED_DOWN = 3  # in a row; then the trunk is left alone
 LEFT_ALONE = 600  # seconds
-UNDER_WAY = 60  # seconds in which a nonce that was replaced may still be used
+COUNT_KEPT = 2100  # seconds since the last use, as in kamailio.cfg
+NOT_ACCEPTED = 300  # seconds, for the count of a nonce that nobody may ever carry again
 LONGEST_NONCE = 1024  # characters of nonce and opaque that are kept
 
 
@@ -53,8 +55,9 @@ class Record:
         return self.turned_down >= MOST_TURNED_DOWN and not self.held and now - self.since < LEFT_ALONE
 
     def holds(self, answered: Sequence[Answered]) -> bool:
-        """Whether it holds these challenges, with these nonces."""
-        return bool(self.held) and [_identity(one) for one in self.held] == [_identity(one) for one in answered]
+        """Whether it holds all of these challenges, with these nonces."""
+        held = {_identity(one) for one in self.held}
+        return bool(answered) and all(_identity(one) in held for one in answered)
 
 
 NOTHING: tuple[Record, tuple[int, ...]] = (Record(), ())  # what take() finds of a carrier that is not known
@@ -75,11 +78,8 @@ def take(key: str) -> tuple[Record, tuple[int, ...]]:
 
 
 def count_again(key: str, answered: Sequence[Answered]) -> tuple[Answered, ...]:
-    """The same, with nonce counts that no other request has: a carrier may give several calls one nonce. Where it is
-    left alone a new nonce needs no counter; one that was carried before may have one already.
-    """
-    is_left_alone = _read(key, ksr.nonces_record(key)).is_left_alone(monotonic())
-    return tuple(one if is_left_alone and one.nc == 1 else _counted(key, one) for one in answered)
+    """The same, with nonce counts that no other request has: a carrier may give several calls one nonce."""
+    return tuple(_counted(key, one) for one in answered)
 
 
 def accepted(key: str, answered: Sequence[Answered]) -> None:
@@ -93,11 +93,14 @@ def accepted(key: str, answered: Sequence[Answered]) -> None:
     elif sum(len(one.challenge.nonce) + len(one.challenge.opaque or "") for one in answered) <= LONGEST_NONCE:
         held = tuple(Answered(one.status, one.challenge, asked=False) for one in answered)
         _write(key, Record(held, before.turned_down, int(monotonic())))
+        for one in held:
+            if counter := _counter(key, one):
+                ksr.keep_nonce_count(counter, COUNT_KEPT)
 
 
 def replaced(key: str, answered: Sequence[Answered], status: int, nonce: str) -> None:
     """The carrier has let a request pass that carried these, and names the nonce that it wants in the next answer to a
-    challenge of this status. The count of the one before ends soon: requests with it may still be under way.
+    challenge of this status.
     """
     before = _read(key, ksr.nonces_record(key))
     used = next(one for one in answered if one.status == status)
@@ -106,13 +109,12 @@ def replaced(key: str, answered: Sequence[Answered], status: int, nonce: str) ->
         new = old._replace(challenge=old.challenge._replace(nonce=nonce))
         held = tuple(new if one is old else one for one in before.held)
         _write(key, Record(held, before.turned_down, int(monotonic()), is_named=True))
-        ksr.end_nonce_count(_counter(key, old), UNDER_WAY)
 
 
 def turned_down(key: str, answered: Sequence[Answered]) -> bool:
     """The carrier has turned down a request that carried these from the start. True: it is left alone now."""
     before = _read(key, ksr.nonces_record(key))
-    if not before.holds(answered):  # others had the same nonce, and said so already
+    if not before.holds([one for one in answered if not one.asked]):  # others had the same nonce, and said so already
         return False
     after = Record((), before.turned_down + 1, int(monotonic()))
     _write(key, after)
@@ -122,7 +124,12 @@ def turned_down(key: str, answered: Sequence[Answered]) -> bool:
 def _counted(key: str, one: Answered) -> Answered:
     """The same with the next count of its nonce, where it is counted."""
     counter = _counter(key, one)
-    return one._replace(nc=max(one.nc, ksr.next_nonce_count(counter))) if counter else one
+    if not counter:
+        return one
+    count = ksr.next_nonce_count(counter)
+    if count == 1:
+        ksr.keep_nonce_count(counter, NOT_ACCEPTED)
+    return one._replace(nc=max(one.nc, count))
 
 
 def _identity(one: Answered) -> tuple[int, str, str]:

@@ -265,7 +265,7 @@ class TrunkAuth:
         status = ksr.failure_status()
         relayed = ksr.relayed()
         answered = policy.recalled(relayed.answered)
-        turned_down = policy.turns_down(status, answered) and not (status == policy.FORBIDDEN and ksr.has_rung())
+        turned_down = policy.turns_down(status, answered) and not (status == policy.FORBIDDEN and ksr.was_let_in())
         if not (turned_down or status in CHALLENGES):
             return 1
         if ksr.is_canceled():
@@ -348,22 +348,24 @@ class TrunkAuth:
         """A reply to any other request over a trunk."""
         status = ksr.reply_status()
         if 100 < status < 300:
-            self._learn(status, is_proof=not ksr.is_in_known_dialog())
+            self._learn(status, is_proof=ksr.method() != "OPTIONS" and not ksr.is_in_known_dialog())
         return 1
 
     def _learn(self, status: int, *, is_proof: bool) -> None:
         """What was accepted can be carried from the start next time. status: of the reply that says so. is_proof:
-        whether unasked credentials were looked at; few carriers do that with a BYE.
+        whether unasked credentials were looked at; few carriers do that with a BYE, or with an OPTIONS. Only the first
+        such reply tells: by the time of a later one, the carrier may have turned down the same nonce elsewhere.
         """
         relayed = ksr.relayed()
         answered = policy.recalled(relayed.answered)
         if not (answered and relayed.carrier):
             return
         key = nonces.trunk_key(relayed.trunk, relayed.carrier)
-        if is_proof or any(one.asked for one in answered):
-            nonces.accepted(key, answered)
+        if not ksr.was_let_in():
+            ksr.note_let_in()
+            if is_proof or any(one.asked for one in answered):
+                nonces.accepted(key, answered)
         if status < 200:
-            ksr.note_ringing()
             return
         for challenge in {one.status for one in answered}:
             info = ksr.header(CHALLENGES[challenge].info)
@@ -417,7 +419,10 @@ def _known_answers(
     remembered, answers, cover_body = _answers_ahead(known, credentials)
     if not answers or (cover_body and not ksr.has_readable_body()):
         return "", ()
-    request = _request(cover_body)
+    try:
+        request = _request(cover_body)
+    except ksr.UnreadableError:  # it goes as it would have gone without
+        return "", ()
     return remembered, tuple(
         [(name, answer.value(request, counts[place], _cnonce())) for place, name, answer in answers]
     )

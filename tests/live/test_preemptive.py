@@ -134,7 +134,7 @@ def test_a_nonce_that_the_carrier_names_is_used_next(scene: Scene, status: int) 
 
 def test_nonces_that_a_proxy_and_the_far_end_name(scene: Scene) -> None:
     near, far = (Challenge(status, requests=ALL, nonces=Nonces(named=True)) for status in (407, 401))
-    trunk = scene.trunk(Script(near, behind=far, ring=False))
+    trunk = scene.trunk(Script(near, behind=far, ring=False), realm=Challenge.realm)
     for _ in range(3):
         talk_and_hang_up(trunk, scene.call(trunk))
     assert trunk.carrier.answers("INVITE") == [407, 401, *[200] * 3]
@@ -264,14 +264,15 @@ def test_another_body_is_hashed_anew(scene: Scene, body: bytes) -> None:
     assert verdicts(trunk) == [MISSING, ACCEPTED, ACCEPTED]
 
 
-@pytest.mark.parametrize("realm", ["far.test", "carrier.test"], ids=["another realm", "the same realm"])
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
-def test_a_proxy_and_the_far_end_from_the_start(scene: Scene, algorithm: str, realm: str) -> None:
-    """And then the far end's nonce has ended: the resend has the proxy's, counted on, and a new one for the far end."""
+def test_a_proxy_and_the_far_end_from_the_start(scene: Scene, algorithm: str) -> None:
+    """The row's realm is the one of both. And then the far end's nonce has ended: the resend has the proxy's, counted
+    on, and a new one for the far end.
+    """
     offers = (Offer(algorithm),)
     near = Challenge(407, offers=offers, requests=ALL)
-    far = Challenge(401, realm=realm, offers=offers, requests=ALL, nonces=Nonces(A_WHILE))
-    trunk = scene.trunk(Script(near, behind=far))
+    far = Challenge(401, offers=offers, requests=ALL, nonces=Nonces(A_WHILE))
+    trunk = scene.trunk(Script(near, behind=far), realm=Challenge.realm)
     for seconds in (0.0, 0.0, LIFE, 0.0):
         trunk.carrier.pass_time(seconds)
         scene.call(trunk).expect(200)
@@ -282,6 +283,29 @@ def test_a_proxy_and_the_far_end_from_the_start(scene: Scene, algorithm: str, re
         {PROXY: "00000005", FAR_END: "00000001"},
         {PROXY: "00000006", FAR_END: "00000002"},
     ]
+
+
+@pytest.mark.parametrize("realm", ["far.test", "carrier.test"], ids=["another realm", "the same realm"])
+def test_where_the_row_names_no_realm_the_far_end_has_to_ask(scene: Scene, realm: str) -> None:
+    """The next call may go to another one."""
+    near, far = Challenge(407, requests=ALL), Challenge(401, realm=realm, requests=ALL)
+    trunk = scene.trunk(Script(near, behind=far))
+    for _ in range(3):
+        scene.call(trunk).expect(200)
+    assert trunk.carrier.answers("INVITE") == [407, *[401, 200] * 3]
+    first = [set(credentials(each)) for each in trunk.carrier.received("INVITE") if each.cseq[0] == 1]
+    assert first == [set(), {PROXY}, {PROXY}]
+
+
+def test_a_carrier_that_was_left_alone_gives_calls_the_same_nonce(scene: Scene) -> None:
+    """It counts what it is asked for as well."""
+    trunk = asking(scene, Nonces(shared=True, in_order=False))
+    for _ in range(MOST_TURNED_DOWN + 1):
+        trunk.carrier.forget_nonces()
+        scene.call(trunk).expect(200)
+    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='asked first")
+    at_once(scene, trunk, 16)
+    never_the_same(trunk)
 
 
 @pytest.mark.parametrize("kinds", [frozenset({"INVITE"}), ALL], ids=["INVITE alone", "every request"])

@@ -9,6 +9,7 @@ from kemi import nonces
 from kemi.challenge import parse
 from kemi.policy import Answered
 from tests.ksr.fixtures import installed
+from tests.ksr.htable import CONFIG
 from tests.ksr.mock import MockKSR
 
 KEY = nonces.trunk_key("berlin", "sip:sbc.carrier.test carrier.test")
@@ -146,14 +147,42 @@ def test_a_late_word_of_a_next_nonce_is_of_no_use() -> None:
     assert taken() == [("n2", 1)]
 
 
-def test_the_count_of_a_nonce_that_was_replaced_ends_when_nothing_is_under_way(clock: Clock) -> None:
+def test_the_count_of_a_nonce_that_was_replaced_goes_on_elsewhere(clock: Clock) -> None:
+    """Another trunk to the same carrier may hold it, and carry it for as long as its record is there."""
+    other = nonces.trunk_key("hamburg", "sip:sbc.carrier.test carrier.test")
     learn()
+    nonces.accepted(other, nonces.count_again(other, ASKED))
     name_next("n2")
-    assert challenged()[0].nc == 3
-    learn("n4")
-    name_next("n5")
-    clock.pass_time(nonces.UNDER_WAY + 1)
-    assert challenged("n4")[0].nc == 1
+    clock.pass_time(1800)
+    assert nonces.take(other)[1] == (4,)
+
+
+def test_the_count_of_a_nonce_that_is_not_accepted_ends_soon(ksr: MockKSR, clock: Clock) -> None:
+    challenged()
+    clock.pass_time(nonces.NOT_ACCEPTED + 1)
+    assert ksr.tables.content("nonce_counts") == {}
+
+
+def test_a_count_is_kept_as_long_as_one_that_was_just_used() -> None:
+    assert f"nonce_counts=>size=12;autoexpire={nonces.COUNT_KEPT};" in CONFIG.read_text()
+
+
+@pytest.mark.parametrize("ringing", [1, nonces.NOT_ACCEPTED])
+def test_a_nonce_is_forgotten_before_its_count(clock: Clock, ringing: int) -> None:
+    """However long it takes until the carrier says that it accepts it, or names it."""
+    mine = challenged()
+    clock.pass_time(ringing)
+    nonces.accepted(KEY, mine)
+    clock.pass_time(1800)
+    assert taken() == [("n1", 2)]
+    turn_down()
+    learn("n2")
+    carried = nonces.take(KEY)[0].held
+    clock.pass_time(ringing)
+    nonces.replaced(KEY, carried, 407, "n3")
+    clock.pass_time(1800)
+    assert taken() == [("n3", 1)]
+    assert challenged("n2")[0].nc == 3
 
 
 def test_what_cannot_be_counted_is_not_carried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,17 +206,37 @@ def test_a_carrier_that_turns_down_three_in_a_row_is_left_alone_for_ten_minutes(
         assert not turn_down()
     learn("n3")
     assert turn_down()
-    counters = ksr.tables.content("nonce_counts")
     clock.pass_time(nonces.LEFT_ALONE - 1)
     learn("n4")
     assert taken() == []
-    assert ksr.tables.content("nonce_counts") == counters
     clock.pass_time(1)
     learn("n5")
     assert taken() == [("n5", 2)]
     assert turn_down()  # the one try
     learn("n6")
     assert taken() == []
+
+
+def test_a_carrier_that_is_left_alone_is_counted_all_the_same() -> None:
+    """It may give several calls one nonce."""
+    for number in range(nonces.MOST_TURNED_DOWN):
+        learn(f"n{number}")
+        turn_down()
+    assert [challenged("m")[0].nc for _ in range(3)] == [1, 2, 3]
+    assert challenged("n0")[0].nc == 3
+
+
+def test_what_is_carried_in_part_is_turned_down_or_accepted_in_part() -> None:
+    """A row may answer one of two; what was asked afterwards has nothing to do with it."""
+    both = (ASKED[0], *FAR_END)
+    asked = (FAR_END[0]._replace(challenge=FAR_END[0].challenge._replace(nonce="n2")),)
+    for number in range(nonces.MOST_TURNED_DOWN - 1):
+        nonces.accepted(KEY, both)
+        assert not nonces.turned_down(KEY, (*nonces.take(KEY)[0].held[:1], *asked))
+        assert nonces._read(KEY, sip.nonces_record(KEY)).turned_down == number + 1
+    nonces.accepted(KEY, both)
+    nonces.accepted(KEY, nonces.take(KEY)[0].held[:1])
+    assert nonces._read(KEY, sip.nonces_record(KEY)).turned_down == 0
 
 
 def test_one_that_is_accepted_between_begins_the_row_anew() -> None:
@@ -219,13 +268,6 @@ def test_a_late_acceptance_of_a_nonce_that_was_turned_down_changes_nothing() -> 
     turn_down()
     nonces.accepted(KEY, carried)
     assert taken() == []
-
-
-def test_a_nonce_is_forgotten_before_its_count(clock: Clock) -> None:
-    learn()
-    clock.pass_time(1801)
-    assert taken() == []
-    assert challenged()[0].nc == 2
 
 
 def test_a_nonce_of_a_page_is_not_kept(ksr: MockKSR) -> None:

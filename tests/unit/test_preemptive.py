@@ -327,15 +327,64 @@ def test_the_nonce_that_a_carrier_names_is_the_next(
 
 
 def test_a_proxys_and_the_far_ends_are_both_carried(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
-    call = request(caller="<sip:grace@pbx.test>")  # a row without a realm
-    send(call.replace("grace", "bob"))
+    send(request())
     challenge(pbx, routes)
-    challenge(pbx, routes, CHALLENGE.replace("carrier", "far").replace("n1", "n2"), code=401)
+    challenge(pbx, routes, CHALLENGE.replace("n1", "n2"), code=401)
     reply(pbx, routes, 200)
-    send(call.replace("grace", "bob"))
+    send(request())
     assert (carried(pbx), carried(pbx, "Authorization")) == (["n1 00000003"], ["n2 00000002"])
-    challenge(pbx, routes, CHALLENGE.replace("carrier", "far").replace("n1", "n3"), code=401)
+    challenge(pbx, routes, CHALLENGE.replace("n1", "n3"), code=401)
     assert (carried(pbx)[1], carried(pbx, "Authorization")[1]) == ("n1 00000004", "n3 00000001")
+
+
+def test_where_the_row_names_no_realm_a_far_end_has_to_ask(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    """The next call may go to another one, which has no use for an answer to the first."""
+    call = request(caller="<sip:bob@pbx.test>")
+    for nonce in ("f1", "f2"):
+        send(call)
+        if nonce == "f1":
+            challenge(pbx, routes)
+        assert (carried(pbx)[-1][:2], carried(pbx, "Authorization")[-1]) == ("n1", "")
+        challenge(pbx, routes, CHALLENGE.replace("carrier", "far").replace("n1", nonce), code=401)
+        reply(pbx, routes, 200)
+    assert carried(pbx) == ["n1 00000003", "n1 00000004"]
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_r_uri_that_cannot_be_read_is_relayed_as_without(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    in_dialog(pbx)
+    bye = request("BYE", uri=f"sip:@{pbx.world.carrier}", to_tag="b").encode().replace(b"sip:@", b"sip:\xff@", 1)
+    pbx.receive(bye, source=(PBX, 5060))
+    assert routes.ksr_request_route(None) == 1
+    assert (carried(pbx), pbx.replies) == ([""], [])
+
+
+@pytest.mark.usefixtures("learned")
+def test_only_the_first_reply_that_lets_a_call_in_teaches(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    """Its 200 may come long after its 180, when the nonce has ended and another call has learned the next."""
+    send(request())
+    challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
+    reply(pbx, routes, 183)
+    key = nonces.trunk_key("berlin", "sip:sbc.carrier.test carrier.test")
+    held = nonces.take(key)[0].held
+    newer = [one._replace(challenge=one.challenge._replace(nonce="n3"), asked=True) for one in held]
+    nonces.accepted(key, newer)
+    for status in (183, 183, 200):
+        reply(pbx, routes, status)
+    assert nonces.take(key)[0].held[0].challenge.nonce == "n3"
+    assert (
+        sum(args[0] == "$avp(let_in)" for args in pbx.called("pv.sets")) == 2
+    )  # this one's, and that of the first call
+
+
+def test_that_an_options_is_let_in_proves_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+    for number in range(nonces.MOST_TURNED_DOWN + 1):
+        send(request())
+        challenge(pbx, routes, CHALLENGE.replace("n1", f"n{number}"))
+        reply(pbx, routes, 200)
+        send(request("OPTIONS"))
+        reply(pbx, routes, 200)
+    assert any("asked first" in text for _, text in pbx.log)
 
 
 def test_what_is_shared_holds_no_secret(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:

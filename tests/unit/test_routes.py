@@ -215,6 +215,18 @@ def test_who_is_not_the_trunks_carrier_gets_no_answer_in_a_dialog(pbx: MockKSR, 
     assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
 
 
+def test_a_trunk_that_leads_elsewhere_by_now_gives_no_answer_in_a_dialog(
+    pbx: MockKSR, routes: TrunkAuth, send: Send
+) -> None:
+    """The one who asks is the carrier that the dialog was set up with; the row's password is for another one."""
+    in_dialog(pbx)
+    assert pbx.world.dialog is not None
+    pbx.world.dialog["trunk"] = dialog_trunk("berlin", "sip:former.carrier.test carrier.test")
+    send(request("BYE", to_tag="b"))
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
 def test_the_carrier_is_who_answered_the_first_invite(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
     send(request())
     reply(pbx, routes, 100)
