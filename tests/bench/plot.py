@@ -13,7 +13,7 @@ from tests.bench.calls import CONFIGURATIONS, Run
 from tests.bench.report import Figures, machine
 
 INK, FAINT = "#1f2933", "#cbd2d9"
-NATIVE, PACKAGE = ("#9fb3c8", "#627d98"), ("#8ec6a8", "#2f855a")  # near, far
+NATIVE, PACKAGE, SCRIPT = ("#9fb3c8", "#627d98"), ("#8ec6a8", "#2f855a"), ("#e6c79c", "#b7791f")  # near, far
 LINE_NAMES = {"near": "carrier on loopback", "far": "carrier 40 ms away"}
 BAR = 0.36
 SHIFTS = {"near": -BAR / 2, "far": BAR / 2}
@@ -25,7 +25,7 @@ def draw(figures: Figures, path: Path) -> None:
     FigureCanvasAgg(picture)
     cpu, setup = picture.subplots(1, 2, sharey=True, width_ratios=(1, 1))
     _bars(cpu, figures, "cpu", lambda value: f"{value:.2f}")
-    cpu.set_title("CPU time of Kamailio per call, ms", loc="left", color=INK, fontweight="bold", pad=18)
+    cpu.set_title("CPU time of Kamailio per call, median, ms", loc="left", color=INK, fontweight="bold", pad=18)
     _bars(setup, figures, "setup_p50", lambda value: f"{value:.1f}")
     setup.set_title("INVITE to 200, median, ms", loc="left", color=INK, fontweight="bold", pad=18)
     for trips in (1, 2):
@@ -36,6 +36,7 @@ def draw(figures: Figures, path: Path) -> None:
     picture.supxlabel(
         f"upper bar: {LINE_NAMES['near']}; lower bar: {LINE_NAMES['far']}; dots: rounds ({len(figures.rounds)}), "
         f"each {figures.load.calls:,} calls at {figures.load.rate} a second\n"
+        "blue: Kamailio's own language; green: this package; brown: bare Python; "
         f"Kamailio {about['kamailio']}, {about['cpus']} CPUs, {about['cpu']}",
         fontsize=8.5, color=INK,
     )  # fmt: skip
@@ -48,7 +49,8 @@ def _bars(axes: Axes, figures: Figures, figure: str, label: Callable[[float], st
     for (row, line), runs in figures_by_bar(figures).items():
         values = _values(runs, figure)
         median = figures.median(CONFIGURATIONS[row].letter, line, figure) * 1e3
-        colours = PACKAGE if CONFIGURATIONS[row].preemptive else NATIVE
+        one = CONFIGURATIONS[row]
+        colours = PACKAGE if one.preemptive else SCRIPT if one.script else NATIVE
         height = row + SHIFTS[line]
         axes.barh(height, median, BAR * 0.92, color=colours[line == "far"])
         axes.plot(values, [height] * len(values), "o", markersize=3, color=INK, alpha=0.55, markeredgewidth=0)
