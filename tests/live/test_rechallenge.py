@@ -70,19 +70,22 @@ def test_a_proxy_and_then_the_far_end(
     far = Challenge(statuses[1], realm=realm, offers=(Offer(second),))
     trunk = scene.trunk(Script(challenge=near, behind=far))
     talk_and_hang_up(trunk, scene.call(trunk))
-    assert trunk.carrier.answers("INVITE") == [*scene.asks(*statuses), 200]
     asked = {407: PROXY, 401: FAR_END}
     one, other = asked[statuses[0]], asked[statuses[1]]
-    known = {one: "00000003", other: "00000002"}  # the request before was sent three times as well
     last = {one: "00000002", other: "00000001"}
-    assert (
-        counts(trunk)
-        == {
-            Manner.OFF: [{}, {one: "00000001"}, last],
-            Manner.KEPT: [known],
-            Manner.TURNED_DOWN: [known, {one: "00000001", other: "00000003"}, last],
-        }[scene.manner]
-    )
+    if realm == near.realm:  # the request before was sent three times as well
+        known = {one: "00000003", other: "00000002"}
+        kept, turned_down = [known], [known, {one: "00000001", other: "00000003"}, last]
+    else:  # the next call may go to another far end
+        kept = [{one: "00000003"}, {one: "00000004", other: "00000001"}]
+        turned_down = [{one: "00000003"}, {one: "00000001"}, last]
+    expected = {
+        Manner.OFF: [{}, {one: "00000001"}, last],
+        Manner.KEPT: kept,
+        Manner.TURNED_DOWN: turned_down,
+    }[scene.manner]
+    assert counts(trunk) == expected
+    assert trunk.carrier.answers("INVITE") == [*statuses[3 - len(expected) :], 200]
     for before, after in pairwise(invites(trunk)[1:]):
         assert before[one]["nonce"] == after[one]["nonce"]
         assert before[one]["cnonce"] != after[one]["cnonce"]
@@ -99,7 +102,7 @@ def test_a_proxy_and_the_far_end_that_both_want_the_body_hashed(scene: Scene, bo
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_far_end_that_finds_its_nonce_stale(scene: Scene, algorithm: str) -> None:
     offers = (Offer(algorithm),)
-    far = Challenge(401, realm="far.test", offers=offers, stale=2)
+    far = Challenge(401, offers=offers, stale=2)
     trunk = scene.trunk(Script(challenge=Challenge(offers=offers), behind=far))
     talk_and_hang_up(trunk, scene.call(trunk))
     assert trunk.carrier.answers("INVITE") == [*scene.asks(407, 401), 401, 401, 200]
@@ -115,7 +118,7 @@ def test_a_proxy_whose_nonces_serve_once(scene: Scene, algorithm: str) -> None:
     """407, 401, and a second 407 that is not stale: it is new after one that was accepted."""
     offers = (Offer(algorithm),)
     near = Challenge(offers=offers, nonces=Nonces(ONCE))
-    trunk = scene.trunk(Script(challenge=near, behind=Challenge(401, realm="far.test", offers=offers)))
+    trunk = scene.trunk(Script(challenge=near, behind=Challenge(401, offers=offers)))
     talk_and_hang_up(trunk, scene.call(trunk))
     assert trunk.carrier.answers("INVITE") == [*scene.asks(407, 401), 407, 200]
     far_end = "00000002" if scene.asked else "00000004"  # after 2 of the request before

@@ -337,7 +337,7 @@ def test_a_proxys_and_the_far_ends_are_both_carried(pbx: MockKSR, routes: TrunkA
     assert (carried(pbx)[1], carried(pbx, "Authorization")[1]) == ("n1 00000004", "n3 00000001")
 
 
-def test_where_the_row_names_no_realm_a_far_end_has_to_ask(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_far_end_of_another_realm_has_to_ask(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
     """The next call may go to another one, which has no use for an answer to the first."""
     call = request(caller="<sip:bob@pbx.test>")
     for nonce in ("f1", "f2"):
