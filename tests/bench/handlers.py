@@ -148,6 +148,7 @@ class Kamailio:
             sht_get=lambda _, key: self._nonces.get(key),
             sht_sets=lambda _, key, value: self._nonces.__setitem__(key, value),
             sht_inc=self._next,
+            sht_setex=yes,
         )
         self.tm = SimpleNamespace(
             t_check_trans=no, t_is_canceled=no, t_on_failure=yes,
@@ -158,7 +159,7 @@ class Kamailio:
 
     def call(self, pause: float) -> float:
         """INVITE, the challenge if it carries no credentials, 200, ACK and BYE; seconds that the handlers took."""
-        self._variables["$dlg_var(trunk)"] = self._variables["$dlg_var(carrier)"] = None
+        self._variables |= dict.fromkeys(("$dlg_var(trunk)", "$dlg_var(carrier)", "$avp(let_in)"))
         self._reply_route, self.carried, self.answered = "", False, False
         spent = self._request("INVITE", pause)
         is_package = bool(self._reply_route)
