@@ -83,7 +83,10 @@ def count_again(key: str, answered: Sequence[Answered]) -> tuple[Answered, ...]:
 
 
 def accepted(key: str, answered: Sequence[Answered]) -> None:
-    """The carrier has let a request pass that carried these."""
+    """The carrier has let a request pass that carried these. The realm of the one that asked first is the carrier's:
+    another realm, behind it, is a far end's, and the next call may go to another far end.
+    """
+    answered = [one for one in answered if one.challenge.realm == answered[0].challenge.realm]
     before = _read(key, ksr.nonces_record(key))
     if not any(one.asked for one in answered):
         if before.turned_down and before.holds(answered):

@@ -171,15 +171,11 @@ def turns_down(status: int, answered: Sequence[Answered]) -> bool:
 
 
 def answerable(known: Sequence[Answered], credentials: Credentials, has_body: HasBody) -> tuple[Answered, ...]:
-    """Of challenges that were accepted before, in the order in which they came, those that the row as it is now may
-    answer unasked. Where it names no realm, that of the first is the carrier's: another one, behind it, is a far end's,
-    and the next call may go to another far end.
-    """
-    if credentials.fault or not known:
+    """Of challenges that were accepted before, those that the row as it is now may answer unasked."""
+    if credentials.fault:
         return ()
-    realm = credentials.realm or known[0].challenge.realm
     return tuple(
-        one for one in known if one.challenge.realm == realm and _is_usable(one.challenge, credentials, has_body)
+        one for one in known if credentials.are_for(one.challenge) and _is_usable(one.challenge, credentials, has_body)
     )
 
 

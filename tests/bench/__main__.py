@@ -118,8 +118,8 @@ def _section(
 
 def measure_handlers(count: int) -> list[handlers.Handlers]:
     """Of every configuration that has handlers in Python, and of the control."""
-    steps = tqdm([*handlers.CONFIGURATIONS, ""], desc="handlers alone")
-    return [handlers.measure(letter, count) if letter else handlers.control(count) for letter in steps]
+    alone = [handlers.measure(letter, count) for letter in tqdm(handlers.CONFIGURATIONS, desc="handlers alone")]
+    return [*alone, handlers.control(count)]
 
 
 def handlers_table(measured: list[handlers.Handlers]) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import calls, handlers, plot, processes, report, scale, soak
+from tests.bench import calls, handlers, plot, processes, report, scale, sipp, soak
 from tests.bench.calls import CONFIGURATIONS, LINES, PACKAGE, Configuration, Proxy, postgresql, running
 from tests.bench.report import Figures
 from tests.bench.sipp import ROUND_TRIP, BenchError, Calls, Counts, Load
@@ -82,6 +82,12 @@ def test_lost_call_makes_the_bench_fail(
     assert bench.main() == 1
     assert "1 calls were lost" in capsys.readouterr().err
     assert json.loads((tmp_path / "bench.json").read_text())["runs"][0]["lost"] == 1
+
+
+def test_calls_whose_times_are_missing_are_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sipp, "LEAST_TIMED", 1.01)
+    with running(PACKAGE, "near") as proxy, pytest.raises(BenchError, match="the times of 5 calls, of 5"):
+        proxy.place(FEW)
 
 
 def test_messages_per_call_are_those_of_the_configuration(figures: Figures) -> None:

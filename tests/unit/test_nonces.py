@@ -14,7 +14,7 @@ from tests.ksr.mock import MockKSR
 
 KEY = nonces.trunk_key("berlin", "sip:sbc.carrier.test carrier.test")
 ASKED = (Answered(407, parse('Digest realm="carrier", nonce="n1", qop="auth"')[0]),)
-FAR_END = (Answered(401, parse('Digest realm="far", nonce="n1", qop="auth"')[0]),)
+FAR_END = (Answered(401, parse('Digest realm="carrier", nonce="n1", qop="auth"')[0]),)
 
 
 class Clock:
@@ -125,9 +125,19 @@ def test_without_qop_nothing_is_counted(ksr: MockKSR) -> None:
 def test_a_proxy_and_the_far_end_are_known_together() -> None:
     nonces.accepted(KEY, (ASKED[0]._replace(nc=2, accepted=True), *FAR_END))
     known = nonces.take(KEY)[0].held
-    assert [(one.status, one.challenge.realm) for one in known] == [(407, "carrier"), (401, "far")]
+    assert [one.status for one in known] == [407, 401]
     name_next("n2", status=401)
     assert taken() == [("n1", 3), ("n2", 1)]
+
+
+def test_a_far_end_of_another_realm_is_not_kept(ksr: MockKSR) -> None:
+    far_end = FAR_END[0]._replace(challenge=FAR_END[0].challenge._replace(realm="far"))
+    nonces.accepted(KEY, (*challenged(), far_end))
+    assert taken() == [("n1", 2)]
+    record = sip.nonces_record(KEY)
+    nonces.accepted(KEY, (*nonces.take(KEY)[0].held, far_end))  # from the start; and the far end has asked again
+    assert sip.nonces_record(KEY) == record
+    assert len(ksr.tables.content("nonce_counts")) == 1
 
 
 def test_the_next_nonce_takes_the_place_of_the_one_before() -> None:
