@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from kemi.routes import TrunkAuth
+from kemi.flow import TrunkAuth
 from kemi.settings import Settings
 
 

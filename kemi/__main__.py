@@ -19,9 +19,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi import replica, schema
+from kemi import schema
+from kemi.replica import copy as replica
 from kemi.settings import PROJECT, SettingError, Settings, Socket
-from kemi.trunks import cause
+from kemi.trunks.tables import cause
 
 # The memory manager of Kamailio that works in constant time; with its default, qm, a call was dearer.
 ALLOCATOR = "tlsf"

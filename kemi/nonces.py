@@ -25,7 +25,7 @@ from hashlib import blake2b
 from time import monotonic
 
 from kemi import ksr
-from kemi.policy import Answered, recalled, remembered
+from kemi.auth.session import Answered, recalled, remembered
 
 MOST_TURNED_DOWN = 3  # in a row; then the trunk is left alone
 LEFT_ALONE = 600  # seconds

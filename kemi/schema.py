@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from kemi.settings import PROJECT
-from kemi.trunks import uacreg
+from kemi.trunks.tables import uacreg
 
 # table -> the versions that work: Kamailio 5.6 to 6.1 expect the first one; uacreg 6 (Kamailio 6.2) only adds a column
 VERSIONS = {"version": (1,), "uacreg": (5, 6), "address": (6,)}

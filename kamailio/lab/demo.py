@@ -27,7 +27,7 @@ from sqlalchemy.engine import URL
 
 from kamailio.lab.ladder import Message, calls, ladder, read_record, shortfalls
 from kamailio.options import ask
-from kemi.trunks import uacreg
+from kemi.trunks.tables import uacreg
 
 LAB = Path(__file__).resolve().parent
 PROJECT = LAB.parent.parent

@@ -98,9 +98,9 @@ def _bare() -> Any:
 
 def _package(folder: Path, preemptive: str) -> Any:
     from kemi import schema
-    from kemi.routes import TrunkAuth
+    from kemi.flow import TrunkAuth
     from kemi.settings import Settings
-    from kemi.trunks import open_file, uacreg
+    from kemi.trunks.tables import open_file, uacreg
 
     folder.chmod(0o700)
     settings = Settings.from_environment({

@@ -19,10 +19,12 @@ from typing import TypeVar
 from sqlalchemy import URL, make_url, text
 from tqdm import tqdm
 
-from kemi import replica, schema
-from kemi.keeper import Keeper
-from kemi.source import BATCH
-from kemi.trunks import TrunkStore, uacreg
+from kemi import schema
+from kemi.replica import copy as replica
+from kemi.replica.keeper import Keeper
+from kemi.replica.source import BATCH
+from kemi.trunks.store import TrunkStore
+from kemi.trunks.tables import uacreg
 from tests.db import servers
 from tests.db.site import Site, site
 

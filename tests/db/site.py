@@ -13,10 +13,12 @@ from typing import Any
 
 from sqlalchemy import URL, Table, select, text
 
-from kemi import replica, schema
-from kemi.keeper import Keeper
-from kemi.trunks import TrunkStore, address, open_file, uacreg
-from kemi.watch import Report
+from kemi import schema
+from kemi.replica import copy as replica
+from kemi.replica.keeper import Keeper
+from kemi.replica.watch import Report
+from kemi.trunks.store import TrunkStore
+from kemi.trunks.tables import address, open_file, uacreg
 
 WITHIN = 10.0  # seconds for what needs several ticks
 BETWEEN_TICKS = 0.02

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
-from kemi import replica, schema, source
-from kemi.replica import CopyError
+from kemi import schema
+from kemi.replica import copy as replica
+from kemi.replica import source
+from kemi.replica.copy import CopyError
 from tests.db.site import Site, site
 from tests.db.test_tables import run_kamailios_scripts
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
-from kemi import keeper, schema
+from kemi import schema
+from kemi.replica import keeper
 from kemi.settings import Settings
 from tests.db import servers
 from tests.db.servers import PASSWORD, Server, program

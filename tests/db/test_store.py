@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import URL, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi import replica, schema, trunks
-from kemi.keeper import Keeper
-from kemi.trunks import TrunkStore
-from kemi.watch import Report
+from kemi import schema
+from kemi.replica import copy as replica
+from kemi.replica.keeper import Keeper
+from kemi.replica.watch import Report
+from kemi.trunks import store as trunks
+from kemi.trunks.store import TrunkStore
 
 
 class File:

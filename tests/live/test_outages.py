@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import URL, Connection, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from kemi import replica
+from kemi.replica import copy as replica
 from tests.db.servers import PASSWORD, USER, Server
 from tests.live.agent import Exchange
 from tests.live.carrier import Carrier, Script

@@ -16,12 +16,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["kemi"]):
-    from kemi import digest, policy
-    from kemi.challenge import ChallengeError, next_nonce, parse
+    from kemi.auth import digest, session
+    from kemi.auth.challenge import ChallengeError, next_nonce, parse
 
 from tests.unit.test_challenge import READ, REFUSED, STYLES
 
-CREDENTIALS = policy.Credentials(realm="", username="user", password="secret")
+CREDENTIALS = session.Credentials(realm="", username="user", password="secret")
 REQUEST = digest.Request("INVITE", "sip:1@carrier.test", b"v=0")
 
 
@@ -32,13 +32,13 @@ def one_reply(data: bytes) -> None:
         next_nonce(field)
         with contextlib.suppress(ChallengeError):
             parse(field)
-    answered = tuple(policy.Answered(401, one) for one in parse('Digest realm="before", nonce="n"'))
-    decision = policy.decide(407, fields, CREDENTIALS, answered, lambda: True)
-    if isinstance(decision, policy.GiveUp):
+    answered = tuple(session.Answered(401, one) for one in parse('Digest realm="before", nonce="n"'))
+    decision = session.decide(407, fields, CREDENTIALS, answered, lambda: True)
+    if isinstance(decision, session.GiveUp):
         return
-    assert policy.recalled(policy.remembered(decision.carried)) == decision.carried
+    assert session.recalled(session.remembered(decision.carried)) == decision.carried
     for one in decision.carried:
-        qop = policy.qop_for(one.challenge, lambda: True) or ""
+        qop = session.qop_for(one.challenge, lambda: True) or ""
         answer = digest.Answer(one.challenge, CREDENTIALS.username, CREDENTIALS.ha1_for(one.challenge), qop)
         value = answer.value(REQUEST, one.nc, "0011223344556677")
         assert not {"\r", "\n", "\0"} & set(value)

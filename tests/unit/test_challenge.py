@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kemi.challenge import Challenge, ChallengeError, _parse, next_nonce, parse
+from kemi.auth.challenge import Challenge, ChallengeError, _parse, next_nonce, parse
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
@@ -178,7 +178,7 @@ HUGE = {
 
 @pytest.mark.parametrize("field", HUGE.values(), ids=HUGE)
 def test_the_steps_taken_grow_with_the_length_and_no_faster(field: str) -> None:
-    """Counts the lines of kemi.challenge that run: a field twice as long may take about twice as many, not four
+    """Counts the lines of kemi.auth.challenge that run: a field twice as long may take about twice as many, not four
     times.
     """
     whole, half = steps(field), steps(field[: len(field) // 2])
@@ -190,7 +190,7 @@ def steps(field: str) -> int:
 
     def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         nonlocal count
-        if frame.f_globals.get("__name__") != "kemi.challenge":
+        if frame.f_globals.get("__name__") != "kemi.auth.challenge":
             return None
         count += event == "line"
         return trace

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sippy.SipAuthorization import DigestCalcHA1, DigestCalcResponse
 
-from kemi.challenge import Challenge, parse
-from kemi.digest import HASHES, Answer, Request, ha1
+from kemi.auth.challenge import Challenge, parse
+from kemi.auth.digest import HASHES, Answer, Request, ha1
 
 MUFASA = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
 MUFASAS = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"

@@ -6,8 +6,8 @@ import pytest
 
 from kemi import ksr as sip
 from kemi import nonces
-from kemi.challenge import parse
-from kemi.policy import Answered
+from kemi.auth.challenge import parse
+from kemi.auth.session import Answered
 from tests.ksr.fixtures import installed
 from tests.ksr.htable import CONFIG
 from tests.ksr.mock import MockKSR

@@ -1,11 +1,11 @@
-"""The decision table of kemi.policy, a test row for each of its lines, and what a resend carries."""
+"""The decision table of kemi.auth.session, a test row for each of its lines, and what a resend carries."""
 
 from dataclasses import replace
 
 import pytest
 
-from kemi.challenge import parse
-from kemi.policy import (
+from kemi.auth.challenge import parse
+from kemi.auth.session import (
     MOST_AGAIN,
     Answer,
     Answered,

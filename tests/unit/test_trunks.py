@@ -2,7 +2,7 @@
 
 import pytest
 
-from kemi.trunks import Trunk
+from kemi.trunks.trunk import Trunk
 
 TRUNK = Trunk(uuid="t", domain="carrier.example", auth_password="secret")
 

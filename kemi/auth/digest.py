@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import NamedTuple
 
-from kemi.challenge import Challenge
+from kemi.auth.challenge import Challenge
 
 # Algorithm without its -sess -> hashlib's name, the strongest first.
 HASHES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}

@@ -9,7 +9,8 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi.trunks import TRUNK_COLUMNS, Trunk, address, open_file, uacreg
+from kemi.trunks.tables import address, open_file, uacreg
+from kemi.trunks.trunk import TRUNK_COLUMNS, Trunk
 
 
 @dataclass

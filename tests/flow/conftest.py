@@ -1,4 +1,4 @@
-"""The routes over the mocked KSR, with a database of trunks: see tests/unit/flow.py."""
+"""The routes over the mocked KSR, with a database of trunks: see tests/flow/scene.py."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from kemi import schema
-from kemi.routes import TrunkAuth
+from kemi.flow import TrunkAuth
 from kemi.settings import Settings
-from kemi.trunks import open_file
+from kemi.trunks.tables import open_file
+from tests.flow.scene import INSERT_TRUNKS, PBX, Send, execute, routes_with
 from tests.ksr.mock import MockKSR
-from tests.unit.flow import INSERT_TRUNKS, PBX, Send, execute, routes_with
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kemi import replica, schema
-from kemi.policy import MOST_AGAIN
-from kemi.routes import TrunkAuth
+from kemi import schema
+from kemi.auth.session import MOST_AGAIN
+from kemi.flow import TrunkAuth
+from kemi.replica import copy as replica
 from kemi.settings import Settings
-from kemi.trunks import open_file
-from tests.ksr.mock import MockKSR
-from tests.ksr.state import Reply
-from tests.unit.flow import (
+from kemi.trunks.tables import open_file
+from tests.flow.scene import (
     CHALLENGE,
     FAILED,
     PASSWORD,
@@ -33,6 +32,8 @@ from tests.unit.flow import (
     request,
     routes_with,
 )
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
 
 # --- a new request
 

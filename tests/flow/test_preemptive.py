@@ -7,12 +7,10 @@ import re
 import pytest
 
 from kemi import nonces
-from kemi.routes import TrunkAuth, _answers_ahead
+from kemi.flow import TrunkAuth, _answers_ahead
 from kemi.settings import Settings
-from kemi.trunks import open_file
-from tests.ksr.mock import MockKSR
-from tests.ksr.state import Reply
-from tests.unit.flow import (
+from kemi.trunks.tables import open_file
+from tests.flow.scene import (
     CHALLENGE,
     FAILED,
     PASSWORD,
@@ -26,6 +24,8 @@ from tests.unit.flow import (
     request,
     routes_with,
 )
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
 
 
 def carried(ksr: MockKSR, name: str = "Proxy-Authorization") -> list[str]:
@@ -223,7 +223,7 @@ CHANGES = {
 def test_a_row_that_has_changed_meanwhile_carries_nothing(
     pbx: MockKSR, database: Settings, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kemi.trunks.FRESH_FOR", 0)
+    monkeypatch.setattr("kemi.trunks.store.FRESH_FOR", 0)
     engine = open_file(database.local_file)
     execute(engine, "REPLACE INTO uacreg (l_uuid, r_domain, realm, auth_proxy, auth_username, auth_password)"
                     " VALUES ('new', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'u', 'p')")  # fmt: skip

@@ -20,11 +20,13 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import NamedTuple
 
-from kemi import digest, ksr, nonces, policy
-from kemi.challenge import Challenge, next_nonce
-from kemi.keeper import Keeper
+from kemi import ksr, nonces
+from kemi.auth import digest, session
+from kemi.auth.challenge import Challenge, next_nonce
+from kemi.replica.keeper import Keeper
 from kemi.settings import Settings
-from kemi.trunks import Trunk, TrunkStore
+from kemi.trunks.store import TrunkStore
+from kemi.trunks.trunk import Trunk
 
 # Never passed on. A caller's credentials are for us at most, and the dialog module takes orders from P-K-CSeq headers.
 PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization", "P-K-CSeq-Auth", "P-K-CSeq-Refresh")
@@ -264,8 +266,8 @@ class TrunkAuth:
         """The carrier has said no. If it asked for credentials, answer; whatever else it said is passed on as it is."""
         status = ksr.failure_status()
         relayed = ksr.relayed()
-        answered = policy.recalled(relayed.answered)
-        turned_down = policy.turns_down(status, answered) and not (status == policy.FORBIDDEN and ksr.was_let_in())
+        answered = session.recalled(relayed.answered)
+        turned_down = session.turns_down(status, answered) and not (status == session.FORBIDDEN and ksr.was_let_in())
         if not (turned_down or status in CHALLENGES):
             return 1
         if ksr.is_canceled():
@@ -280,12 +282,12 @@ class TrunkAuth:
             return 1
         trunk = self._trunk_relayed_over(relayed)
         if trunk is None:
-            decision: policy.Answer | policy.GiveUp = policy.GiveUp("no trunk that may answer")
+            decision: session.Answer | session.GiveUp = session.GiveUp("no trunk that may answer")
         elif not ksr.asks_as_carrier(trunk.carrier, relayed.carrier):
-            decision = policy.GiveUp("not asked by the trunk's carrier")
+            decision = session.GiveUp("not asked by the trunk's carrier")
         else:
             decision = self._answer_or_give_up(status, trunk, relayed, answered)
-        if isinstance(decision, policy.Answer):
+        if isinstance(decision, session.Answer):
             _log(ksr.notice, relayed.trunk, decision.challenge, "answered")
         else:
             _log(ksr.warning, relayed.trunk, decision.challenge, f"refused reason={decision.reason!r}")
@@ -303,16 +305,16 @@ class TrunkAuth:
         return trunk
 
     def _answer_or_give_up(
-        self, status: int, trunk: Trunk, relayed: ksr.Relayed, answered: tuple[policy.Answered, ...]
-    ) -> policy.Answer | policy.GiveUp:
+        self, status: int, trunk: Trunk, relayed: ksr.Relayed, answered: tuple[session.Answered, ...]
+    ) -> session.Answer | session.GiveUp:
         """Decide about a challenge, and if it is to be answered, send the request again with credentials."""
         try:
             fields = list(ksr.challenge_fields(CHALLENGES[status].challenge))
         except ksr.UnreadableError:
-            return policy.GiveUp("a challenge that is not UTF-8")
+            return session.GiveUp("a challenge that is not UTF-8")
         credentials = trunk.credentials
-        decision = policy.decide(status, fields, credentials, answered, ksr.has_readable_body)
-        if isinstance(decision, policy.GiveUp):
+        decision = session.decide(status, fields, credentials, answered, ksr.has_readable_body)
+        if isinstance(decision, session.GiveUp):
             return decision
         carried = decision.carried
         if relayed.carrier and self._settings.preemptive:
@@ -323,8 +325,8 @@ class TrunkAuth:
         ksr.forget_cseq_order()
         if not (by_uac_auth and ksr.answer_challenge(credentials.username, credentials.password, trunk.realm)):
             ksr.add_credentials(_fields(carried, credentials))
-        if not self._relay_again(relayed._replace(answered=policy.remembered(carried))):
-            return policy.GiveUp("next hop unreachable", decision.challenge)
+        if not self._relay_again(relayed._replace(answered=session.remembered(carried))):
+            return session.GiveUp("next hop unreachable", decision.challenge)
         return decision
 
     def _relay_again(self, relayed: ksr.Relayed) -> bool:
@@ -357,7 +359,7 @@ class TrunkAuth:
         such reply tells: by the time of a later one, the carrier may have turned down the same nonce elsewhere.
         """
         relayed = ksr.relayed()
-        answered = policy.recalled(relayed.answered)
+        answered = session.recalled(relayed.answered)
         if not (answered and relayed.carrier):
             return
         key = nonces.trunk_key(relayed.trunk, relayed.carrier)
@@ -411,7 +413,7 @@ class TrunkAuth:
 
 
 def _known_answers(
-    known: nonces.Record, counts: tuple[int, ...], credentials: policy.Credentials
+    known: nonces.Record, counts: tuple[int, ...], credentials: session.Credentials
 ) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Of challenges that were accepted before, those that a row can answer in the request at hand: as they are to be
     remembered with it, and the header fields that answer them.
@@ -430,26 +432,26 @@ def _known_answers(
 
 @lru_cache(maxsize=256)
 def _answers_ahead(
-    known: nonces.Record, credentials: policy.Credentials
+    known: nonces.Record, credentials: session.Credentials
 ) -> tuple[str, tuple[tuple[int, str, digest.Answer], ...], bool]:
     """The part of that which is the same for every request: what is remembered; for each challenge its place, the
     header field, and the answer; whether one of them covers the body.
     """
-    carried = policy.answerable(known.held, credentials, lambda: True)
+    carried = session.answerable(known.held, credentials, lambda: True)
     answers = tuple(
         (place, CHALLENGES[one.status].answer, _answer(one, credentials))
         for place, one in enumerate(known.held)
         if one in carried
     )
-    return policy.remembered(carried), answers, any(answer.covers_body for _, _, answer in answers)
+    return session.remembered(carried), answers, any(answer.covers_body for _, _, answer in answers)
 
 
-def _answer(one: policy.Answered, credentials: policy.Credentials) -> digest.Answer:
-    qop = policy.qop_for(one.challenge, lambda: True) or ""
+def _answer(one: session.Answered, credentials: session.Credentials) -> digest.Answer:
+    qop = session.qop_for(one.challenge, lambda: True) or ""
     return digest.Answer(one.challenge, credentials.username, credentials.ha1_for(one.challenge), qop)
 
 
-def _fields(carried: Iterable[policy.Answered], credentials: policy.Credentials) -> list[tuple[str, str]]:
+def _fields(carried: Iterable[session.Answered], credentials: session.Credentials) -> list[tuple[str, str]]:
     """The header fields that answer these challenges in the request at hand."""
     answers = [(one, _answer(one, credentials)) for one in carried]
     request = _request(any(answer.covers_body for _, answer in answers))

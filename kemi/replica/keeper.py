@@ -24,10 +24,10 @@ from pathlib import Path
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi.replica import Copy, CopyError, prepare
-from kemi.source import BUCKET, TABLES, Source
-from kemi.trunks import cause
-from kemi.watch import Report, Watch
+from kemi.replica.copy import Copy, CopyError, prepare
+from kemi.replica.source import BUCKET, TABLES, Source
+from kemi.replica.watch import Report, Watch
+from kemi.trunks.tables import cause
 
 HEARTBEAT = 5.0  # seconds between two signs of life where notices are waited for
 WHOLE_INTERVAL = 300.0

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from kemi.trunks import address, uacreg
+from kemi.trunks.tables import address, uacreg
 
 OPERATION_LIMIT = 10.0  # seconds, for each thing that the server is asked for
 MOST_LIMITS = 6  # that a whole table's sums may take

@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from kemi import digest
-from kemi.challenge import Challenge, ChallengeError, parse
+from kemi.auth import digest
+from kemi.auth.challenge import Challenge, ChallengeError, parse
 
 MOST_ANSWERS = 5  # for one request, whatever the carrier does
 MOST_AGAIN = 3  # of these, for one challenge that comes again

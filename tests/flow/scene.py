@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine, text
 
-from kemi.routes import TrunkAuth
+from kemi.flow import TrunkAuth
 from kemi.settings import Settings
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply

@@ -16,8 +16,9 @@ from sqlalchemy import URL, Connection, Table, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from kemi import schema
-from kemi.source import BUCKET
-from kemi.trunks import SOURCE, SYNCED, TRUNK_COLUMNS, Trunk, cause, identity, open_file, replica_state, uacreg
+from kemi.replica.source import BUCKET
+from kemi.trunks.tables import SOURCE, SYNCED, cause, identity, open_file, replica_state, uacreg
+from kemi.trunks.trunk import TRUNK_COLUMNS, Trunk
 
 
 class CopyError(RuntimeError):

@@ -1,0 +1,1 @@
+"""Digest authentication, pure: no I/O, no clock, the standard library alone."""

@@ -1,0 +1,126 @@
+"""Finds trunks in a local SQLite file through SQLAlchemy: the one door to the database for SIP workers.
+
+Only SELECTs with bound parameters. A store belongs to the process that made it: make it after the fork, in child_init.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import URL, Connection, Select, String, bindparam, func, select
+
+from kemi.trunks.tables import SOURCE, SYNCED, identity, open_file, replica_state, uacreg
+from kemi.trunks.trunk import TRUNK_COLUMNS, Trunk
+
+MOST_KEPT = 4096  # answers that a worker keeps, whatever the size of the table
+FRESH_FOR = 0.05  # seconds in which a busy worker does not look again whether the file has changed
+
+_ROWS = select(*TRUNK_COLUMNS).order_by(uacreg.c.id)
+_FIRST = bindparam("first", type_=String())
+_SECOND = bindparam("second", type_=String())
+_BY_UUID = _ROWS.where(uacreg.c.l_uuid == _FIRST)
+_BY_CALLER = _ROWS.where(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
+_BY_DIALLED_DOMAIN = _ROWS.where(func.lower(uacreg.c.r_domain) == _FIRST)
+
+
+class TrunkStore:
+    """Finds trunks. Where several rows fit, the one with the lowest id is taken; one that cannot be used is passed
+    over.
+
+    Answers are kept until the file changes, which a busy store looks for every FRESH_FOR seconds. Every method takes
+    and compares strings as they come from the wire, and raises SQLAlchemyError, sqlite3.Error or OSError where the file
+    cannot be read; it is opened anew for the next question then.
+    """
+
+    def __init__(self, path: Path, source: URL | None = None) -> None:
+        """source: of the database that the file has to be the copy of; None where it is the database itself."""
+        self._path = path
+        self._identity = identity(source) if source else ""
+        self._engine = open_file(path)
+        self._connection: Connection | None = None
+        self._state: tuple[int, int] = (0, 0)
+        self._looked_at = 0.0
+        self._is_ready = False
+        self._kept: dict[tuple[object, ...], Trunk | None] = {}
+
+    def is_ready(self) -> bool:
+        """Whether there is anything to serve: False only for a copy that was never filled."""
+        try:
+            connection = self._fresh_connection()
+            if self._identity and not self._is_ready:
+                self._is_ready = SYNCED in _state_of(connection)
+        except Exception:  # whatever it was, the next question gets a new connection
+            self.close()
+            raise
+        return self._is_ready or not self._identity
+
+    def by_uuid(self, uuid: str) -> Trunk | None:
+        """The trunk of this l_uuid."""
+        return self._first(_BY_UUID, uuid)
+
+    def by_caller(self, user: str, domain: str) -> Trunk | None:
+        """The trunk of the caller user@domain: l_username and l_domain. Domains are compared without regard to case."""
+        return self._first(_BY_CALLER, user, domain.lower())
+
+    def by_dialled_domain(self, domain: str) -> Trunk | None:
+        """The trunk whose r_domain is the R-URI's host, compared without regard to case."""
+        return self._first(_BY_DIALLED_DOMAIN, domain.lower())
+
+    def look_again(self) -> None:
+        """Have the next question look whether the file has changed, however short ago that was done."""
+        self._looked_at = 0.0
+
+    def close(self) -> None:
+        """Close the connection. The store opens another one when it is asked again."""
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+        self._is_ready = False
+        self._engine.dispose()
+        self._kept.clear()
+
+    def _first(self, query: Select[Any], *values: str) -> Trunk | None:
+        """The first usable row of a query with these values in its places."""
+        question = (query, *values)
+        try:
+            connection = self._fresh_connection()
+            if question not in self._kept:
+                if len(self._kept) >= MOST_KEPT:
+                    self._kept.clear()
+                rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
+                trunks = (Trunk(*(value or "" for value in row)) for row in rows)
+                self._kept[question] = next((trunk for trunk in trunks if not trunk.fault), None)
+                rows.close()
+        except Exception:  # as above
+            self.close()
+            raise
+        return self._kept[question]
+
+    def _fresh_connection(self) -> Connection:
+        """The connection, opened anew where the file was replaced; what was kept is forgotten where anything changed.
+
+        PRAGMA data_version moves with every commit of another connection (sqlite.org/pragma.html).
+        """
+        now = monotonic()
+        if self._connection is not None and now - self._looked_at < FRESH_FOR:
+            return self._connection
+        inode = self._path.stat().st_ino
+        if self._connection is None or inode != self._state[0]:
+            self.close()
+            self._connection = self._engine.connect()
+            if self._identity and _state_of(self._connection).get(SOURCE) != self._identity:
+                raise OSError("the file is the copy of another database")
+        driver: Any = self._connection.connection.driver_connection  # past SQLAlchemy: this is asked at every look-up
+        state = (inode, driver.execute("PRAGMA data_version").fetchone()[0])
+        if state != self._state:
+            self._state = state
+            self._kept.clear()
+        self._looked_at = now
+        return self._connection
+
+
+def _state_of(connection: Connection) -> dict[str, str]:
+    """What a copy says of itself."""
+    return {str(name): str(value) for name, value in connection.execute(select(replica_state))}

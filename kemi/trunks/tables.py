@@ -1,0 +1,77 @@
+"""The DBA's tables as SQLAlchemy sees them, and the local SQLite file that holds them.
+
+The file is the DBA's own database if that is SQLite, else its copy (kemi.replica). No exception that leaves this room
+carries a row's values (`hide_parameters`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from sqlalchemy import URL, Column, Engine, Integer, MetaData, String, Table, create_engine
+from sqlalchemy.exc import DBAPIError
+
+SYNCED = "synced_at"  # the row of replica_state that says that there is a copy, and of when
+SOURCE = "source"  # the row that says of which database it is
+
+metadata = MetaData()
+
+uacreg = Table(
+    "uacreg",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("l_uuid", String(64)),
+    Column("l_username", String(64)),
+    Column("l_domain", String(64)),
+    Column("r_username", String(64)),
+    Column("r_domain", String(64)),
+    Column("realm", String(64)),
+    Column("auth_username", String(64)),
+    Column("auth_password", String(64)),
+    Column("auth_ha1", String(128)),
+    Column("auth_proxy", String(255)),
+    Column("expires", Integer),
+    Column("flags", Integer),
+    Column("reg_delay", Integer),
+    Column("contact_addr", String(255)),
+    Column("socket", String(128)),
+)
+
+address = Table(
+    "address",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("grp", Integer),
+    Column("ip_addr", String(50)),
+    Column("mask", Integer),
+    Column("port", Integer),
+    Column("tag", String(64)),
+)
+
+replica_state = Table("replica_state", metadata, Column("name", String, primary_key=True), Column("value", String))
+
+
+def open_file(path: Path) -> Engine:
+    """An engine on a local SQLite file, with one connection. Nothing is opened before its first use."""
+    return create_engine(
+        URL.create("sqlite", database=str(path)),
+        hide_parameters=True,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=0,
+    )
+
+
+def identity(source: URL) -> str:
+    """Which database a copy is of: kind, place and name of it, and not how one logs in. Nothing can be learned from
+    it.
+    """
+    named = f"{source.get_backend_name()} {source.host or ''} {source.port or ''} {source.database}"
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def cause(error: BaseException) -> str:
+    """An error in one line, with neither SQL nor parameters nor passwords."""
+    inner = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return " ".join(str(inner).split()) or type(inner).__name__
