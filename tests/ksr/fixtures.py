@@ -1,9 +1,9 @@
-"""The pytest fixture `ksr`: a MockKSR that `import KSR` finds, once for every Kamailio version.
+"""The pytest fixture `ksr`: a MockKSR that `import KSR` finds, once for every Kamailio version, or for `--ksr VERSION`.
 
 A module that imported KSR keeps that import for the whole test run, so what it imports is a stand-in that hands
 every access to the mock of the test that is running.
 
-    from tests.ksr.fixtures import ksr  # in conftest.py
+A test that asks for `ksr_version` alone runs once for each of those as well.
 """
 
 from __future__ import annotations
@@ -45,8 +45,18 @@ def installed(mock: MockKSR) -> Iterator[MockKSR]:
         _STAND_IN.current = before
 
 
-@pytest.fixture(params=VERSIONS)
-def ksr(request: pytest.FixtureRequest) -> Iterator[MockKSR]:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--ksr", choices=VERSIONS, help="the mocked KSR of this Kamailio version alone")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "ksr_version" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("ksr")
+        metafunc.parametrize("ksr_version", [chosen] if chosen else VERSIONS)
+
+
+@pytest.fixture
+def ksr(ksr_version: str) -> Iterator[MockKSR]:
     """A strict KSR of each Kamailio version in turn, with no message in it yet: see MockKSR."""
-    with installed(MockKSR(request.param)) as mock:
+    with installed(MockKSR(ksr_version)) as mock:
         yield mock
