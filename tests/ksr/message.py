@@ -7,7 +7,7 @@ is the buffer with the lumps applied (src/core/data_lump.c). Nothing here knows 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 # RFC 3261 20, table 2, and RFC 3515, 6665, 3841: the one-letter names.
@@ -112,12 +112,18 @@ class Edits:
     """What a script has asked to change, and nobody sees before the message leaves."""
 
     removed: set[int] = field(default_factory=set)
-    in_front: list[bytes] = field(default_factory=list)
     at_the_end: list[bytes] = field(default_factory=list)
+    record_route: bytes | None = None  # the URI of our Record-Route
+    route_parameters: list[bytes] = field(default_factory=list)  # of that URI, given before or after it was added
 
     def copy(self) -> Edits:
         """Edits that start from these and do not change them."""
-        return Edits(set(self.removed), list(self.in_front), list(self.at_the_end))
+        return replace(
+            self,
+            removed=set(self.removed),
+            at_the_end=list(self.at_the_end),
+            route_parameters=list(self.route_parameters),
+        )
 
     def remove(self, message: Message, name: str) -> bool:
         """Take off every field of this name that came in. False: there was none."""
@@ -128,7 +134,9 @@ class Edits:
     def apply(self, message: Message, start_line: bytes) -> Message:
         """The message as it leaves. A text that was added without CRLF runs into the field after it, as on the wire."""
         kept = [header.raw for n, header in enumerate(message.headers) if n not in self.removed]
-        fields = b"".join([*self.in_front, *kept, *self.at_the_end])
+        if self.record_route is not None:
+            kept.insert(0, b"Record-Route: <%s%s>\r\n" % (self.record_route, b"".join(self.route_parameters)))
+        fields = b"".join([*kept, *self.at_the_end])
         return Message(start_line, parse_fields(fields if fields.endswith(b"\n") else fields + b"\r\n"), message.body)
 
 

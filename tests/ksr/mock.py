@@ -7,7 +7,8 @@ It differs from app_python3 on purpose in this, and in nothing else that is know
   version for an argument to a function that takes none.
 - An unknown pseudo-variable, setting a read-only one, a second final reply, a relay after a relay, a shared table that
   is not configured raise MisuseError; so does what nobody has asked Kamailio in a branch or reply route.
-- A function without a behaviour, or one that no test has allowed to succeed, fails: -1, False, None.
+- A function that the mock does not carry out raises MisuseError, once its arguments have been checked, unless a test
+  says what it answers; one that no test has allowed to succeed fails.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from tests.ksr.message import Edits, Header, Message, parse
 from tests.ksr.state import MisuseError, Relayed, Reply, Route, Run, State, World
 
 _INT_BITS = 32
-_FAILURE: dict[str, bool | int | None] = {"bool": False, "int": -1, "none": 0, "xval": None}
 
 
 class WrongArgumentsError(TypeError):
@@ -64,7 +64,6 @@ class MockKSR:
         self._functions = load(version).by_path()
         self._modules = {f.module for f in self._functions.values() if f.module}
         self._answers: dict[str, Any] = {}
-        self._process_variables: dict[str, str | int] = {}
         self._state: State | None = None
 
     # --- what Kamailio's module has
@@ -94,7 +93,7 @@ class MockKSR:
             return answer(*args) if callable(answer) else answer
         behaviour = behaviours.TABLE.get(function.path)
         if behaviour is None:
-            return _FAILURE[function.returns]
+            raise MisuseError(f"KSR.{function.path} is not in behaviours.TABLE; MockKSR.answer() says what it answers")
         if function.path not in behaviours.ASKED_IN.get(self.state.run.route, {function.path}):
             raise MisuseError(f"KSR.{function.path} in a {self.state.run.route.value} route: nobody has asked Kamailio")
         if function.path in behaviours.LEVELS:
@@ -108,7 +107,6 @@ class MockKSR:
         request = parse(message)
         run = Run(Route.REQUEST, Edits(), request.request_uri, new_branch=True)
         self._state = State(self.version, self.world, self.tables, request, source, run, handlers=self._run_handler)
-        self._state.process_variables = self._process_variables
 
     def trust(self, network: str, group: int = 1) -> None:
         """Put a source into the address table."""

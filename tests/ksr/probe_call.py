@@ -1,4 +1,4 @@
-"""Starts a Kamailio with probe.cfg, places the two calls that probe.py asks about, and brings back the answers.
+"""Starts a Kamailio with probe.cfg, places the two calls that questions.txt asks about, and brings back the answers.
 
     python -m tests.ksr.probe_call                  # answers/VERSION.json of the Kamailio that this machine has
     python -m tests.ksr.probe_call IMAGE            # … of the one in a container image
@@ -27,9 +27,10 @@ from tests.ksr.export import read_live
 from tests.ksr.htable import SharedTables
 from tests.ksr.message import Message, parse
 from tests.ksr.mock import MockKSR
-from tests.ksr.probe import UNREACHABLE, Answers, Probe
+from tests.ksr.probe import Answers, Probe
 
 ANSWERS = HERE / "answers"
+UNREACHABLE = "sip:127.0.0.1:9;transport=tls"  # in questions.txt; probe.cfg has no TLS
 PAUSE = 0.05  # seconds between two looks
 LIMIT = 15.0  # seconds for Kamailio to start, and for each step of a call
 EXPIRED = 2  # seconds after which the entries of probe.cfg's brief tables are gone: more than 1, and whole ones count
@@ -69,6 +70,7 @@ ACCEPTED = Answer(
 
 # Call-ID -> what the carrier answers to the INVITEs of this call.
 CALLS = {"probe": (CHALLENGE, CHALLENGE), "probe-2": (CHALLENGE, CHALLENGE, ACCEPTED)}
+HAS_ROUTE = "probe-2"  # the call whose INVITE comes with a Route of ours
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,11 @@ class Ends:
     def invite(self, call_id: str) -> bytes:
         """The request that is asked about."""
         caller = f"127.0.0.1:{self.caller[1]}"
+        route = f"Route: <sip:127.0.0.1:{self.kamailio[1]};lr;ta=1;tb=2>\r\n" if call_id == HAS_ROUTE else ""
         return (
             f"INVITE sip:5550100@127.0.0.1:{self.carrier[1]} SIP/2.0\r\n"
             f"Via: SIP/2.0/UDP {caller};branch=z9hG4bK{call_id}\r\n"
+            f"{route}"
             "Max-Forwards: 10\r\n"
             'f: "Al" <sip:alice@pbx.example>;tag=ft1\r\n'
             "To: <sip:5550100@pbx.example>\r\n"
@@ -145,7 +149,8 @@ class Ends:
 
 def _comparable(line: str) -> str:
     """A header field without what is Kamailio's own to choose."""
-    line = re.sub(r"^(Record-Route: <sip:[^;>]*;lr)[^>]*", r"\1", line)
+    if line.startswith("Record-Route:"):
+        line = re.sub(r";(ftag|did)=[^;>]*", "", line)
     return re.sub(r"^(Proxy-Authorization: .*?nonce=\"n1\").*", r"\1", line)
 
 
@@ -162,6 +167,7 @@ def through_the_mock(version: str) -> Record:
     sent: list[Message] = []
     for call_id, answers in CALLS.items():
         ksr.receive(ends.invite(call_id), ends.caller)
+        ksr.world.loose_route = -3 if call_id == HAS_ROUTE else -1
         probe.ksr_request_route(None)
         for answer in answers:
             _answer_in_the_mock(ksr, answer)

@@ -68,13 +68,13 @@ class World:
     trusted: dict[int, list[IPv4Network | IPv6Network]] = field(default_factory=dict)  # address table: group -> sources
     sane: bool = False  # what sanity_check finds; if False it answers 400 itself
     transaction_known: int = -1  # t_check_trans: -1 new; 0 a retransmission, dealt with; 1 belongs to a transaction
-    loose_route: int = -1  # 1: the top Route is ours, or leads on (then `route_leads_to`)
+    loose_route: int = -1  # 1: the top Route is ours, or leads on (then `route_leads_to`); -3: so, without a To tag
     route_leads_to: str | None = None
     dialog: dict[str, str] | None = None  # variables of the dialog that the request belongs to; None: unknown dialog
     dialog_from_tag: str = ""  # of the INVITE that started that dialog
     cancelled: bool = False  # the caller has sent CANCEL
     carrier: str = "203.0.113.5"  # where replies come from
-    rpc_code: int | None = None  # the status of the last RPC command's answer
+    rpc_code: int = 0  # the status of the last RPC command's answer; 0: there was none
     unreachable: set[str] = field(default_factory=set)  # next hops that cannot be sent to
     uac_answers: bool = False  # uac_auth() answers what the real one can answer
 
@@ -101,7 +101,6 @@ class State:
     request: Message
     source: tuple[str, int]
     run: Run
-    transport: str = "udp"
     reply: Message | None = None  # the carrier's, in a failure or reply route
     reply_code: int = 0
     reply_reason: str = ""
@@ -114,10 +113,7 @@ class State:
     dialog: dict[str, str] | None = None
     early_dialog: dict[str, str] = field(default_factory=dict)  # $dlg_var set where there is no dialog yet
     avps: dict[str, list[str | int]] = field(default_factory=dict)
-    process_variables: dict[str, str | int] = field(default_factory=dict)  # $var: outlives the request
-    flags: set[int] = field(default_factory=set)
     reply_headers: list[str] = field(default_factory=list)
-    record_routed: bool = False
     armed: dict[Route, str] = field(default_factory=dict)
     reply_route: str | None = None  # of the last branch: armed when it left
     handlers: Callable[[str], None] | None = None
@@ -129,6 +125,11 @@ class State:
     def uri(self) -> Uri | None:
         """The R-URI as it stands; None where it cannot be parsed."""
         return parse_uri(self.run.ruri)
+
+    def source_uri(self) -> Uri | None:
+        """Where the request came from."""
+        host, port = self.source
+        return parse_uri(f"sip:[{host}]:{port}".encode() if ":" in host else f"sip:{host}:{port}".encode())
 
     def set_uri(self, uri: bytes) -> None:
         """A new R-URI makes a new branch."""

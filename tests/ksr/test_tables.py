@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ksr.api_list import VERSIONS
-from tests.ksr.htable import CONFIG, NO_NUMBER, SharedTables
+from tests.ksr.htable import CONFIG, SharedTables
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import MisuseError
 
@@ -22,9 +21,9 @@ def worker(version: str, tables: SharedTables) -> MockKSR:
     return ksr
 
 
-@pytest.fixture(params=VERSIONS)
-def ksr(request: pytest.FixtureRequest) -> MockKSR:
-    return worker(request.param, SharedTables(TEXTS, COUNTS, FOR_EVER))
+@pytest.fixture
+def ksr(ksr_version: str) -> MockKSR:
+    return worker(ksr_version, SharedTables(TEXTS, COUNTS, FOR_EVER))
 
 
 def test_tables_are_those_of_our_own_configuration(ksr: MockKSR) -> None:
@@ -55,23 +54,6 @@ def test_tables_outlive_the_request(ksr: MockKSR) -> None:
     assert ksr.tables.content("texts") == {"a": "x"}
 
 
-def test_missing_key_is_the_initval_where_there_is_one(ksr: MockKSR) -> None:
-    assert ksr.htable.sht_get("texts", "a") is None
-    assert ksr.htable.sht_get("counts", "a") == 0
-    assert ksr.htable.sht_inc("texts", "a") == NO_NUMBER
-    assert ksr.tables.content("texts") == {}
-
-
-def test_text_cannot_be_counted(ksr: MockKSR) -> None:
-    ksr.htable.sht_sets("counts", "a", "1")
-    assert ksr.htable.sht_inc("counts", "a") == NO_NUMBER
-    assert ksr.htable.sht_get("counts", "a") == "1"
-
-
-def test_removing_says_nothing_of_whether_it_was_there(ksr: MockKSR) -> None:
-    assert ksr.htable.sht_rm("counts", "a") == 1
-
-
 def test_entry_lives_for_its_last_second_and_no_longer(ksr: MockKSR) -> None:
     ksr.htable.sht_sets("texts", "a", "x")
     ksr.htable.sht_sets("for_ever", "a", "x")
@@ -94,13 +76,6 @@ def test_update_renews_an_entry_and_reading_does_not(ksr: MockKSR) -> None:
     ksr.tables.pass_time(50)
     assert ksr.tables.content("texts") == {"updated": "y"}
     assert ksr.tables.content("counts") == {"updated": 2}
-
-
-def test_count_that_has_expired_starts_again(ksr: MockKSR) -> None:
-    assert [ksr.htable.sht_inc("counts", "n") for _ in range(3)] == [1, 2, 3]
-    ksr.tables.pass_time(61)
-    assert ksr.htable.sht_get("counts", "n") == 0
-    assert ksr.htable.sht_inc("counts", "n") == 1
 
 
 def test_setex_moves_the_end_of_an_entry_and_keeps_its_value(ksr: MockKSR) -> None:
@@ -156,12 +131,6 @@ def test_entry_stays_for_ever_after_setex_of_no_time(ksr: MockKSR, seconds: int)
     assert ksr.htable.sht_setex("texts", "a", seconds) == 1
     ksr.tables.pass_time(10**6)
     assert ksr.htable.sht_get("texts", "a") == "x"
-
-
-def test_setex_of_a_missing_key_succeeds_and_makes_nothing(ksr: MockKSR) -> None:
-    for table in ("texts", "counts"):
-        assert ksr.htable.sht_setex(table, "a", 10) == 1
-        assert ksr.tables.content(table) == {}
 
 
 def test_setex_in_one_worker_counts_in_the_other(ksr: MockKSR) -> None:

@@ -104,10 +104,6 @@ def _domain(party: tuple[bytes, bytes, bytes]) -> bytes | None:
     return uri.host if uri else None
 
 
-def _field(name: str) -> Callable[[State], Value]:
-    return lambda state: state.message.value(name) or None
-
-
 def _destination(state: State) -> Value:
     """$dd: the host of $du."""
     uri = parse_uri((state.run.dst_uri or "").encode())
@@ -140,22 +136,13 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "fU": _party("From", _user),
     "fd": _party("From", _domain),
     "ft": _party("From", lambda party: party[2]),
-    "tu": _party("To", lambda party: party[0]),
-    "tU": _party("To", _user),
-    "td": _party("To", _domain),
     "tt": _party("To", lambda party: party[2]),
-    "ci": _field("Call-ID"),
+    "ci": lambda state: state.message.value("Call-ID") or None,
     "cs": lambda state: state.request.value("CSeq").split()[0],
-    "ct": _field("Contact"),
-    "ua": _field("User-Agent"),
     "rm": lambda state: state.request.method,
     "rb": lambda state: state.request.body or None,
     "bs": lambda state: len(state.request.body),
     "si": lambda state: state.world.carrier if state.run.route is Route.REPLY else state.source[0],
-    "sp": lambda state: state.source[1],
-    "su": lambda state: f"sip:{state.source[0]}:{state.source[1]}",
-    "pr": lambda state: state.transport,
-    "proto": lambda state: state.transport,
     "Ri": lambda state: state.world.sockets[0].split(":", 1)[1].rsplit(":", 1)[0],
     "Rp": lambda state: int(state.world.sockets[0].rsplit(":", 1)[1]),
     "rs": _status,
@@ -170,15 +157,6 @@ def _header(message: Message, name: Name) -> Value:
     if isinstance(name.index, str):
         return b",".join(values) if values else None
     return values[name.index] if -len(values) <= name.index < len(values) else None
-
-
-def _transaction(state: State, name: Name) -> Value:
-    match name.inner:
-        case "reply_code":
-            return _reply_code(state)
-        case "reply_reason":
-            return state.reply_reason or None
-    raise UnknownVariableError(f"$T({name.inner})")
 
 
 def _of_reply(state: State, name: Name) -> Value:
@@ -205,16 +183,6 @@ def _avp(state: State, name: Name) -> Value:
     return values[name.index] if 0 <= name.index < len(values) else None
 
 
-def _dialog_context(state: State, name: Name) -> Value:
-    """$dlg_ctx(dir) is 0 whichever way a request goes: only dlg_get() sets it (dialog.c). rr.is_direction() tells."""
-    match name.inner:
-        case "dir":
-            return 0
-        case "set":
-            return int(state.known_dialog is not None)
-    raise UnknownVariableError(f"$dlg_ctx({name.inner})")
-
-
 def _dialog(state: State, name: Name) -> Value:
     """$dlg(from_tag): the From tag of the INVITE that started the dialog; null outside a known one."""
     if name.inner != "from_tag":
@@ -235,7 +203,7 @@ def _in_hex(state: State, name: Name) -> Value:
 
 
 def _rpc_answer(state: State, name: Name) -> Value:
-    """$jsonrpl(code): the status of the last RPC command's answer; null before the first."""
+    """$jsonrpl(code): the status of the last RPC command's answer; 0 before the first."""
     if name.inner != "code":
         raise UnknownVariableError(f"$jsonrpl({name.inner})")
     return state.world.rpc_code
@@ -243,13 +211,9 @@ def _rpc_answer(state: State, name: Name) -> Value:
 
 _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "hdr": lambda state, name: _header(state.message, name),
-    "hdrc": lambda state, name: len(state.request.values(name.inner or "")),
-    "T": _transaction,
     "T_rpl": _of_reply,
     "avp": _avp,
-    "var": lambda state, name: state.process_variables.get(name.inner or "", 0),  # never null
     "dlg_var": lambda state, name: state.dialog_variables().get(name.inner or ""),
-    "dlg_ctx": _dialog_context,
     "dlg": _dialog,
     "hex": _in_hex,
     "jsonrpl": _rpc_answer,
@@ -258,11 +222,11 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
 
 # What a reply route can read: of the reply itself, and what it shares with the request's routes.
 _IN_A_REPLY = frozenset({
-    "rs", "rr", "si", "ci", "ft", "rm", "hdr", "T_reply_code", "T", "T_rpl", "avp", "var", "dlg_var", "dlg",
+    "rs", "rr", "si", "ci", "ft", "rm", "hdr", "T_reply_code", "T_rpl", "avp", "dlg_var", "dlg",
 })  # fmt: skip
 
 # What can be set everywhere. The rest belongs to one run of a request or failure route.
-_EVERYWHERE = frozenset({"avp", "var", "dlg_var"})
+_EVERYWHERE = frozenset({"avp", "dlg_var"})
 
 # --- writing
 
@@ -278,9 +242,6 @@ def write(state: State, text: str, value: str | int) -> bool:
     _must_be_settable(state, name, text)
     if name.kind == "avp" and name.inner:
         _push_avp(state, name, value)
-        return True
-    if name.kind == "var" and name.inner:
-        state.process_variables[name.inner] = value
         return True
     if name.kind == "dlg_var" and name.inner:
         if isinstance(value, int):
@@ -303,10 +264,8 @@ def unset(state: State, text: str) -> bool:
         values = state.avps.get(name.inner, [])
         del values[slice(None) if name.index == "*" else slice(1)]
         return True
-    if name.kind in {"dlg_var", "var"} and name.inner:
-        variables: dict[str, str] | dict[str, str | int]
-        variables = state.dialog_variables() if name.kind == "dlg_var" else state.process_variables
-        variables.pop(name.inner, None)
+    if name.kind == "dlg_var" and name.inner:
+        state.dialog_variables().pop(name.inner, None)
         return True
     match name:
         case Name("du", None):

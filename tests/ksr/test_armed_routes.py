@@ -1,4 +1,4 @@
-"""The mock's branch and reply routes: what they see, what they can change, and what is refused there."""
+"""The mock's branch, reply and failure routes: what they see, what they can change, and what is refused there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.ksr.api_list import VERSIONS
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import MisuseError, Reply
 
@@ -37,11 +36,11 @@ class Handlers:
         self.do()
 
 
-@pytest.fixture(params=VERSIONS)
-def ksr(request: pytest.FixtureRequest) -> MockKSR:
-    mock = MockKSR(request.param)
-    mock.receive(INVITE)
-    return mock
+@pytest.fixture
+def ksr(ksr: MockKSR) -> MockKSR:
+    """With an INVITE in it."""
+    ksr.receive(INVITE)
+    return ksr
 
 
 def relay(ksr: MockKSR, in_the_branch: Callable[[], object] = lambda: None) -> Handlers:
@@ -81,10 +80,8 @@ def test_edits_of_a_branch_route_leave_with_that_branch_alone(ksr: MockKSR) -> N
 def test_branch_route_is_armed_for_one_relay(ksr: MockKSR) -> None:
     handlers = relay(ksr)
     assert "branch" not in ksr.armed
-    assert ksr.tm.t_is_set("branch_route") == -1
     with ksr.failure_route(407, "Auth", [CHALLENGE]):
         ksr.tm.t_on_branch("BRANCH")
-        assert ksr.tm.t_is_set("branch_route") == 1
         relay_again(ksr)
     assert handlers.runs == 2
 
@@ -103,7 +100,7 @@ def test_relay_without_a_new_branch_disarms_the_branch_route_unrun(ksr: MockKSR)
     with ksr.failure_route(407):
         ksr.tm.t_on_branch("BRANCH")
         assert ksr.tm.t_relay() == -1
-        assert ksr.tm.t_is_set("branch_route") == -1
+        assert "branch" not in ksr.armed
     assert handlers.runs == 1
 
 
@@ -136,19 +133,6 @@ def test_what_nobody_has_tried_in_a_branch_route_raises(ksr: MockKSR, misuse: Ca
         relay(ksr, lambda: misuse(ksr))
 
 
-# --- the next hop
-
-
-@pytest.mark.parametrize(
-    ("uri", "host"),
-    [("sip:carrier.example:5070;lr", "carrier.example"), ("sip:[2001:db8::1]", "[2001:db8::1]"), ("garbage", None)],
-)
-def test_host_of_the_next_hop(ksr: MockKSR, uri: str, host: str | None) -> None:
-    assert ksr.pv.get("$dd") is None
-    ksr.setdsturi(uri)
-    assert ksr.pv.get("$dd") == host
-
-
 # --- reply routes
 
 
@@ -164,7 +148,7 @@ def test_reply_route_reads_the_reply(ksr: MockKSR) -> None:
         assert ksr.pv.get("$hdr(Proxy-Authentication-Info)") is None
         assert ksr.pv.get("$hdr(User-Agent)") is None  # the request had one
         with pytest.raises(UnicodeDecodeError):
-            ksr.hdr.get("X-Latin")
+            ksr.pv.get("$hdr(X-Latin)")
 
 
 def test_reply_route_is_armed_for_every_branch_that_follows(ksr: MockKSR) -> None:
@@ -200,8 +184,8 @@ def test_failure_route_still_sees_the_request_after_a_reply_route(ksr: MockKSR) 
 def test_request_is_at_hand_again_after_a_reply_route(ksr: MockKSR) -> None:
     relay(ksr)
     with ksr.reply_route(183, "Progress"):
-        assert ksr.hdr.get("User-Agent") is None
-    assert ksr.hdr.get("User-Agent") == "probe"
+        assert ksr.pv.get("$hdr(User-Agent)") is None
+    assert ksr.pv.get("$hdr(User-Agent)") == "probe"
     assert ksr.pv.get("$ru") == "sip:5550100@carrier.example"
 
 
@@ -247,3 +231,60 @@ def test_what_nobody_has_tried_in_a_reply_route_raises(ksr: MockKSR, misuse: Cal
     relay(ksr)
     with ksr.reply_route(200, "OK"), pytest.raises(MisuseError, match="reply route"):
         misuse(ksr)
+
+
+# --- failure routes
+
+
+def test_failure_route_is_disarmed_when_it_is_entered(ksr: MockKSR) -> None:
+    relay(ksr)
+    assert ksr.armed["failure"] == "FAIL"
+    with ksr.failure_route(486) as route:
+        assert route == "FAIL"
+        assert "failure" not in ksr.armed
+
+
+def test_reply_without_an_armed_route_raises(ksr: MockKSR) -> None:
+    assert ksr.tm.t_relay() == 1
+    with pytest.raises(MisuseError, match="no failure route"), ksr.failure_route(407):
+        pass
+
+
+def test_reply_of_the_script_replaces_the_carriers(ksr: MockKSR) -> None:
+    relay(ksr)
+    with ksr.failure_route(407, "Proxy Authentication Required"):
+        assert ksr.tm.t_reply(503, "Trunk Authentication Failed") == 1
+    assert ksr.replies == [Reply(503, "Trunk Authentication Failed")]
+
+
+def test_next_failure_route_starts_from_what_the_request_route_left(ksr: MockKSR) -> None:
+    ksr.hdr.append("X-Request: r\r\n")
+    ksr.rr.record_route()
+    ksr.setdsturi("sip:192.0.2.50")
+    relay(ksr)
+    with ksr.failure_route(486):
+        ksr.hdr.append("X-Failure: f\r\n")
+        ksr.hdr.remove("User-Agent")
+        ksr.rr.add_rr_param(";f=1")
+        ksr.pv.sets("$ru", "sip:other@carrier.example")
+        relay_again(ksr)
+    with ksr.failure_route(486):
+        assert (ksr.pv.get("$ru"), ksr.pv.get("$du")) == ("sip:5550100@carrier.example", "sip:192.0.2.50")
+        relay_again(ksr)
+    names = ("X-Request", "X-Failure", "User-Agent", "Record-Route")
+    first, second = ([out.message.get(name) for name in names] for out in ksr.relayed[1:])
+    assert first == ["r", "f", None, "<sip:192.0.2.1:5060;lr;f=1>"]
+    assert second == ["r", None, "probe", "<sip:192.0.2.1:5060;lr>"]
+
+
+def test_local_timeout_has_a_status_and_no_message(ksr: MockKSR) -> None:
+    relay(ksr)
+    ksr.world.uac_answers = True
+    for name in ("auser", "apass"):
+        ksr.pv.sets(f"$avp({name})", "x")
+    with ksr.timeout():
+        assert ksr.pv.get("$T_reply_code") == 408
+        assert ksr.pv.get("$T_rpl($rs)") is None
+        assert ksr.tm.t_branch_timeout() == 1
+        assert ksr.uac.uac_auth() == -1
+    assert ksr.replies == [Reply(408, "Request Timeout", passed_on=True)]
