@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from kemi.flow import TrunkAuth
+from kemi.handlers import Handlers
 from kemi.settings import Settings
 
 
-def mod_init() -> TrunkAuth:
+def mod_init() -> Handlers:
     """Called by app_python3 once, before the workers fork. Raises SettingError, which stops the start."""
-    return TrunkAuth(Settings.from_environment(os.environ))
+    return Handlers(Settings.from_environment(os.environ))

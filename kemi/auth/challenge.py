@@ -70,7 +70,7 @@ class Challenge(NamedTuple):
 
     def offers(self, qop: str) -> bool:
         """Whether this qop value, in lower case, is offered."""
-        return qop in [word.lower() for word in self.qop]
+        return qop in self.qop or qop in [word.lower() for word in self.qop]
 
 
 def parse(field: str) -> tuple[Challenge, ...]:

@@ -1,8 +1,8 @@
 """Digest: from a challenge and a secret to the value of an Authorization or Proxy-Authorization field.
 
 RFC 7616 3.4 (response), RFC 8760 2 (algorithms for SIP), RFC 3261 22.4 (the digest uri is the Request-URI; without
-qop the form of RFC 2069). The parameters come in the order that Kamailio's uac_auth() writes them (uac/auth_hdr.c),
-so that a carrier cannot tell one from the other.
+qop the form of RFC 2069). The parameters come in the order in which Kamailio's uac_auth() writes them
+(uac/auth_hdr.c), so that a carrier cannot tell one from the other.
 
 Pure: the nonce count and the cnonce come in from outside.
 """
@@ -21,24 +21,24 @@ HASHES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 
 
 class Request(NamedTuple):
-    """What a digest covers. uri: the Request-URI as sent. body: its bytes as sent, None where they cannot be had."""
+    """The parts of a request that a digest covers. uri: the R-URI as sent. body: its bytes, for auth-int alone."""
 
     method: str
     uri: str
-    body: bytes | None = b""
+    body: bytes = b""
 
 
 def ha1(hash_name: str, username: str, realm: str, password: str) -> str:
-    """H(username:realm:password), in lower-case hex; hash_name: one of HASHES (RFC 7616 3.4.2)."""
+    """Return H(username:realm:password) in lower-case hex; hash_name: one of HASHES (RFC 7616 3.4.2)."""
     return _hexdigest(hash_name, f"{username}:{realm}:{password}".encode())
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer to a challenge, but for what is different in each request.
+class DigestResponse:
+    """The response to a challenge, except for the parts that differ with each request.
 
-    ha1: as the function of that name gives it, for the challenge's hash; -sess is applied here. qop: `auth`,
-    `auth-int`, or empty for none.
+    ha1: as ha1() gives it, for the challenge's hash; -sess is applied here. qop: `auth`, `auth-int`, or empty for
+    none.
     """
 
     challenge: Challenge
@@ -48,14 +48,14 @@ class Answer:
 
     @property
     def covers_body(self) -> bool:
-        """Whether the request's body is part of it."""
+        """True if the request's body is part of the digest."""
         return self.qop == "auth-int"
 
     def value(self, request: Request, count: int, cnonce: str) -> str:
-        """The field's value.
+        """Return the field's value.
 
         count: of requests with this nonce, this one included, 1 to 0xffffffff. cnonce: at least 64 random bits, never
-        used before. Raises ValueError for auth-int where the body cannot be had.
+        used before.
         """
         nonce, qop, nc = self.challenge.nonce, self.qop, f"{count:08x}"
         secret = self._hash(f"{self.ha1}:{nonce}:{cnonce}") if self._is_session else self.ha1
@@ -68,15 +68,13 @@ class Answer:
     def _ha2(self, request: Request) -> str:
         covered = f"{request.method}:{request.uri}"
         if self.covers_body:
-            if request.body is None:
-                raise ValueError("auth-int over a body that cannot be had")
             covered += f":{_hexdigest(self._hash_name, request.body)}"
         return self._hash(covered)
 
     def _hash(self, text: str) -> str:
         return _hexdigest(self._hash_name, text.encode())
 
-    # What follows from the challenge is worked out once, for all requests that answer it.
+    # Derived from the challenge once, for all requests that answer it.
 
     @cached_property
     def _hash_name(self) -> str:
@@ -101,13 +99,13 @@ class Answer:
 
 
 def _hexdigest(hash_name: str, data: bytes) -> str:
-    hashed = _hash_of_nothing(hash_name).copy()  # cheaper than to look a new one up
+    hashed = _empty_hash(hash_name).copy()  # cheaper than looking the algorithm up again
     hashed.update(data)
     return hashed.hexdigest()
 
 
 @cache
-def _hash_of_nothing(hash_name: str) -> hashlib._Hash:
+def _empty_hash(hash_name: str) -> hashlib._Hash:
     return hashlib.new(HASHES[hash_name], usedforsecurity=False)
 
 

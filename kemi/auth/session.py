@@ -1,255 +1,292 @@
-"""What to do about a carrier's 401 or 407: one pure decision.
+"""Decides how a request is authenticated, from its first attempt to its last: RFC 3261 22.2 and 22.3, RFC 7616 3.3.
 
-Read the table from the top; the first line that holds decides. "Ours" is a challenge whose realm is the row's, or any
-where the row names none. "Usable" is one whose algorithm is known, for which the row has a secret, and whose qop can be
-computed: none, auth, or auth-int where the body's bytes can be had. Two challenges are "the same" where status (401 or
-407) and realm are.
+The rules:
 
-    the row, the reply, and what was answered before         decision
-    -------------------------------------------------------  ----------------------------------------------
-    auth_username empty, or with control characters          give up: no usable auth_username
-    auth_ha1 neither empty nor 32 or 64 hex digits           give up: auth_ha1 is not 32 or 64 hex digits
-    no field of the reply is a Digest challenge              give up: no digest challenge, or what is wrong with it
-    none is ours                                             give up: realm not the trunk's
-    none of ours is usable                                   give up: no secret, algorithm or qop for it
-    5 challenges of this request were answered               give up: too many challenges
-    the same was answered before, when it was asked; the
-      new one is not stale, nor new after one that was
-      accepted meanwhile                                     give up: credentials refused
-    the same was answered 4 times                            give up: too many challenges
-    otherwise                                                answer the strongest usable one of ours
+1. A failure other than 401 and 407 is passed on, but for a 403 to preemptive responses that nobody asked for: the
+   request is sent again without them, unless the carrier has already let it pass (it rang).
+2. A caller who has cancelled gets 487 and no new attempt.
+3. A challenge is answered only for the carrier that the trunk's row names, then as now. In a dialog it must also come
+   from the peer: the address that answered the dialog's first INVITE. A Route or Contact may lead elsewhere.
+4. A preemptive response that is challenged again says nothing about the credentials: nonces expire. The nonce cache
+   forgets it, and the challenge counts as the first one.
+5. Everything else about a challenge is this table; the first line that holds decides. "Ours" is a challenge whose
+   realm is the row's, or any realm if the row names none. "Usable" is one whose algorithm is known, for whose hash the
+   row has a secret, and whose qop can be computed: none, auth, or auth-int if the body can be read. Two challenges are
+   "the same" if status (401 or 407) and realm are equal.
 
-The strongest: SHA-512-256, then SHA-256, then MD5, each before its -sess form; of equals the carrier's first. The
-resend carries an answer to this challenge and a fresh one to every other that was answered before: a proxy that let
-the request pass asks for its credentials again. An answer that the request carried unasked, with a nonce of an earlier
-request, may be turned down: nonces end. That says nothing about the credentials.
+       the reply, and what this request was challenged with     decision
+       -------------------------------------------------------  ----------------------------------------------------
+       a field that is not UTF-8                                refuse: a challenge that is not UTF-8
+       no field is a Digest challenge                           refuse: no digest challenge, or the fault in it
+       none is ours                                             refuse: realm not the trunk's
+       none of ours is usable                                   refuse: no secret, algorithm or qop for it
+       5 challenges of this request were answered               refuse: too many challenges
+       the same was answered before; the new one is not stale,
+         nor has another nonce after the old one was proven     refuse: credentials refused
+       the same was answered 4 times                            refuse: too many challenges
+       otherwise                                                resend, with the response to the strongest of ours
 
-Pure: no I/O, no clock, no state; what was answered before comes in, and goes out with the decision.
+6. The strongest is SHA-512-256, then SHA-256, then MD5, each before its -sess form; of equals the carrier's first.
+7. The resend also carries a fresh response to every other challenge that was answered before: a proxy that let the
+   request pass asks for its credentials again.
+
+A new nonce without `stale` does not earn a retry, although some clients retry once: nearly every server sends a new
+nonce with each challenge, so it tells a wrong password from an expired nonce no better than the old nonce would, and
+each retry brings the carrier's lock-out nearer. A preemptive response is the one that can have expired, and rule 4
+covers it.
+
+Pure: no I/O, no clock, no state. Facts come in, a decision goes out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
-from kemi.auth import digest
+from kemi.auth import digest, nonces
+from kemi.auth.attempt import CHALLENGES, Attempt, Sent
 from kemi.auth.challenge import Challenge, ChallengeError, parse
+from kemi.auth.credentials import Credentials
+from kemi.auth.digest import DigestResponse
+from kemi.auth.nonces import Record
 
-MOST_ANSWERS = 5  # for one request, whatever the carrier does
-MOST_AGAIN = 3  # of these, for one challenge that comes again
+MOST_ANSWERED = 5  # challenges of one request, whatever the carrier does
+MOST_RETRIES = 3  # of these, for the same challenge again
 
 FORBIDDEN = 403
+CONCERNS = frozenset({*CHALLENGES, FORBIDDEN})  # any other status is passed on
 
-HasBody = Callable[
-    [], bool
-]  # whether the request's body can be read byte by byte; asked where auth-int is all there is
-
-_HA1_HASHES = {0: (), 32: ("MD5",), 64: ("SHA-256",)}  # digits of auth_ha1 -> what it serves
-_HA1 = re.compile(r"[0-9a-fA-F]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_STRENGTH = {name: place for place, name in enumerate(digest.HASHES)}  # the less, the stronger
-_EMPTY_ELEMENT = re.compile(r",\s*,")  # of a list, where uac_auth() stops reading
-_LINES = 6  # of text for a challenge that is remembered
+_STRENGTH = {name: place for place, name in enumerate(digest.HASHES)}  # lower is stronger
+_EMPTY_ELEMENT = re.compile(r",\s*,")  # of a list, at which uac_auth() stops reading
 _NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
 
-@dataclass(frozen=True)
-class Credentials:
-    """What a trunk's row gives to answer with.
+class Failure(NamedTuple):
+    """A final reply to an attempt.
 
-    realm: the only realm answered, empty for any. password: serves every algorithm. ha1: as the DBA wrote it, 32 hex
-    digits for MD5 or 64 for SHA-256; it goes before the password.
-    """
-
-    realm: str
-    username: str
-    password: str = field(default="", repr=False)
-    ha1: str = field(default="", repr=False)
-
-    def are_for(self, challenge: Challenge) -> bool:
-        """Whether the challenge's realm may have an answer."""
-        return self.realm in ("", challenge.realm)
-
-    def serves(self, challenge: Challenge) -> bool:
-        """Whether there is a secret for this challenge's hash."""
-        return challenge.hash_name in digest.HASHES and bool(self.password or self._has_ha1_for(challenge))
-
-    def ha1_for(self, challenge: Challenge) -> str:
-        """HA1 for this challenge's hash, in lower-case hex."""
-        if self._has_ha1_for(challenge):
-            return self.ha1.lower()
-        return digest.ha1(challenge.hash_name, self.username, challenge.realm, self.password)
-
-    @cached_property
-    def fault(self) -> str:
-        """What is wrong with the row, whatever the challenge; empty for nothing."""
-        if not self.username or _CONTROL.search(self.username):
-            return "no usable auth_username"
-        if len(self.ha1) not in _HA1_HASHES or not _HA1.fullmatch(self.ha1):
-            return "auth_ha1 is not 32 or 64 hex digits"
-        return ""
-
-    def _has_ha1_for(self, challenge: Challenge) -> bool:
-        return challenge.hash_name in _HA1_HASHES[len(self.ha1)]
-
-
-class Answered(NamedTuple):
-    """A challenge of this request that was answered. nc: how many requests went out with its nonce.
-
-    status: 401 or 407. again: how often it had come again. accepted: whether one that first asked later, and so stands
-    behind the one that asked this, has spoken since, which it could only where the answer was good. asked: whether this
-    request was challenged with it; False where an earlier one was, and this one carried the answer from the start.
+    fields: the values of its WWW-Authenticate (401) or Proxy-Authenticate (407) fields in order, None if one is not
+    UTF-8. is_cancelled: True if the caller has cancelled. source: the address that it came from. peer: in a dialog, the
+    address that answered the first INVITE; both normalised. can_read_body: False if the request's body is too long.
     """
 
     status: int
-    challenge: Challenge
-    nc: int = 1
-    again: int = 0
-    accepted: bool = False
-    asked: bool = True
-
-    def is_same(self, status: int, challenge: Challenge) -> bool:
-        """Whether this challenge asks for the same as that one did."""
-        return (self.status, self.challenge.realm) == (status, challenge.realm)
+    fields: tuple[str, ...] | None = ()
+    is_cancelled: bool = False
+    source: str = ""
+    peer: str = ""
+    can_read_body: bool = True
 
 
-class Answer(NamedTuple):
-    """Answer this challenge. carried: all that the resend carries answers to, in the order in which they first came.
+class PassOn(NamedTuple):
+    """Pass the failure on to the caller."""
 
-    by_uac_auth: whether Kamailio's own uac_auth() would answer it just so, on every version from 5.6 to 6.1.
+
+class Cancelled(NamedTuple):
+    """End the request with 487: its caller has cancelled."""
+
+
+class Refuse(NamedTuple):
+    """End the request with 503.
+
+    reason: for the operator. challenge: the one refused, None if none could be read. rejected: the preemptive responses
+    that the failure rejected.
     """
-
-    challenge: Challenge
-    carried: tuple[Answered, ...]
-    by_uac_auth: bool
-
-
-class GiveUp(NamedTuple):
-    """Answer nothing. reason: for the operator's log line. challenge: the one that it is about, if there is one."""
 
     reason: str
     challenge: Challenge | None = None
+    rejected: tuple[Sent, ...] = ()
 
 
-def decide(
-    status: int, fields: Sequence[str], credentials: Credentials, answered: Sequence[Answered], has_body: HasBody
-) -> Answer | GiveUp:
-    """Decide about one 401 or 407.
+class Resend(NamedTuple):
+    """Send the request again.
 
-    fields: the values of the reply's WWW-Authenticate (401) or Proxy-Authenticate (407) fields, in order. answered: the
-    challenges of this request that were answered before.
+    attempt: with the responses that it is to carry. challenge: the one that is answered, None if nothing was asked.
+    is_plain: True if uac_auth() reads that challenge as the parser did. rejected: the preemptive responses that the
+    failure rejected.
     """
-    if credentials.fault:
-        return GiveUp(credentials.fault)
-    first, challenges, complaint = _read(fields)
+
+    attempt: Attempt
+    challenge: Challenge | None = None
+    is_plain: bool = False
+    rejected: tuple[Sent, ...] = ()
+
+    @property
+    def suits_uac_auth(self) -> bool:
+        """True if uac_auth() would answer just so, on every version from 5.6 to 6.1: it always sends nc=00000001."""
+        return self.is_plain and len(self.attempt.sent) == 1 and self.attempt.sent[0].nc == 1
+
+
+Decision = PassOn | Cancelled | Refuse | Resend
+
+
+class Preemptive(NamedTuple):
+    """Responses that a request can carry before it is challenged. counters: of their nonces, in the same order."""
+
+    sent: tuple[Sent, ...]
+    counters: tuple[str, ...]
+    responses: tuple[DigestResponse, ...]
+
+    @property
+    def covers_body(self) -> bool:
+        """True if one of them covers the request's body."""
+        return any(response.covers_body for response in self.responses)
+
+
+def first_request(record: Record, credentials: Credentials) -> Preemptive | None:
+    """Return the responses that a new request carries, None if the nonce cache or the row has none for it."""
+    ready = _READY.get(credentials)
+    if ready is None or ready[0] is not record:
+        ready = _READY[credentials] = (record, _preemptive(record, credentials))
+    return ready[1]
+
+
+def responses(sent: Sequence[Sent], credentials: Credentials) -> tuple[DigestResponse, ...]:
+    """Return the responses to these challenges, in the same order; each is one that the credentials serve."""
+    _, ready = _READY.get(credentials, (None, None))
+    if ready and [one.challenge for one in ready.sent] == [one.challenge for one in sent]:
+        return ready.responses
+    return tuple([_response(one, credentials) for one in sent])
+
+
+def after_reply(record: Record, attempt: Attempt, proves: bool, next_nonces: Mapping[int, str], now: float) -> Record:
+    """Return the carrier's nonce record after it let an attempt pass; the same object if it taught nothing.
+
+    proves: True if this is the request's first such reply, and one for which the carrier checked the responses.
+    next_nonces: status -> the nonce that an Authentication-Info named for it. now: seconds of the epoch.
+    """
+    if proves:
+        record = nonces.accepted(record, attempt.sent, attempt.destination, now)
+    for used in attempt.sent:
+        if nonce := next_nonces.get(used.status):
+            record = nonces.replaced(record, used, attempt.destination, nonce, now)
+    return record
+
+
+def after_failure(failure: Failure, attempt: Attempt, credentials: Credentials | None) -> Decision:
+    """Decide about a final reply. credentials: those of the attempt's trunk as its row is now, None without a row."""
+    rejected = _rejected(failure.status, attempt)
+    is_challenge = failure.status in CHALLENGES
+    if not (rejected or is_challenge):
+        return PassOn()
+    if failure.is_cancelled:
+        return Cancelled()
+    if not is_challenge:
+        return Resend(attempt._replace(sent=()), rejected=rejected)
+    if credentials is None:
+        return Refuse("no trunk that may answer", rejected=rejected)
+    if not _may_get_credentials(failure, attempt, credentials):
+        return Refuse("not asked by the trunk's carrier", rejected=rejected)
+    return _answer(failure, attempt, credentials)._replace(rejected=rejected)
+
+
+def _rejected(status: int, attempt: Attempt) -> tuple[Sent, ...]:
+    """Return the preemptive responses that a failure of this status rejects (rules 1 and 4)."""
+    if not attempt.sent:
+        return ()
+    preemptive = tuple([one for one in attempt.sent if not one.challenged])
+    if status == FORBIDDEN:
+        return preemptive if len(preemptive) == len(attempt.sent) and not attempt.is_accepted else ()
+    return preemptive if any(one.status == status for one in preemptive) else ()
+
+
+def _may_get_credentials(failure: Failure, attempt: Attempt, credentials: Credentials) -> bool:
+    """Return True if the challenge comes from the trunk's carrier (rule 3)."""
+    if credentials.destination != attempt.destination:
+        return False
+    return not attempt.in_dialog or failure.source == failure.peer != ""
+
+
+def _answer(failure: Failure, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:
+    """Decide about a challenge of the trunk's carrier (rules 5 to 7)."""
+    if failure.fields is None:
+        return Refuse("a challenge that is not UTF-8")
+    first, challenges, fault = _read(failure.fields)
     if not challenges:
-        return GiveUp(complaint or "no digest challenge")
+        return Refuse(fault or "no digest challenge")
     ours = [challenge for challenge in challenges if credentials.are_for(challenge)]
     if not ours:
-        return GiveUp("realm not the trunk's", challenges[0])
-    usable = [challenge for challenge in ours if _is_usable(challenge, credentials, has_body)]
+        return Refuse("realm not the trunk's", challenges[0])
+    usable = [challenge for challenge in ours if _is_usable(challenge, credentials, failure.can_read_body)]
     if not usable:
-        return GiveUp("no secret, algorithm or qop for it", ours[0])
-    chosen = min(usable, key=_weakness)
-    if refusal := _refusal(status, chosen, answered):
-        return GiveUp(refusal, chosen)
-    carried = _carried(status, chosen, answered)
-    by_uac_auth = first == (chosen,) and _suits_uac_auth(fields[0], chosen, credentials, carried)
-    return Answer(chosen, carried, by_uac_auth)
-
-
-def turns_down(status: int, answered: Sequence[Answered]) -> bool:
-    """Whether this failure turns down what the request carried unasked. Besides asking anew, a carrier may refuse
-    outright: 403, where nothing was asked yet.
-    """
-    if status == FORBIDDEN:
-        return bool(answered) and not any(one.asked for one in answered)
-    return any(one.status == status and not one.asked for one in answered)
-
-
-def answerable(known: Sequence[Answered], credentials: Credentials, has_body: HasBody) -> tuple[Answered, ...]:
-    """Of challenges that were accepted before, those that the row as it is now may answer unasked."""
-    if credentials.fault:
-        return ()
-    return tuple(
-        one for one in known if credentials.are_for(one.challenge) and _is_usable(one.challenge, credentials, has_body)
-    )
-
-
-def qop_for(challenge: Challenge, has_body: HasBody) -> str | None:
-    """The qop to answer with: `auth`, `auth-int`, empty for the form without; None where none can be computed."""
-    if not challenge.qop:
-        return ""
-    if challenge.offers("auth"):
-        return "auth"
-    return "auth-int" if challenge.offers("auth-int") and has_body() else None
+        return Refuse("no secret, algorithm or qop for it", ours[0])
+    chosen = min(usable, key=_weakness) if len(usable) > 1 else usable[0]
+    if refusal := _refusal(failure.status, chosen, attempt.sent):
+        return Refuse(refusal, chosen)
+    sent = _carried(failure.status, chosen, attempt.sent)
+    is_plain = first == (chosen,) and _is_plain(failure.fields[0], chosen, credentials)
+    return Resend(attempt._replace(sent=sent, by_uac_auth=False), chosen, is_plain)
 
 
 def _read(fields: Sequence[str]) -> tuple[tuple[Challenge, ...], list[Challenge], str]:
-    """The challenges of the first field, those of all fields that can be read, and what is wrong with the others."""
+    """Return the challenges of the first field, those of all readable fields, and the first fault in the others."""
     first: tuple[Challenge, ...] = ()
     challenges: list[Challenge] = []
-    complaint = ""
+    fault = ""
     for place, text in enumerate(fields):
         try:
             read = parse(text)
         except ChallengeError as error:
-            complaint = complaint or f"a challenge with {error}"
+            fault = fault or f"a challenge with {error}"
         else:
             challenges += read
             first = read if place == 0 else first
-    return first, challenges, complaint
+    return first, challenges, fault
 
 
-def _is_usable(challenge: Challenge, credentials: Credentials, has_body: HasBody) -> bool:
-    return credentials.serves(challenge) and qop_for(challenge, has_body) is not None
+def _is_usable(challenge: Challenge, credentials: Credentials, can_read_body: bool) -> bool:
+    if not credentials.serve(challenge):
+        return False
+    return not challenge.qop or challenge.offers("auth") or (can_read_body and challenge.offers("auth-int"))
+
+
+def _response(one: Sent, credentials: Credentials) -> DigestResponse:
+    qop = "auth" if one.challenge.offers("auth") else "auth-int" if one.challenge.qop else ""
+    return credentials.response(one.challenge, qop)
 
 
 def _weakness(challenge: Challenge) -> tuple[int, bool]:
     return _STRENGTH[challenge.hash_name], challenge.is_session
 
 
-def _refusal(status: int, challenge: Challenge, answered: Sequence[Answered]) -> str:
-    """Why not to answer, after what was answered before; empty for no reason."""
-    if not answered:
+def _refusal(status: int, challenge: Challenge, sent: Sequence[Sent]) -> str:
+    """Return why not to answer after the answers so far, empty for no reason."""
+    if not sent:
         return ""
-    if sum(one.asked + one.again for one in answered) >= MOST_ANSWERS:
+    if sum(one.challenged + one.retries for one in sent) >= MOST_ANSWERED:
         return "too many challenges"
-    before = next((one for one in answered if one.is_same(status, challenge)), None)
-    if before is None or not before.asked:
+    before = next((one for one in sent if one.is_same(status, challenge)), None)
+    if before is None or not before.challenged:
         return ""
-    is_new = before.accepted and challenge.nonce != before.challenge.nonce
+    is_new = before.proven and challenge.nonce != before.challenge.nonce
     if not (challenge.stale or is_new):
         return "credentials refused"
-    return "too many challenges" if before.again >= MOST_AGAIN else ""
+    return "too many challenges" if before.retries >= MOST_RETRIES else ""
 
 
-def _carried(status: int, challenge: Challenge, answered: Sequence[Answered]) -> tuple[Answered, ...]:
-    """What the resend answers: this one, and all others once more; those that first asked before it are accepted."""
-    if not answered:
-        return (Answered(status, challenge),)
-    place = next((n for n, one in enumerate(answered) if one.is_same(status, challenge)), len(answered))
-    mine = Answered(status, challenge)
-    if place < len(answered):
-        before = answered[place]
+def _carried(status: int, challenge: Challenge, sent: Sequence[Sent]) -> tuple[Sent, ...]:
+    """Return the resend's responses: to this challenge, and again to all others; the nearer servers' are proven."""
+    if not sent:
+        return (Sent(status, challenge),)
+    place = next((n for n, one in enumerate(sent) if one.is_same(status, challenge)), len(sent))
+    mine = Sent(status, challenge)
+    if place < len(sent):
+        before = sent[place]
         nc = before.nc + 1 if before.challenge.nonce == challenge.nonce else 1
-        mine = Answered(status, challenge, nc, again=before.again + 1 if before.asked else 0)
-    nearer = (one._replace(nc=one.nc + 1, accepted=True) for one in answered[:place])
-    farther = (one._replace(nc=one.nc + 1) for one in answered[place + 1 :])
+        mine = Sent(status, challenge, nc, retries=before.retries + 1 if before.challenged else 0)
+    nearer = (one._replace(nc=one.nc + 1, proven=True) for one in sent[:place])
+    farther = (one._replace(nc=one.nc + 1) for one in sent[place + 1 :])
     return (*nearer, mine, *farther)
 
 
-def _suits_uac_auth(text: str, challenge: Challenge, credentials: Credentials, carried: tuple[Answered, ...]) -> bool:
-    """What uac_auth() gets right: one challenge with a new nonce, MD5, a plain password, and nothing that it copies,
-    compares or skips in its own way (uac/auth.c, uac/auth_hdr.c of 5.6 to 6.1). text: the challenge's field.
+def _is_plain(text: str, challenge: Challenge, credentials: Credentials) -> bool:
+    """Return True for MD5 from a plain password, in a field that holds nothing which uac_auth() copies, compares or
+    skips in its own way (uac/auth.c, uac/auth_hdr.c of 5.6 to 6.1). text: the challenge's field.
     """
     return (
-        len(carried) == 1
-        and carried[0].nc == 1
-        and not credentials.ha1
+        not credentials.ha1
         and challenge.algorithm in (None, "MD5")
         and (not challenge.qop or challenge.qop[0] == "auth")
         and challenge.opaque != ""
@@ -260,39 +297,16 @@ def _suits_uac_auth(text: str, challenge: Challenge, credentials: Credentials, c
     )
 
 
-def remembered(answered: Sequence[Answered]) -> str:
-    """What was answered, as text to be kept with the transaction; it holds no secret. The values are lines of their
-    own: no challenge has a line end in it.
-    """
-    return "\n".join([line for one in answered for line in _lines(one)])
+def _preemptive(record: Record, credentials: Credentials) -> Preemptive | None:
+    usable = [
+        (one, counter, _response(one, credentials))
+        for one, counter in zip(record.held, record.counters, strict=True)
+        if credentials.are_for(one.challenge) and _is_usable(one.challenge, credentials, can_read_body=True)
+    ]
+    if not usable:
+        return None
+    return Preemptive(*zip(*usable, strict=True))
 
 
-@lru_cache(maxsize=256)
-def recalled(text: str) -> tuple[Answered, ...]:
-    """The other way round; empty text is nothing."""
-    lines = text.split("\n") if text else []
-    return tuple(_answered(lines[start : start + _LINES]) for start in range(0, len(lines), _LINES))
-
-
-def _lines(one: Answered) -> tuple[str, ...]:
-    status, challenge, nc, again, accepted, asked = one
-    realm, nonce, opaque, algorithm, qop, stale, escaped = challenge
-    flags = f"{stale:d}{escaped:d}{accepted:d}{asked:d}"
-    return f"{status} {nc} {again} {flags}", realm, nonce, _present(opaque), _present(algorithm), ",".join(qop)
-
-
-def _answered(lines: list[str]) -> Answered:
-    numbers, realm, nonce, opaque, algorithm, qop = lines
-    status, nc, again, flags = numbers.split(" ")
-    stale, escaped, accepted, asked = (flag == "1" for flag in flags)
-    words = tuple(qop.split(",")) if qop else ()
-    challenge = Challenge(realm, nonce, _if_present(opaque), _if_present(algorithm), words, stale, escaped)
-    return Answered(int(status), challenge, int(nc), int(again), accepted, asked)
-
-
-def _present(value: str | None) -> str:
-    return "" if value is None else f"={value}"
-
-
-def _if_present(line: str) -> str | None:
-    return line[1:] if line else None
+# Responses that are ready for the next request. They go with the row's Credentials: no secret outlives its row.
+_READY: WeakKeyDictionary[Credentials, tuple[Record, Preemptive | None]] = WeakKeyDictionary()

@@ -17,8 +17,8 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from kemi import schema
 from kemi.replica.source import BUCKET
-from kemi.trunks.tables import SOURCE, SYNCED, cause, identity, open_file, replica_state, uacreg
-from kemi.trunks.trunk import TRUNK_COLUMNS, Trunk
+from kemi.trunks.tables import SOURCE, SYNCED, TRUNK_COLUMNS, cause, identity, open_file, replica_state, uacreg
+from kemi.trunks.trunk import Trunk
 
 
 class CopyError(RuntimeError):

@@ -9,8 +9,8 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi.trunks.tables import address, open_file, uacreg
-from kemi.trunks.trunk import TRUNK_COLUMNS, Trunk
+from kemi.trunks.tables import TRUNK_COLUMNS, address, open_file, uacreg
+from kemi.trunks.trunk import Trunk
 
 
 @dataclass

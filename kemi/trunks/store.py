@@ -5,17 +5,20 @@ Only SELECTs with bound parameters. A store belongs to the process that made it:
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from sqlalchemy import URL, Connection, Select, String, bindparam, func, select
 
-from kemi.trunks.tables import SOURCE, SYNCED, identity, open_file, replica_state, uacreg
-from kemi.trunks.trunk import TRUNK_COLUMNS, Trunk
+from kemi.trunks.selection import Candidates
+from kemi.trunks.tables import SOURCE, SYNCED, TRUNK_COLUMNS, identity, open_file, replica_state, uacreg
+from kemi.trunks.trunk import Trunk
 
-MOST_KEPT = 4096  # answers that a worker keeps, whatever the size of the table
-FRESH_FOR = 0.05  # seconds in which a busy worker does not look again whether the file has changed
+MOST_KEPT = 4096  # look-ups that a worker keeps, whatever the size of the table
+MOST_CANDIDATES = 16  # trunks of one look-up
+FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
 
 _ROWS = select(*TRUNK_COLUMNS).order_by(uacreg.c.id)
 _FIRST = bindparam("first", type_=String())
@@ -26,16 +29,15 @@ _BY_DIALLED_DOMAIN = _ROWS.where(func.lower(uacreg.c.r_domain) == _FIRST)
 
 
 class TrunkStore:
-    """Finds trunks. Where several rows fit, the one with the lowest id is taken; one that cannot be used is passed
-    over.
+    """Finds trunks. Rows come by id; those that cannot be used are passed over.
 
-    Answers are kept until the file changes, which a busy store looks for every FRESH_FOR seconds. Every method takes
-    and compares strings as they come from the wire, and raises SQLAlchemyError, sqlite3.Error or OSError where the file
-    cannot be read; it is opened anew for the next question then.
+    Look-ups are kept until the file changes; a busy store checks that every FRESH_FOR seconds. Every method takes and
+    compares strings as they come from the wire, and raises SQLAlchemyError, sqlite3.Error or OSError if the file cannot
+    be read; the next look-up then opens it anew.
     """
 
     def __init__(self, path: Path, source: URL | None = None) -> None:
-        """source: of the database that the file has to be the copy of; None where it is the database itself."""
+        """source: of the database that the file has to be the copy of; None if it is the database itself."""
         self._path = path
         self._identity = identity(source) if source else ""
         self._engine = open_file(path)
@@ -43,37 +45,38 @@ class TrunkStore:
         self._state: tuple[int, int] = (0, 0)
         self._looked_at = 0.0
         self._is_ready = False
-        self._kept: dict[tuple[object, ...], Trunk | None] = {}
+        self._kept: dict[tuple[object, ...], Candidates] = {}
 
     def is_ready(self) -> bool:
-        """Whether there is anything to serve: False only for a copy that was never filled."""
+        """Return True if calls can be served: False only for a copy that was never filled."""
         try:
             connection = self._fresh_connection()
             if self._identity and not self._is_ready:
                 self._is_ready = SYNCED in _state_of(connection)
-        except Exception:  # whatever it was, the next question gets a new connection
+        except Exception:  # whatever it was, the next look-up gets a new connection
             self.close()
             raise
         return self._is_ready or not self._identity
 
     def by_uuid(self, uuid: str) -> Trunk | None:
-        """The trunk of this l_uuid."""
-        return self._first(_BY_UUID, uuid)
+        """Return the trunk of this l_uuid, None if there is none that can be used."""
+        found = self._find(_BY_UUID, uuid)
+        return found[0] if found else None
 
-    def by_caller(self, user: str, domain: str) -> Trunk | None:
-        """The trunk of the caller user@domain: l_username and l_domain. Domains are compared without regard to case."""
-        return self._first(_BY_CALLER, user, domain.lower())
+    def by_caller(self, user: str, domain: str) -> Candidates:
+        """Return the trunks of the caller user@domain (l_username, l_domain). Domains are compared without case."""
+        return self._find(_BY_CALLER, user, domain.lower())
 
-    def by_dialled_domain(self, domain: str) -> Trunk | None:
-        """The trunk whose r_domain is the R-URI's host, compared without regard to case."""
-        return self._first(_BY_DIALLED_DOMAIN, domain.lower())
+    def by_dialled_domain(self, domain: str) -> Candidates:
+        """Return the trunks whose r_domain is the R-URI's host, compared without case."""
+        return self._find(_BY_DIALLED_DOMAIN, domain.lower())
 
     def look_again(self) -> None:
-        """Have the next question look whether the file has changed, however short ago that was done."""
+        """Have the next look-up check whether the file has changed, however short ago that was done."""
         self._looked_at = 0.0
 
     def close(self) -> None:
-        """Close the connection. The store opens another one when it is asked again."""
+        """Close the connection. The next look-up opens another one."""
         if self._connection:
             self._connection.close()
         self._connection = None
@@ -81,8 +84,8 @@ class TrunkStore:
         self._engine.dispose()
         self._kept.clear()
 
-    def _first(self, query: Select[Any], *values: str) -> Trunk | None:
-        """The first usable row of a query with these values in its places."""
+    def _find(self, query: Select[Any], *values: str) -> Candidates:
+        """Return the first usable rows of a query with these values in its places."""
         question = (query, *values)
         try:
             connection = self._fresh_connection()
@@ -91,7 +94,7 @@ class TrunkStore:
                     self._kept.clear()
                 rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
                 trunks = (Trunk(*(value or "" for value in row)) for row in rows)
-                self._kept[question] = next((trunk for trunk in trunks if not trunk.fault), None)
+                self._kept[question] = tuple(islice((one for one in trunks if not one.fault), MOST_CANDIDATES))
                 rows.close()
         except Exception:  # as above
             self.close()
@@ -99,7 +102,7 @@ class TrunkStore:
         return self._kept[question]
 
     def _fresh_connection(self) -> Connection:
-        """The connection, opened anew where the file was replaced; what was kept is forgotten where anything changed.
+        """Return the connection, opened anew if the file was replaced; kept look-ups go if anything changed.
 
         PRAGMA data_version moves with every commit of another connection (sqlite.org/pragma.html).
         """
@@ -122,5 +125,5 @@ class TrunkStore:
 
 
 def _state_of(connection: Connection) -> dict[str, str]:
-    """What a copy says of itself."""
+    """Return what a copy says of itself."""
     return {str(name): str(value) for name, value in connection.execute(select(replica_state))}

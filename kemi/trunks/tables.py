@@ -49,6 +49,14 @@ address = Table(
     Column("tag", String(64)),
 )
 
+# The columns that a Trunk is made of, in the order of its fields.
+TRUNK_COLUMNS = tuple(
+    uacreg.c[name]
+    for name in (
+        "l_uuid", "r_domain", "auth_proxy", "socket", "realm", "auth_username", "auth_password", "auth_ha1",
+    )
+)  # fmt: skip
+
 replica_state = Table("replica_state", metadata, Column("name", String, primary_key=True), Column("value", String))
 
 

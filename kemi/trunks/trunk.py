@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kemi.auth.session import Credentials
-from kemi.trunks.tables import uacreg
+from kemi import uri
+from kemi.auth.credentials import Credentials
 
-_HOP_PARAMETERS = frozenset(
-    {"transport", "maddr", "ttl", "lr"}
-)  # of the hop to us (RFC 3261 19.1.1), not of the number
+# Of the hop to us (RFC 3261 19.1.1), not of the number.
+_HOP_PARAMETERS = re.compile(r";\s*(?:transport|maddr|ttl|lr)\s*(?:=[^;]*)?(?=;|$)", re.IGNORECASE)
 
 _HA1 = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{64}|")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -20,10 +19,10 @@ _SIP_URI = re.compile(r"sips?:([^@\s<>]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(
 
 @dataclass(frozen=True)
 class Trunk:
-    """One row of `uacreg`, as calls use it. Every field is a string, empty where the DBA left it so.
+    """One row. Every field is a string, empty if the DBA left it so.
 
     uuid: l_uuid. domain: r_domain, the host of the R-URI. next_hop: auth_proxy, a SIP URI. socket: the sending socket.
-    realm: the only realm answered, empty for any.
+    realm: the only realm answered, empty for any. The fields stand in the order of tables.TRUNK_COLUMNS.
     """
 
     uuid: str
@@ -37,19 +36,17 @@ class Trunk:
 
     @cached_property
     def credentials(self) -> Credentials:
-        """What to answer its carrier with."""
-        return Credentials(self.realm, self.auth_username, self.auth_password, self.auth_ha1)
+        """The secrets to answer the trunk's carrier with."""
+        return Credentials(self.destination, self.realm, self.auth_username, self.auth_password, self.auth_ha1)
 
     @cached_property
-    def carrier(self) -> str:
-        """Who the credentials are meant for: a row that leads elsewhere by now has another one. Empty where the row
-        names nobody.
-        """
+    def destination(self) -> str:
+        """The carrier that the row names, empty if it names none. Changes when the row's destination changes."""
         return f"{self.next_hop} {self.domain}".strip()
 
     @property
     def fault(self) -> str:
-        """Why the row cannot be used, in words that quote nothing from it; empty where it can."""
+        """Why the row cannot be used, in words that quote nothing from it; empty if it can."""
         if _CONTROL.search(self.uuid) or _CONTROL.search(self.domain):
             return "l_uuid or r_domain has a control character"
         if not self.auth_username or _CONTROL.search(self.auth_username):
@@ -63,28 +60,13 @@ class Trunk:
         return ""
 
     def request_uri(self, dialled: str) -> str:
-        """The R-URI for this trunk: the dialled user part at `domain`.
+        """Return the R-URI for this trunk: the dialled user part at `domain`.
 
-        dialled: a sip, sips or tel URI. The port and the parameters that said how to reach us go, those that describe
-        the number stay; a tel URI becomes a sip URI with user=phone (RFC 3261 19.1.6).
+        dialled: a sip, sips or tel URI. The port and the parameters of the hop to us go, those of the number stay; a
+        tel URI becomes a sip URI with user=phone (RFC 3261 19.1.6).
         """
-        scheme, _, rest = dialled.partition(":")
-        if scheme.lower() == "tel":
-            return f"sip:{rest}@{self.domain};user=phone"
-        user, at, host = rest.rpartition("@")
-        parameters = host.partition("?")[0].split(";")[1:]
-        kept = "".join(f";{parameter}" for parameter in parameters if _name(parameter) not in _HOP_PARAMETERS)
-        return f"{scheme}:{user}{at}{self.domain}{kept}"
-
-
-# What a Trunk is made of, in the order of its fields.
-TRUNK_COLUMNS = tuple(
-    uacreg.c[name]
-    for name in (
-        "l_uuid", "r_domain", "auth_proxy", "socket", "realm", "auth_username", "auth_password", "auth_ha1",
-    )
-)  # fmt: skip
-
-
-def _name(parameter: str) -> str:
-    return parameter.partition("=")[0].strip().lower()
+        scheme, userinfo, host, parameters = uri.split(dialled)
+        if not host and scheme.lower() == "tel":
+            return f"sip:{userinfo}{parameters}@{self.domain};user=phone"
+        at = "@" if userinfo else ""
+        return f"{scheme}:{userinfo}{at}{self.domain}{_HOP_PARAMETERS.sub('', parameters)}"

@@ -98,7 +98,7 @@ def _bare() -> Any:
 
 def _package(folder: Path, preemptive: str) -> Any:
     from kemi import schema
-    from kemi.flow import TrunkAuth
+    from kemi.handlers import Handlers
     from kemi.settings import Settings
     from kemi.trunks.tables import open_file, uacreg
 
@@ -111,7 +111,7 @@ def _package(folder: Path, preemptive: str) -> Any:
     with engine.connect() as connection:
         connection.execute(insert(uacreg).values(TRUNK))
     engine.dispose()
-    handlers = TrunkAuth(settings)
+    handlers = Handlers(settings)
     handlers.child_init(1)
     return handlers
 
@@ -135,12 +135,17 @@ class Kamailio:
         self._nonces: dict[str, str] = {}
         self._count = 0
         get, sets = self._variables.get, self._variables.__setitem__
-        self.pv = SimpleNamespace(get=get, sets=sets, unset=yes, is_null=lambda _: True)
+
+        def gete(name: str) -> Any:
+            value = get(name)
+            return "" if value is None else value
+
+        self.pv = SimpleNamespace(get=get, gete=gete, sets=sets, unset=yes, is_null=lambda _: True)
         self.maxfwd = SimpleNamespace(process_maxfwd=yes)
         self.sanity = SimpleNamespace(sanity_check=yes)
         self.permissions = SimpleNamespace(allow_source_address=yes)
         self.siputils = SimpleNamespace(has_totag=lambda: -1 if self._is_new else 1)
-        self.hdr = SimpleNamespace(remove=yes, append=yes)
+        self.hdr = SimpleNamespace(remove=yes, append=self._append)
         self.rr = SimpleNamespace(loose_route=yes, record_route=yes)
         self.dialog = SimpleNamespace(is_known_dlg=yes, dlg_manage=yes)
         self.uac = SimpleNamespace(uac_auth=yes)
@@ -159,7 +164,8 @@ class Kamailio:
 
     def call(self, pause: float) -> float:
         """INVITE, the challenge if it carries no credentials, 200, ACK and BYE; seconds that the handlers took."""
-        self._variables |= dict.fromkeys(("$dlg_var(trunk)", "$dlg_var(carrier)", "$avp(let_in)"))
+        forgotten = ("$dlg_var(trunk)", "$dlg_var(peer)", "$dlg_var(invites)", "$dlg_var(cseq_diff)", "$avp(attempt)")
+        self._variables |= dict.fromkeys(forgotten)
         self._reply_route, self.carried, self.answered = "", False, False
         spent = self._request("INVITE", pause)
         is_package = bool(self._reply_route)
@@ -185,8 +191,12 @@ class Kamailio:
 
     def _relay(self) -> int:
         if self._branch_route:
-            self._branch_route, self.carried = "", self.carried or self._is_new
-            self.handlers.PREEMPT(None)
+            self._branch_route = ""
+            self.handlers.BRANCH(None)
+        return 1
+
+    def _append(self, header: str) -> int:
+        self.carried = self.carried or (self._is_new and header.startswith("Proxy-Authorization"))
         return 1
 
     def _next(self, *_: object) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kemi import schema
-from kemi.flow import TrunkAuth
+from kemi.handlers import Handlers
 from kemi.settings import Settings
 from kemi.trunks.tables import open_file
 from tests.flow.scene import INSERT_TRUNKS, PBX, Send, execute, routes_with
@@ -27,7 +27,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def routes(database: Settings) -> Iterator[TrunkAuth]:
+def routes(database: Settings) -> Iterator[Handlers]:
     routes = routes_with(database)
     yield routes
     routes.trunks.close()
@@ -43,7 +43,7 @@ def pbx(ksr: MockKSR) -> MockKSR:
 
 
 @pytest.fixture
-def send(pbx: MockKSR, routes: TrunkAuth) -> Send:
+def send(pbx: MockKSR, routes: Handlers) -> Send:
     pbx.handlers = routes
 
     def send(message: str, source: str = PBX) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from kemi.flow import TrunkAuth
+from kemi.auth import codec
+from kemi.auth.codec import Route
+from kemi.handlers import Handlers
 from kemi.settings import Settings
+from kemi.trunks.tables import open_file
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
@@ -62,26 +66,26 @@ def execute(engine: Engine, statement: str) -> None:
         connection.execute(text(statement))
 
 
-def routes_with(settings: Settings, environment: dict[str, str] | None = None) -> TrunkAuth:
+def routes_with(settings: Settings, environment: dict[str, str] | None = None) -> Handlers:
     names = {"TRUNKAUTH_STATE_DIR": str(settings.state_dir), **(environment or {})}
-    routes = TrunkAuth(Settings.from_environment(names))
+    routes = Handlers(Settings.from_environment(names))
     routes.child_init(1)
     return routes
 
 
-def reply(ksr: MockKSR, routes: TrunkAuth, code: int, *headers: str) -> None:
+def reply(ksr: MockKSR, routes: Handlers, code: int, *headers: str) -> None:
     """A reply of the carrier comes; the reply route that is armed is run."""
     with ksr.reply_route(code, "So", headers) as route:
         assert getattr(routes, route)(None) == 1
 
 
-def fail(ksr: MockKSR, routes: TrunkAuth, code: int, *headers: str) -> None:
+def fail(ksr: MockKSR, routes: Handlers, code: int, *headers: str) -> None:
     """The carrier's final reply comes; whichever failure route is armed is run."""
     with ksr.failure_route(code, "No", headers) as route:
         assert getattr(routes, route)(None) == 1
 
 
-def challenge(ksr: MockKSR, routes: TrunkAuth, value: str = CHALLENGE, code: int = 407) -> None:
+def challenge(ksr: MockKSR, routes: Handlers, value: str = CHALLENGE, code: int = 407) -> None:
     name = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}[code]
     fail(ksr, routes, code, f"{name}: {value}")
 
@@ -91,13 +95,29 @@ def credential_avps(ksr: MockKSR) -> list[str | int]:
     return [value for name in ("auser", "apass", "arealm") for value in ksr.state.avps.get(name, [])]
 
 
-def dialog_trunk(uuid: str, carrier: str = "sip:sbc.carrier.test carrier.test") -> str:
-    """What a dialog remembers of its trunk: whose it is, and which carrier its row named."""
-    return f"{uuid}\n{carrier}"
+def dialog_route(uuid: str, carrier: str = "sip:sbc.carrier.test carrier.test") -> str:
+    """A dialog's route: its trunk, and the destination that the row named."""
+    return codec.route_text(Route(uuid, carrier))
 
 
 def in_dialog(ksr: MockKSR, trunk: str = "berlin", from_tag: str = "a") -> None:
     """The next request has our Route, and its dialog is known; the dialog's caller has this From tag."""
     ksr.world.loose_route = 1
-    ksr.world.dialog = {"trunk": dialog_trunk(trunk), "carrier": ksr.world.carrier}
+    ksr.world.dialog = {"trunk": dialog_route(trunk), "peer": ksr.world.carrier}
     ksr.world.dialog_from_tag = from_tag
+
+
+def changed(path: Path, statement: str) -> None:
+    """The DBA changes the embedded database of this state directory."""
+    engine = open_file(path / "trunkauth.sqlite")
+    execute(engine, statement)
+    engine.dispose()
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    """A function of KSR that raises."""
+
+    def answer(*_: object) -> None:
+        raise error
+
+    return answer

@@ -1,4 +1,4 @@
-"""Answers that a request carries from the start: when, to whom, what becomes of them. Over the strict mocked KSR."""
+"""Preemptive responses: which requests carry them, to whom, and what becomes of them. Over the strict mocked KSR."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from kemi import nonces
-from kemi.flow import TrunkAuth, _answers_ahead
+from kemi.auth import nonces
+from kemi.handlers import Handlers
 from kemi.settings import Settings
+from kemi.sip import shared
 from kemi.trunks.tables import open_file
 from tests.flow.scene import (
     CHALLENGE,
@@ -44,7 +45,7 @@ def cseqs(ksr: MockKSR) -> list[str | None]:
 
 
 @pytest.fixture
-def learned(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def learned(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     """A call has been challenged with nonce n1, answered, and accepted."""
     send(request())
     challenge(pbx, routes)
@@ -53,7 +54,7 @@ def learned(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
 
 
 @pytest.mark.usefixtures("learned")
-def test_the_next_call_is_one_invite(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_the_next_call_is_one_invite(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     reply(pbx, routes, 200)
     assert (carried(pbx), cseqs(pbx)) == (["n1 00000002"], ["1 INVITE"])
@@ -61,7 +62,7 @@ def test_the_next_call_is_one_invite(pbx: MockKSR, routes: TrunkAuth, send: Send
 
 
 @pytest.mark.parametrize("provisional", [100, 180])
-def test_only_what_was_accepted_is_carried(pbx: MockKSR, routes: TrunkAuth, send: Send, provisional: int) -> None:
+def test_only_what_was_accepted_is_carried(pbx: MockKSR, routes: Handlers, send: Send, provisional: int) -> None:
     send(request())
     challenge(pbx, routes)
     reply(pbx, routes, provisional)
@@ -69,7 +70,7 @@ def test_only_what_was_accepted_is_carried(pbx: MockKSR, routes: TrunkAuth, send
     assert carried(pbx) == ["" if provisional == 100 else "n1 00000002"]
 
 
-def test_a_request_that_fails_has_taught_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_request_that_fails_has_taught_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     challenge(pbx, routes)
     reply(pbx, routes, 486)
@@ -83,7 +84,7 @@ def test_a_request_that_fails_has_taught_nothing(pbx: MockKSR, routes: TrunkAuth
 
 
 @pytest.mark.usefixtures("learned")
-def test_what_is_turned_down_costs_what_it_would_have_cost(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_rejected_response_costs_no_more_than_none(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
     reply(pbx, routes, 200)
@@ -94,37 +95,35 @@ def test_what_is_turned_down_costs_what_it_would_have_cost(pbx: MockKSR, routes:
 
 
 @pytest.mark.usefixtures("learned")
-def test_the_same_nonce_is_asked_for_again_and_counts_on(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_the_same_nonce_is_asked_for_again_and_counts_on(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     challenge(pbx, routes)
     assert carried(pbx) == ["n1 00000002", "n1 00000003"]
 
 
 @pytest.mark.usefixtures("learned")
-def test_credentials_that_are_refused_end_the_call(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_credentials_that_are_refused_end_the_call(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
     challenge(pbx, routes, CHALLENGE.replace("n1", "n3"))
     assert (len(pbx.relayed), pbx.replies) == (2, [FAILED])
 
 
-def test_a_carrier_that_turns_down_is_left_alone_and_the_log_says_so(
-    pbx: MockKSR, routes: TrunkAuth, send: Send
-) -> None:
+def test_a_carrier_that_rejects_is_backed_off_and_the_log_says_so(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     firsts = []
-    for number in range(nonces.MOST_TURNED_DOWN + 3):
+    for number in range(nonces.MOST_REJECTED + 3):
         send(request())
         firsts.append(carried(pbx)[0] != "")
         challenge(pbx, routes, CHALLENGE.replace("n1", f"n{number}"))
         reply(pbx, routes, 200)
     assert firsts == [False, True, True, True, False, False]
-    lines = [text for _, text in pbx.log if "asked first" in text]
-    assert lines == ["trunk=berlin outcome='asked first for 600 s' call-id=call-1\n"]
+    lines = [text for _, text in pbx.log if "backed off" in text]
+    assert lines == ["trunk=berlin outcome='preemptive backed off for 600 s' call-id=call-1\n"]
 
 
 @pytest.mark.usefixtures("learned")
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "UPDATE", "INFO"])
-def test_a_request_in_a_dialog_carries_it_too(pbx: MockKSR, routes: TrunkAuth, send: Send, method: str) -> None:
+def test_a_request_in_a_dialog_carries_it_too(pbx: MockKSR, routes: Handlers, send: Send, method: str) -> None:
     in_dialog(pbx)
     send(request(method, uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
     assert (carried(pbx), cseqs(pbx)) == (["n1 00000002"], [f"1 {method}"])
@@ -133,7 +132,7 @@ def test_a_request_in_a_dialog_carries_it_too(pbx: MockKSR, routes: TrunkAuth, s
 
 @pytest.mark.usefixtures("learned")
 def test_the_replies_in_a_dialog_are_read_where_the_carrier_names_its_nonces(
-    pbx: MockKSR, routes: TrunkAuth, send: Send
+    pbx: MockKSR, routes: Handlers, send: Send
 ) -> None:
     send(request())
     reply(pbx, routes, 200, 'Proxy-Authentication-Info: nextnonce="n2"')
@@ -144,8 +143,8 @@ def test_the_replies_in_a_dialog_are_read_where_the_carrier_names_its_nonces(
     assert carried(pbx) == ["n3 00000001"]
 
 
-def test_that_a_bye_is_let_in_proves_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
-    for number in range(nonces.MOST_TURNED_DOWN):
+def test_an_accepted_bye_proves_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    for number in range(nonces.MOST_REJECTED):
         send(request())
         challenge(pbx, routes, CHALLENGE.replace("n1", f"n{number}"))
         reply(pbx, routes, 200, f'Proxy-Authentication-Info: nextnonce="m{number}"')
@@ -155,11 +154,11 @@ def test_that_a_bye_is_let_in_proves_nothing(pbx: MockKSR, routes: TrunkAuth, se
         pbx.world.dialog = None
     send(request())
     challenge(pbx, routes)
-    assert any("asked first" in text for _, text in pbx.log)
+    assert any("backed off" in text for _, text in pbx.log)
 
 
 @pytest.mark.usefixtures("learned")
-def test_a_call_that_was_forbidden_after_it_rang_is_forbidden(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_call_that_was_forbidden_after_it_rang_is_forbidden(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     reply(pbx, routes, 180)
     fail(pbx, routes, 403)
@@ -167,7 +166,7 @@ def test_a_call_that_was_forbidden_after_it_rang_is_forbidden(pbx: MockKSR, rout
 
 
 @pytest.mark.usefixtures("learned")
-def test_a_request_in_a_dialog_teaches_too(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_request_in_a_dialog_teaches_too(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     in_dialog(pbx)
     send(request("BYE", uri="sip:callee@far.test", to_tag="b"))
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
@@ -198,7 +197,7 @@ def test_in_a_dialog_a_source_that_may_not_call_gets_none(pbx: MockKSR, send: Se
 
 @pytest.mark.usefixtures("learned")
 def test_a_request_in_a_dialog_goes_whatever_the_file_is_like(
-    pbx: MockKSR, routes: TrunkAuth, send: Send, monkeypatch: pytest.MonkeyPatch
+    pbx: MockKSR, routes: Handlers, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_uuid: str) -> None:
         raise OSError("no file")
@@ -246,16 +245,7 @@ def test_a_row_that_has_changed_meanwhile_carries_nothing(
     routes.trunks.close()
 
 
-@pytest.mark.usefixtures("learned")
-def test_what_a_row_answers_is_worked_out_once_however_it_was_found(pbx: MockKSR, send: Send) -> None:
-    _answers_ahead.cache_clear()
-    for headers in ("", "X-Trunk: berlin\r\n"):
-        send(request(headers=headers))
-    assert len(carried(pbx)) == 1
-    assert (_answers_ahead.cache_info().hits, _answers_ahead.cache_info().misses) == (1, 1)
-
-
-def test_a_row_that_names_no_carrier_carries_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_row_that_names_no_carrier_carries_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     call = request(caller="<sip:erin@pbx.test>", uri="sip:1@anywhere.test")
     send(call)
     challenge(pbx, routes)
@@ -278,11 +268,11 @@ def test_off_is_off(pbx: MockKSR, database: Settings) -> None:
     routes.ksr_request_route(None)
     routes.trunks.close()
     assert carried(pbx) == [""]
-    assert not [name for name, _ in pbx.calls if name.startswith("htable") or name == "tm.t_on_branch"]
+    assert not [name for name, _ in pbx.calls if name.startswith("htable")]
 
 
 @pytest.mark.usefixtures("learned")
-def test_a_carrier_that_forbids_what_it_did_not_ask_for_may_ask(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_carrier_that_forbids_preemptive_responses_may_challenge(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     fail(pbx, routes, 403)
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
@@ -293,14 +283,14 @@ def test_a_carrier_that_forbids_what_it_did_not_ask_for_may_ask(pbx: MockKSR, ro
     assert carried(pbx) == [""]
 
 
-def test_a_call_that_is_forbidden_is_forbidden(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_call_that_is_forbidden_is_forbidden(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     fail(pbx, routes, 403)
     assert (len(pbx.relayed), pbx.replies) == (1, [Reply(403, "No", passed_on=True)])
 
 
 @pytest.mark.usefixtures("learned")
-def test_a_cancelled_call_is_not_sent_again(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_cancelled_call_is_not_sent_again(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     pbx.world.cancelled = True
     fail(pbx, routes, 403)
@@ -318,7 +308,7 @@ NEXT = {
 @pytest.mark.usefixtures("learned")
 @pytest.mark.parametrize(("field", "status", "then"), NEXT.values(), ids=NEXT)
 def test_the_nonce_that_a_carrier_names_is_the_next(
-    pbx: MockKSR, routes: TrunkAuth, send: Send, field: str, status: int, then: str
+    pbx: MockKSR, routes: Handlers, send: Send, field: str, status: int, then: str
 ) -> None:
     send(request())
     reply(pbx, routes, status, field)
@@ -326,7 +316,7 @@ def test_the_nonce_that_a_carrier_names_is_the_next(
     assert carried(pbx) == [then]
 
 
-def test_a_proxys_and_the_far_ends_are_both_carried(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_proxys_and_the_far_ends_are_both_carried(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     challenge(pbx, routes)
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"), code=401)
@@ -337,7 +327,7 @@ def test_a_proxys_and_the_far_ends_are_both_carried(pbx: MockKSR, routes: TrunkA
     assert (carried(pbx)[1], carried(pbx, "Authorization")[1]) == ("n1 00000004", "n3 00000001")
 
 
-def test_a_far_end_of_another_realm_has_to_ask(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_a_far_end_of_another_realm_has_to_ask(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     """The next call may go to another one, which has no use for an answer to the first."""
     call = request(caller="<sip:bob@pbx.test>")
     for nonce in ("f1", "f2"):
@@ -351,7 +341,7 @@ def test_a_far_end_of_another_realm_has_to_ask(pbx: MockKSR, routes: TrunkAuth, 
 
 
 @pytest.mark.usefixtures("learned")
-def test_a_r_uri_that_cannot_be_read_is_relayed_as_without(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_an_r_uri_that_is_not_utf8_is_relayed_without_a_response(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     in_dialog(pbx)
     bye = request("BYE", uri=f"sip:@{pbx.world.carrier}", to_tag="b").encode().replace(b"sip:@", b"sip:\xff@", 1)
     pbx.receive(bye, source=(PBX, 5060))
@@ -360,33 +350,33 @@ def test_a_r_uri_that_cannot_be_read_is_relayed_as_without(pbx: MockKSR, routes:
 
 
 @pytest.mark.usefixtures("learned")
-def test_only_the_first_reply_that_lets_a_call_in_teaches(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_only_the_first_accepting_reply_teaches(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     """Its 200 may come long after its 180, when the nonce has ended and another call has learned the next."""
     send(request())
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
     reply(pbx, routes, 183)
-    key = nonces.trunk_key("berlin", "sip:sbc.carrier.test carrier.test")
-    held = nonces.take(key)[0].held
-    newer = [one._replace(challenge=one.challenge._replace(nonce="n3"), asked=True) for one in held]
-    nonces.accepted(key, newer)
+    carrier = ("berlin", "sip:sbc.carrier.test carrier.test")
+    held = shared.record(*carrier)
+    newer = [one._replace(challenge=one.challenge._replace(nonce="n3"), challenged=True) for one in held.held]
+    shared.set_record(*carrier, nonces.accepted(held, newer, carrier[1], now=0))
     for status in (183, 183, 200):
         reply(pbx, routes, status)
-    assert nonces.take(key)[0].held[0].challenge.nonce == "n3"
-    notes = [args for args in pbx.called("pv.sets") if args[0] == "$avp(let_in)"]
-    assert len(notes) == 2  # this call's, and that of the one before
+    assert shared.record(*carrier).held[0].challenge.nonce == "n3"
+    kept = [args for args in pbx.called("pv.sets") if args[0] == "$avp(attempt)" and ",true,true,[[" in args[1]]
+    assert len(kept) == 2  # this call's, and that of the one before
 
 
-def test_that_an_options_is_let_in_proves_nothing(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
-    for number in range(nonces.MOST_TURNED_DOWN + 1):
+def test_an_accepted_options_proves_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    for number in range(nonces.MOST_REJECTED + 1):
         send(request())
         challenge(pbx, routes, CHALLENGE.replace("n1", f"n{number}"))
         reply(pbx, routes, 200)
         send(request("OPTIONS"))
         reply(pbx, routes, 200)
-    assert any("asked first" in text for _, text in pbx.log)
+    assert any("backed off" in text for _, text in pbx.log)
 
 
-def test_what_is_shared_holds_no_secret(pbx: MockKSR, routes: TrunkAuth, send: Send) -> None:
+def test_what_is_shared_holds_no_secret(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     for algorithm in ("MD5", "SHA-256"):
         send(request())
         challenge(pbx, routes, CHALLENGE.replace("MD5", algorithm))

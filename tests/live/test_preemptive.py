@@ -152,7 +152,7 @@ def test_a_carrier_whose_nonces_serve_once_is_left_alone(scene: Scene, kinds: fr
     assert trunk.carrier.answers("INVITE") == [407, 200] * 6
     unasked = [verdict for _, _, verdict in trunk.carrier.verdicts if verdict != ACCEPTED]
     assert unasked == [MISSING, *[USED_UP] * MOST_TURNED_DOWN, *[MISSING] * (len(unasked) - 1 - MOST_TURNED_DOWN)]
-    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='asked first")
+    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='preemptive backed off")
 
 
 def test_three_that_are_not_in_a_row_do_not_count(scene: Scene) -> None:
@@ -300,7 +300,7 @@ def test_a_carrier_that_was_left_alone_gives_calls_the_same_nonce(scene: Scene) 
     for _ in range(MOST_TURNED_DOWN + 1):
         trunk.carrier.forget_nonces()
         scene.call(trunk).expect(200)
-    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='asked first")
+    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='preemptive backed off")
     at_once(scene, trunk, 16)
     never_the_same(trunk)
 

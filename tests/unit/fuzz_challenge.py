@@ -16,31 +16,36 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["kemi"]):
-    from kemi.auth import digest, session
+    from kemi.auth import codec, session
+    from kemi.auth.attempt import Attempt, Sent, response_headers
     from kemi.auth.challenge import ChallengeError, next_nonce, parse
+    from kemi.auth.credentials import Credentials
+    from kemi.auth.digest import Request
 
 from tests.unit.test_challenge import READ, REFUSED, STYLES
 
-CREDENTIALS = session.Credentials(realm="", username="user", password="secret")
-REQUEST = digest.Request("INVITE", "sip:1@carrier.test", b"v=0")
+CREDENTIALS = Credentials("", realm="", username="user", password="secret")
+REQUEST = Request("INVITE", "sip:1@carrier.test", b"v=0")
+BEFORE = Attempt("t", sent=tuple(Sent(401, one) for one in parse('Digest realm="before", nonce="n"')))
 
 
 def one_reply(data: bytes) -> None:
     """Fields, one a line, of a reply to a request of which another realm's challenge was answered before."""
-    fields = data.decode("utf-8", "replace").split("\n\n")
+    fields = tuple(data.decode("utf-8", "replace").split("\n\n"))
     for field in fields:
         next_nonce(field)
         with contextlib.suppress(ChallengeError):
             parse(field)
-    answered = tuple(session.Answered(401, one) for one in parse('Digest realm="before", nonce="n"'))
-    decision = session.decide(407, fields, CREDENTIALS, answered, lambda: True)
-    if isinstance(decision, session.GiveUp):
+    decision = session.after_failure(session.Failure(407, fields), BEFORE, CREDENTIALS)
+    if not isinstance(decision, session.Resend):
         return
-    assert session.recalled(session.remembered(decision.carried)) == decision.carried
-    for one in decision.carried:
-        qop = session.qop_for(one.challenge, lambda: True) or ""
-        answer = digest.Answer(one.challenge, CREDENTIALS.username, CREDENTIALS.ha1_for(one.challenge), qop)
-        value = answer.value(REQUEST, one.nc, "0011223344556677")
+    attempt = decision.attempt
+    assert codec.attempt(codec.attempt_text(attempt)) == attempt
+    responses = session.responses(attempt.sent, CREDENTIALS)
+    headers = response_headers(attempt.sent, responses, REQUEST, "0011223344556677")
+    for one, header in zip(attempt.sent, headers, strict=True):
+        assert header.endswith("\r\n")
+        value = header.partition(": ")[2][:-2]
         assert not {"\r", "\n", "\0"} & set(value)
         [read] = parse(value)
         assert (read.realm, read.nonce, read.opaque) == (

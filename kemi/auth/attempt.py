@@ -1,0 +1,79 @@
+"""One attempt to send a request over a trunk, and the challenges whose responses it carries.
+
+An attempt is stored with the transaction (codec.py), because the reply to it may be handled in another process. It
+holds no secret: a response is not one, and credentials are looked up again when they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kemi.auth.challenge import Challenge
+from kemi.auth.digest import DigestResponse, Request
+
+
+class FieldNames(NamedTuple):
+    """The header field of the challenge, of its response, and of the next nonce (RFC 3261 20, RFC 7616 3.5)."""
+
+    challenge: str
+    response: str
+    info: str
+
+
+CHALLENGES = {
+    401: FieldNames("WWW-Authenticate", "Authorization", "Authentication-Info"),
+    407: FieldNames("Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info"),
+}
+
+
+class Sent(NamedTuple):
+    """A challenge whose response a request carries.
+
+    status: 401 or 407. nc: requests sent with its nonce. retries: how often the same challenge came again. proven: True
+    once a server further downstream has challenged: this response got past its own server. challenged: True if this
+    request was challenged with it; False for a preemptive response to the challenge of an earlier request.
+    """
+
+    status: int
+    challenge: Challenge
+    nc: int = 1
+    retries: int = 0
+    proven: bool = False
+    challenged: bool = True
+
+    def is_same(self, status: int, challenge: Challenge) -> bool:
+        """Return True if both challenges come from the same server: status and realm are equal."""
+        return (self.status, self.challenge.realm) == (status, challenge.realm)
+
+
+class Attempt(NamedTuple):
+    """How a request goes out.
+
+    trunk: l_uuid, empty if no trunk may answer for it. destination: the carrier that the trunk's row named then
+    (Trunk.destination). method: the request's. in_dialog: True if it has a To tag. is_tracked: True if the dialog
+    module tracks its dialog's CSeq. is_accepted: True once the carrier let it pass: it rings, or was answered.
+    by_uac_auth: True if uac_auth() has added the response, False if the branch route is to add them all. sent: the
+    challenges whose responses it carries, in the order in which their servers first challenged.
+    """
+
+    trunk: str = ""
+    destination: str = ""
+    method: str = ""
+    in_dialog: bool = False
+    is_tracked: bool = False
+    is_accepted: bool = False
+    by_uac_auth: bool = False
+    sent: tuple[Sent, ...] = ()
+
+
+def response_headers(
+    sent: Sequence[Sent], responses: Sequence[DigestResponse], request: Request, cnonce: str
+) -> tuple[str, ...]:
+    """Return the header fields, each with its CRLF, that carry these responses; cnonce: never used before."""
+    return tuple(
+        [
+            f"{CHALLENGES[one.status].response}: {response.value(request, one.nc, cnonce)}\r\n"
+            for one, response in zip(sent, responses, strict=True)
+        ]
+    )

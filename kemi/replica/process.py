@@ -1,0 +1,43 @@
+"""The process that keeps the copy: the rtimer's, whose handler this is. It may wait; SIP workers never enter here."""
+
+from __future__ import annotations
+
+import os
+
+from kemi.replica.keeper import Keeper
+from kemi.settings import Settings
+from kemi.sip import api, rpc
+
+NICENESS = 10  # a large sync must not take the processor from calls
+
+
+class ReplicaProcess:
+    """The handler REPLICA, which rtimer calls twice a second in a process of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keeper: Keeper | None = None
+        self._addresses_changed = False
+
+    def REPLICA(self, _message: object, _event: object) -> int:
+        """Keep the copy of the database, and tell Kamailio's modules of changes."""
+        try:
+            self._keep()
+        except Exception as error:
+            api.error(f"fault={api.fault(error)} in=REPLICA")
+        return 1
+
+    def _keep(self) -> None:
+        if self._keeper is None:
+            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+            settings = self._settings
+            self._keeper = Keeper(settings.local_file, settings.source, settings.compare_interval)
+        report = self._keeper.tick()
+        for is_warning, line in report.lines:
+            (api.warning if is_warning else api.notice)(line)
+        for uuid in report.registrations:
+            if not rpc.refresh_registration(uuid):
+                api.warning(f"trunk={uuid!r} outcome=unregistered reason='uac.reg_refresh failed'")
+        self._addresses_changed = self._addresses_changed or report.addresses
+        if self._addresses_changed:
+            self._addresses_changed = not rpc.reload_addresses()

@@ -1,0 +1,99 @@
+"""The responses that attempts carry: made, counted, and what replies teach about their nonces.
+
+The rules stand in auth/session.py and auth/nonces.py; the nonce cache lies in shared memory (sip/shared.py).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from kemi.auth import nonces, session
+from kemi.auth.attempt import CHALLENGES, Attempt, Sent, response_headers
+from kemi.auth.challenge import next_nonce
+from kemi.auth.credentials import Credentials
+from kemi.auth.nonces import Record
+from kemi.outcome import BackedOff
+from kemi.sip import api, relay, request, shared
+
+CNONCE_BYTES = 16
+
+
+def preemptive(attempt: Attempt, record: Record, credentials: Credentials) -> Attempt:
+    """Return the attempt with the preemptive responses that the record has for it, if any."""
+    ready = session.first_request(record, credentials)
+    if ready is None or (ready.covers_body and not request.can_read_body()):
+        return attempt
+    counts = [shared.next_count(counter) if counter else 1 for counter in ready.counters]
+    if min(counts) < 1:
+        return attempt
+    sent = tuple([one._replace(nc=count) for one, count in zip(ready.sent, counts, strict=True)])
+    return attempt._replace(sent=sent)
+
+
+def counted(attempt: Attempt) -> Attempt:
+    """Return a resend with nonce counts that no other request has: a carrier may give several calls one nonce."""
+    sent = list(attempt.sent)
+    for place, one in enumerate(sent):
+        if counter := nonces.counter(attempt.destination, one):
+            count = shared.next_count(counter)
+            if count == 1:
+                shared.keep_count(counter, nonces.COUNT_UNPROVEN)
+            sent[place] = one._replace(nc=max(one.nc, count))
+    return attempt._replace(sent=tuple(sent))
+
+
+def add_to_branch(attempt: Attempt, credentials: Credentials) -> None:
+    """Add the attempt's responses to the branch at hand alone.
+
+    An R-URI that is not UTF-8 gets none: the request goes as it would have gone without.
+    """
+    made = session.responses(attempt.sent, credentials)
+    try:
+        covered = request.covered_by_digest(attempt.method, any(one.covers_body for one in made))
+    except UnicodeDecodeError:
+        relay.keep(attempt._replace(sent=()))
+    else:
+        relay.add_to_branch(response_headers(attempt.sent, made, covered, os.urandom(CNONCE_BYTES).hex()))
+
+
+def forget(attempt: Attempt, rejected: tuple[Sent, ...]) -> None:
+    """Take rejected preemptive responses out of the nonce cache; back off from a carrier that keeps rejecting them."""
+    if not rejected:
+        return
+    before = shared.record(attempt.trunk, attempt.destination)
+    after = nonces.rejected(before, rejected, time.time())
+    if after is not before:
+        shared.set_record(attempt.trunk, attempt.destination, after)
+        if after.rejected >= nonces.MOST_REJECTED:
+            api.tell(BackedOff(attempt.trunk, nonces.BACK_OFF))
+
+
+def learn(status: int, attempt: Attempt) -> None:
+    """Learn from the first 18x or 2xx that the carrier accepts the attempt's nonces, and from a 2xx its next ones.
+
+    By the time of a later reply, the carrier may have rejected the same nonce elsewhere. Few carriers check preemptive
+    responses in an OPTIONS, or inside a dialog.
+    """
+    if not (attempt.sent and attempt.destination):
+        return
+    is_first = not attempt.is_accepted
+    if is_first:
+        relay.keep(attempt._replace(is_accepted=True))
+    checks_all = attempt.method != "OPTIONS" and not attempt.in_dialog
+    proves = is_first and (checks_all or any(one.challenged for one in attempt.sent))
+    named = _next_nonces(attempt) if status >= 200 else {}
+    if not (proves or named):
+        return
+    before = shared.record(attempt.trunk, attempt.destination)
+    after = session.after_reply(before, attempt, proves, named, time.time())
+    if after is not before:
+        shared.set_record(attempt.trunk, attempt.destination, after)
+        for counter in filter(None, after.counters if proves else ()):
+            shared.keep_count(counter, nonces.COUNT_KEPT)
+
+
+def _next_nonces(attempt: Attempt) -> dict[int, str]:
+    """Return status -> the nonce that the reply names for the next response to such a challenge (RFC 7616 3.5)."""
+    infos = {one.status: request.header(CHALLENGES[one.status].info) for one in attempt.sent}
+    return {status: nonce for status, info in infos.items() if info and (nonce := next_nonce(info))}

@@ -1,0 +1,16 @@
+"""One form for an address, whichever pseudo-variable it comes from: `$si` has `::1`, `$rd` and `$dd` have `[::1]`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import ip_address
+
+
+@lru_cache(maxsize=1024)
+def normalised(host: str) -> str:
+    """Return an IP address in its shortest form without brackets, a host name in lower case; empty stays empty."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        return str(ip_address(bare))
+    except ValueError:
+        return bare.lower()

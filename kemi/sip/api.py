@@ -1,0 +1,74 @@
+"""Log lines, and the guard around every handler."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TypeVar
+
+import KSR
+
+from kemi.outcome import Answered, BackedOff, Outcome
+
+_Routes = TypeVar("_Routes")
+
+
+def call_id() -> str:
+    """Return the Call-ID for a log line; never raises."""
+    try:
+        return str(KSR.pv.gete("$ci"))
+    except UnicodeDecodeError:
+        return "(not UTF-8)"
+
+
+def tell(outcome: Outcome) -> None:
+    """Log an outcome: as a notice if all went as it should, as a warning otherwise."""
+    log = notice if isinstance(outcome, Answered | BackedOff) else warning
+    log(outcome.line(call_id()))
+
+
+def notice(line: str) -> None:
+    KSR.notice(f"{line}\n")
+
+
+def warning(line: str) -> None:
+    KSR.warn(f"{line}\n")
+
+
+def error(line: str) -> None:
+    KSR.err(f"{line}\n")
+
+
+def fault(error: Exception) -> str:
+    """Return where and what an exception is, without its text, which may quote the message or the database."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = "<".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__}@{where}"
+
+
+def guarded(
+    fail: Callable[[int, str], None],
+) -> Callable[[Callable[[_Routes, object], int]], Callable[[_Routes, object], int]]:
+    """Make a handler safe to call: an exception is logged with the Call-ID and answered through `fail`.
+
+    KSR raises UnicodeDecodeError for a value from the wire that is not UTF-8. SystemExit passes: it is KEMI's way of
+    saying exit.
+    """
+
+    def wrap(handler: Callable[[_Routes, object], int]) -> Callable[[_Routes, object], int]:
+        @wraps(handler)
+        def run(self: _Routes, message: object) -> int:
+            try:
+                return handler(self, message)
+            except UnicodeDecodeError:
+                fail(400, "Not UTF-8")
+            except Exception as caught:
+                error(f"fault={fault(caught)} call-id={call_id()}")
+                fail(500, "Internal Server Error")
+            return 1
+
+        return run
+
+    return wrap

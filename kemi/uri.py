@@ -1,0 +1,34 @@
+"""The parts of a SIP, SIPS or tel URI that routing looks at: RFC 3261 19.1.1 and 25.1, RFC 3966 3."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_SIP = re.compile(r"(?:([^@]*)@)?(\[[^\]]*\]|[^:;?]*)(?::[^;?]*)?([^?]*)(?:\?.*)?", re.DOTALL)
+
+
+class Uri(NamedTuple):
+    """scheme: as written. userinfo: user and password as written, a tel URI's number, or empty. host: as written, empty
+    in a tel URI. parameters: with their semicolons, empty if there are none.
+    """
+
+    scheme: str
+    userinfo: str
+    host: str
+    parameters: str
+
+    @property
+    def user(self) -> str:
+        """The user without a password."""
+        return self.userinfo.partition(":")[0]
+
+
+def split(text: str) -> Uri:
+    """Return a URI's parts; port and headers are dropped. A text that is no such URI gives parts without a meaning."""
+    scheme, _, rest = text.partition(":")
+    if scheme.lower() == "tel":
+        number, semicolon, parameters = rest.partition(";")
+        return Uri(scheme, number, "", semicolon + parameters)
+    match = _SIP.fullmatch(rest)
+    return Uri(scheme, match[1] or "", match[2], match[3]) if match else Uri(scheme, "", "", "")

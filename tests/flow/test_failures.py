@@ -1,0 +1,204 @@
+"""The failure route over the mocked KSR: which challenges are answered, how, and what the caller sees otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from kemi.auth.session import MOST_RETRIES
+from kemi.handlers import Handlers
+from kemi.settings import Settings
+from tests.flow.scene import (
+    CHALLENGE,
+    FAILED,
+    STALE,
+    Send,
+    challenge,
+    changed,
+    credential_avps,
+    fail,
+    in_dialog,
+    request,
+)
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+
+
+@pytest.mark.parametrize(("code", "field"), [(401, "Authorization"), (407, "Proxy-Authorization")])
+def test_a_challenge_is_answered(pbx: MockKSR, routes: Handlers, send: Send, code: int, field: str) -> None:
+    send(request())
+    challenge(pbx, routes, code=code)
+    first, second = pbx.relayed
+    assert first.message.get(field) is None
+    assert 'username="u4711"' in (second.message.get(field) or "")
+    assert (second.ruri, second.next_hop) == (first.ruri, first.next_hop)
+    assert pbx.replies == []
+    level, line = pbx.log[-1]
+    assert (level, line) == ("notice", "trunk=berlin realm='carrier' algorithm='MD5' outcome=answered call-id=call-1\n")
+
+
+def test_credentials_are_gone_once_they_are_used(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    assert credential_avps(pbx) == []
+
+
+def test_a_second_challenge_without_stale_gives_up(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (2, [FAILED])
+    level, line = pbx.log[-1]
+    assert level == "warn"
+    assert "outcome=refused reason='credentials refused' call-id=call-1" in line
+
+
+def test_stale_is_answered_again_but_not_for_ever(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    for number in range(1 + MOST_RETRIES):
+        challenge(pbx, routes, STALE.replace("n2", f"n{number}"))
+    assert pbx.replies == []
+    challenge(pbx, routes, STALE)
+    assert (len(pbx.relayed), pbx.replies) == (2 + MOST_RETRIES, [FAILED])
+
+
+NOT_ANSWERED = {
+    "another realm": 'Digest realm="elsewhere", nonce="n"',
+    "an unknown algorithm": 'Digest realm="carrier", nonce="n", algorithm=SHA3-512',
+    "an unknown qop": 'Digest realm="carrier", nonce="n", qop="token"',
+    "no nonce": 'Digest realm="carrier"',
+    "Bearer": 'Bearer realm="carrier"',
+}
+
+
+@pytest.mark.parametrize("value", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
+def test_what_cannot_be_answered_503(pbx: MockKSR, routes: Handlers, send: Send, value: str) -> None:
+    send(request())
+    challenge(pbx, routes, value)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+    assert pbx.called("uac.uac_auth") == []
+    assert "outcome=refused" in pbx.log[-1][1]
+
+
+def test_a_row_without_a_secret_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request(caller="<sip:heidi@x.test>"))
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_a_row_that_cannot_be_used_is_no_trunk(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:ivan@x.test>"))
+    assert pbx.replies == [Reply(404, "No Trunk")]
+
+
+def test_what_uac_auth_turns_down_is_answered_all_the_same(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    pbx.world.uac_answers = False
+    send(request())
+    challenge(pbx, routes)
+    assert 'username="u4711"' in (pbx.relayed[1].message.get("Proxy-Authorization") or "")
+    assert credential_avps(pbx) == []
+
+
+DIGESTS = {
+    "SHA-256": ("alice", 'Digest realm="carrier", nonce="n", algorithm=SHA-256, qop="auth"'),
+    "auth-int": ("alice", 'Digest realm="carrier", nonce="n", qop="auth-int"'),
+    "two in one field": ("alice", f"{CHALLENGE}, {CHALLENGE.replace('MD5', 'SHA-256')}"),
+    "HA1": ("dave", CHALLENGE),
+}
+
+
+@pytest.mark.parametrize(("caller", "value"), DIGESTS.values(), ids=DIGESTS)
+def test_what_uac_auth_gets_wrong_is_answered_in_python(
+    pbx: MockKSR, routes: Handlers, send: Send, caller: str, value: str
+) -> None:
+    send(request(caller=f"<sip:{caller}@pbx.test>"))
+    challenge(pbx, routes, value)
+    assert pbx.called("uac.uac_auth") == []
+    first, second = pbx.relayed
+    assert f'uri="{first.ruri}"' in (second.message.get("Proxy-Authorization") or "")
+    assert (second.ruri, second.next_hop) == (first.ruri, first.next_hop)
+    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == ["1 INVITE", "2 INVITE"]
+    assert pbx.replies == []
+
+
+def test_cseq_rises_with_every_resend_whichever_way_it_was_answered(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    challenge(pbx, routes, STALE.replace("MD5", "SHA-256"))
+    challenge(pbx, routes, STALE.replace("n2", "n3"))
+    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == [f"{n} INVITE" for n in (1, 2, 3, 4)]
+
+
+def test_without_a_dialog_cseq_stays(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request("MESSAGE", caller="<sip:dave@x.test>"))
+    challenge(pbx, routes)
+    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == ["1 MESSAGE", "1 MESSAGE"]
+    assert "P-K-CSeq-Auth" not in pbx.relayed[1].message.names
+
+
+def test_a_proxy_and_the_far_end_both_get_their_answer(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    challenge(pbx, routes, CHALLENGE.replace("n1", "m1"), code=401)
+    last = pbx.relayed[2].message
+    assert "nc=00000002" in (last.get("Proxy-Authorization") or "")
+    assert "nc=00000001" in (last.get("Authorization") or "")
+
+
+@pytest.mark.parametrize("size", [0, 5, 32767, 32768])
+def test_a_body_that_cannot_be_had_is_no_wrong_digest(pbx: MockKSR, routes: Handlers, send: Send, size: int) -> None:
+    send(request() + "\xff" * size)
+    challenge(pbx, routes, CHALLENGE.replace('"auth"', '"auth-int"'))
+    had = 2 * size <= 32767  # each of these characters is two bytes of UTF-8
+    assert (len(pbx.relayed), pbx.replies) == ((2, []) if had else (1, [FAILED]))
+
+
+def test_a_trunk_that_is_gone_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    in_dialog(pbx, trunk="deleted")
+    send(request("BYE", to_tag="b"))
+    challenge(pbx, routes)
+    assert pbx.replies == [FAILED]
+
+
+def test_a_trunk_that_leads_elsewhere_by_now_503(
+    pbx: MockKSR, routes: Handlers, send: Send, database: Settings
+) -> None:
+    send(request())
+    changed(database.state_dir, "UPDATE uacreg SET auth_proxy = 'sip:elsewhere.test' WHERE l_uuid = 'berlin'")
+    challenge(pbx, routes)
+    changed(database.state_dir, "UPDATE uacreg SET auth_proxy = 'sip:sbc.carrier.test' WHERE l_uuid = 'berlin'")
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_a_challenge_that_is_not_utf8_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    with pbx.failure_route(407, "No", [b'Proxy-Authenticate: Digest realm="\xff", nonce="n"']) as route:
+        getattr(routes, route)(None)
+    assert pbx.replies == [FAILED]
+
+
+def test_a_next_hop_that_has_gone_away_meanwhile_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    pbx.world.unreachable.add("sip:sbc.carrier.test")
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+
+
+def test_a_cancelled_call_is_left_alone(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    pbx.world.cancelled = True
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (1, [Reply(487, "Request Terminated")])
+
+
+@pytest.mark.parametrize("code", [404, 486, 503, 603])
+def test_anything_else_is_passed_on(pbx: MockKSR, routes: Handlers, send: Send, code: int) -> None:
+    send(request())
+    fail(pbx, routes, code)
+    assert pbx.replies == [Reply(code, "No", passed_on=True)]
+
+
+def test_a_silent_carrier_408(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    with pbx.timeout() as route:
+        getattr(routes, route)(None)
+    assert [reply.code for reply in pbx.replies] == [408]

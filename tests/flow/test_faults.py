@@ -1,0 +1,66 @@
+"""Faults in handlers over the mocked KSR: the caller gets 500, the log a line without a secret."""
+
+from __future__ import annotations
+
+import pytest
+
+from kemi.handlers import Handlers
+from kemi.settings import Settings
+from tests.flow.scene import (
+    PASSWORD,
+    PBX,
+    Send,
+    challenge,
+    credential_avps,
+    raising,
+    request,
+)
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+
+
+def test_a_fault_in_the_request_route_500(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    pbx.answer("maxfwd.process_maxfwd", raising(ValueError(PASSWORD)))
+    send(request())
+    assert pbx.replies == [Reply(500, "Internal Server Error")]
+    level, line = pbx.log[-1]
+    assert level == "err"
+    assert line.startswith("fault=ValueError@")
+    assert line.endswith(" call-id=call-1\n")
+    assert PASSWORD not in line
+
+
+def test_a_fault_in_the_failure_route_500(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    pbx.answer("uac.uac_auth", raising(ValueError(PASSWORD)))
+    challenge(pbx, routes)
+    assert pbx.replies == [Reply(500, "Internal Server Error")]
+    assert credential_avps(pbx) == []
+
+
+def test_system_exit_is_the_way_out_and_passes(pbx: MockKSR, routes: Handlers) -> None:
+    pbx.answer("maxfwd.process_maxfwd", raising(SystemExit()))
+    pbx.receive(request(), source=(PBX, 5060))
+    with pytest.raises(SystemExit):
+        routes.ksr_request_route(None)
+    assert pbx.replies == []
+
+
+def test_a_process_that_is_no_sip_worker_has_no_trunks(pbx: MockKSR, database: Settings) -> None:
+    routes = Handlers(database)
+    assert [routes.child_init(rank) for rank in (0, -1, -2)] == [0, 0, 0]
+    pbx.receive(request(), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    assert pbx.replies == [Reply(500, "Internal Server Error")]
+
+
+def test_replies_and_sent_messages_pass(routes: Handlers) -> None:
+    assert (routes.ksr_reply_route(None), routes.ksr_onsend_route(None)) == (1, 1)
+
+
+def test_no_log_line_holds_a_password(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    challenge(pbx, routes)
+    assert pbx.log
+    assert not any(PASSWORD in line for _, line in pbx.log)

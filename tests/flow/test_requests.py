@@ -1,0 +1,178 @@
+"""New requests over the mocked KSR: who may call, over which trunk, to where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kemi.auth import codec
+from kemi.handlers import Handlers
+from kemi.replica import copy as replica
+from kemi.settings import Settings
+from tests.flow.scene import (
+    PBX,
+    Send,
+    dialog_route,
+    request,
+    routes_with,
+)
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+
+
+def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
+    send(request())
+    [relayed] = pbx.relayed
+    assert relayed.ruri == "sip:4930123@carrier.test"
+    assert relayed.next_hop == "sip:sbc.carrier.test"
+    assert "Record-Route" in relayed.message.names
+    assert pbx.state.dialog == {"trunk": dialog_route("berlin")}
+    assert pbx.replies == []
+
+
+SELECTED = {
+    "X-Trunk": (request(headers="X-Trunk: plain\r\n"), "plain"),
+    "X-Trunk before the caller": (request(headers="X-Trunk:  any-domain \r\n"), "any-domain"),
+    "X-Trunk that no row has": (request(headers="X-Trunk: none\r\n"), "berlin"),
+    "caller's user and domain": (request(), "berlin"),
+    "caller's domain in capitals": (request(caller="<sip:alice@PBX.Test>"), "berlin"),
+    "caller's user, any domain": (request(caller="<sip:bob@anywhere.test>"), "any-domain"),
+    "R-URI's domain": (request(caller="<sip:nobody@x.test>", uri="sip:1@bobs.test"), "any-domain"),
+    "no user in From": (request(caller="<sip:pbx.test>", uri="sip:1@bobs.test"), "any-domain"),
+    "the default": (request(caller="<sip:nobody@x.test>"), "plain"),
+}
+
+
+@pytest.mark.parametrize(("message", "trunk"), SELECTED.values(), ids=SELECTED)
+def test_the_first_rule_that_hits_selects_the_trunk(pbx: MockKSR, database: Settings, message: str, trunk: str) -> None:
+    routes = routes_with(database, {"TRUNKAUTH_DEFAULT_TRUNK": "plain"})
+    pbx.receive(message, source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    routes.trunks.close()
+    assert codec.route((pbx.state.dialog or {})["trunk"]).trunk == trunk
+
+
+def test_without_a_trunk_404(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:nobody@x.test>"))
+    assert pbx.replies == [Reply(404, "No Trunk")]
+    assert pbx.relayed == []
+
+
+def test_an_unlisted_source_403(pbx: MockKSR, send: Send) -> None:
+    send(request(headers="X-Trunk: berlin\r\n"), source="198.51.100.7")
+    assert pbx.replies == [Reply(403, "Forbidden")]
+    assert pbx.relayed == []
+
+
+def test_private_headers_and_routes_go_no_further(pbx: MockKSR, send: Send) -> None:
+    private = ("X-Trunk", "Authorization", "Proxy-Authorization", "P-K-CSeq-Auth", "P-K-CSeq-Refresh", "Route")
+    send(request(headers="".join(f"{name}: <sip:elsewhere.test;lr>\r\n" for name in private) + "X-Kept: yes\r\n"))
+    assert not set(private) & set(pbx.relayed[0].message.names)
+    assert "X-Kept" in pbx.relayed[0].message.names
+
+
+def test_without_r_domain_the_dialled_domain_is_kept(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:carol@x.test>", uri="sip:4930123@dialled.test"))
+    assert (pbx.relayed[0].ruri, pbx.relayed[0].next_hop) == ("sip:4930123@dialled.test", "sip:sbc.carrier.test")
+
+
+def test_without_auth_proxy_the_r_uri_is_the_next_hop(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:bob@x.test>"))
+    assert pbx.relayed[0].next_hop == "sip:4930123@bobs.test"
+
+
+def test_a_trunk_that_leads_back_to_us_is_no_trunk(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:erin@x.test>"))
+    assert pbx.replies == [Reply(404, "No Trunk")]
+    assert any("trunk=no-next-hop" in line for _, line in pbx.log)
+
+
+def test_the_rows_socket_sends(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:grace@x.test>"))
+    assert pbx.relayed[0].socket == "udp:192.0.2.1:5060"
+
+
+def test_a_socket_that_is_not_ours_is_no_trunk(pbx: MockKSR, send: Send) -> None:
+    send(request(caller="<sip:frank@x.test>"))
+    assert pbx.replies == [Reply(404, "No Trunk")]
+
+
+def test_a_next_hop_that_cannot_be_sent_to_503(pbx: MockKSR, send: Send) -> None:
+    pbx.world.unreachable.add("sip:sbc.carrier.test")
+    send(request())
+    assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "PUBLISH", "OPTIONS"])
+def test_a_request_that_starts_no_dialog_is_relayed_without_record_route(pbx: MockKSR, send: Send, method: str) -> None:
+    send(request(method))
+    assert pbx.relayed[0].ruri == "sip:4930123@carrier.test"
+    assert "Record-Route" not in pbx.relayed[0].message.names
+    assert pbx.state.dialog is None
+
+
+def test_register_405_names_what_is_served(pbx: MockKSR, send: Send) -> None:
+    send(request("REGISTER", uri="sip:192.0.2.1"))
+    assert pbx.replies == [Reply(405, "Method Not Allowed")]
+    assert pbx.called("hdr.append_to_reply")[0][0].startswith("Allow: INVITE, ")
+
+
+def test_options_to_the_proxy_200_for_everyone(pbx: MockKSR, send: Send) -> None:
+    send(request("OPTIONS", uri="sip:192.0.2.1:5060"), source="198.51.100.7")
+    assert pbx.replies == [Reply(200, "OK")]
+
+
+def test_too_many_hops_483(pbx: MockKSR, send: Send) -> None:
+    send(request().replace("Max-Forwards: 70", "Max-Forwards: 0"))
+    assert pbx.replies == [Reply(483, "Too Many Hops")]
+    assert pbx.relayed == []
+
+
+def test_what_is_not_sane_goes_no_further(pbx: MockKSR, send: Send) -> None:
+    pbx.world.sane = False
+    send(request())
+    assert [reply.code for reply in pbx.replies] == [400]
+    assert pbx.relayed == []
+
+
+def test_what_is_not_utf8_400(pbx: MockKSR, routes: Handlers) -> None:
+    pbx.receive(request(headers="X-Trunk: @\r\n").encode().replace(b"@\r\n", b"\xff\r\n"), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    assert pbx.replies == [Reply(400, "Not UTF-8")]
+
+
+def test_a_retransmission_is_left_to_its_transaction(pbx: MockKSR, send: Send) -> None:
+    pbx.world.transaction_known = 0
+    send(request())
+    assert (pbx.relayed, pbx.replies) == ([], [])
+
+
+def test_a_cancel_follows_its_invite(pbx: MockKSR, send: Send) -> None:
+    pbx.world.transaction_known = 1
+    send(request("CANCEL"))
+    assert len(pbx.relayed) == 1
+
+
+def test_a_cancel_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
+    send(request("CANCEL"))
+    assert (pbx.relayed, pbx.replies) == ([], [])
+
+
+def test_an_ack_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
+    send(request("ACK"))
+    send(request("ACK", to_tag="b"))
+    assert (pbx.relayed, pbx.replies) == ([], [])
+
+
+def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path) -> None:
+    settings = Settings.from_environment({
+        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_DB_URL": "postgresql+psycopg://u@h/d",
+    })  # fmt: skip
+    replica.prepare(settings.local_file, settings.db_url)
+    routes = Handlers(settings)
+    routes.child_init(1)
+    pbx.receive(request(), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    routes.trunks.close()
+    assert pbx.replies == [Reply(503, "Service Unavailable", headers=("Retry-After: 10\r\n",))]

@@ -1,0 +1,77 @@
+"""The text forms of what is stored: each value comes back as it was, and no text of a stranger breaks the reader."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kemi.auth import codec
+from kemi.auth.attempt import Attempt, Sent
+from kemi.auth.challenge import Challenge
+from kemi.auth.codec import Route
+from kemi.auth.nonces import UNKNOWN, Record
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+CHALLENGES = st.builds(
+    Challenge,
+    TEXTS,
+    TEXTS,
+    st.none() | TEXTS,
+    st.none() | TEXTS,
+    st.lists(TEXTS).map(tuple),
+    st.booleans(),
+    st.booleans(),
+)
+SENT = st.builds(
+    Sent,
+    st.sampled_from([401, 407]),
+    CHALLENGES,
+    st.integers(0, 2**32),
+    st.integers(0, 9),
+    st.booleans(),
+    st.booleans(),
+)
+ATTEMPTS = st.builds(
+    Attempt, TEXTS, TEXTS, TEXTS, st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.lists(SENT).map(tuple)
+)
+
+
+@given(ATTEMPTS)
+def test_an_attempt_comes_back(attempt: Attempt) -> None:
+    text = codec.attempt_text(attempt)
+    assert codec.attempt(text) == attempt
+    assert text.isascii()
+    assert text.isprintable()
+
+
+@given(st.lists(SENT), st.integers(0, 9), st.integers(0, 2**40), st.booleans())
+def test_a_record_comes_back_as_one_object(held: list[Sent], rejected: int, since: int, names_next: bool) -> None:
+    record = Record(tuple(held), tuple("c" for _ in held), rejected, since, names_next)
+    text = codec.record_text(record)
+    assert vars(codec.record(text)) == vars(record)
+    assert codec.record(text) is codec.record(text)
+
+
+@given(TEXTS, TEXTS)
+def test_a_route_comes_back(trunk: str, destination: str) -> None:
+    assert codec.route(codec.route_text(Route(trunk, destination))) == Route(trunk, destination)
+
+
+def test_the_invites_come_back_in_their_order() -> None:
+    invites = {10: 1, 9: 0, 2**31: 4}
+    assert list(codec.invites(codec.invites_text(invites)).items()) == list(invites.items())
+
+
+@pytest.mark.parametrize("text", ["", "x", "[", "[2]", "[2,3,4]", "1:2", '["1"]', "{}", "[]", "7", "null"])
+def test_text_of_another_version_or_damaged_text_is_empty(text: str) -> None:
+    assert codec.attempt(text) == Attempt()
+    assert codec.route(text) == Route()
+    assert codec.invites(text) == {}
+    assert codec.record(text) is UNKNOWN
+
+
+def test_a_torn_record_is_unknown() -> None:
+    text = codec.record_text(Record(rejected=1))
+    assert codec.record(text[:-1]) is UNKNOWN
+    assert codec.record(text.replace("1", "2")) is UNKNOWN
