@@ -11,7 +11,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 demo: setup
 	@kamailio/install sip-tester
-	@$(PYTHON) -m kamailio.lab.demo
+	@$(PYTHON) -m lab.demo
 
 run: setup
 	@exec $(PYTHON) -m kemi run
@@ -55,13 +55,13 @@ lint: $(VENV)/test
 	$(VENV)/bin/lint-imports
 
 lab:
-	@kamailio/lab/engine lab
+	@lab/engine lab
 
 lab-down:
-	@kamailio/lab/engine lab-down
+	@lab/engine lab-down
 
 base-image:
-	@kamailio/lab/engine base-image
+	@lab/engine base-image
 
 setup: $(VENV)/ready
 	@kamailio/install $(KAMAILIO)
@@ -70,7 +70,7 @@ engine:
 	@if [ "$(TRUNKAUTH_NO_DOCKER)" = 1 ]; then \
 		echo "TRUNKAUTH_NO_DOCKER=1: the container image and the lab are not tested"; \
 	else \
-		kamailio/lab/engine base-image; \
+		lab/engine base-image; \
 	fi
 
 $(VENV)/ready: pyproject.toml constraints.txt

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from kamailio.lab.demo import REALM, TRUNK, free_addresses, start_carrier
 from kemi import schema
+from lab.demo import REALM, TRUNK, free_addresses, start_carrier
 from tests.bench.replica import fill_server
 from tests.db import servers
 from tests.live.endpoint import Address

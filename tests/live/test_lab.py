@@ -27,7 +27,7 @@ from kamailio.options import ask
 from tests.live.fixtures import NO_DOCKER
 from tests.live.node import PROJECT
 
-ENGINE = str(PROJECT / "kamailio/lab/engine")
+ENGINE = str(PROJECT / "lab/engine")
 DEMO_WITHIN = 30.0  # seconds; it takes two or three
 LAB_WITHIN = 900  # seconds for `make lab` on a machine that has to build every image first
 CALL_WITHIN = 60  # seconds for a call of the lab's PBX, or for its end
@@ -56,7 +56,7 @@ class Demo:
         self.work.mkdir()
         settings = {"TMPDIR": str(self.work), "TRUNKAUTH_DB_URL": "none of the demo's business"}
         # Ctrl-C must reach it even where the tests run in the background of a shell, which has them ignore it.
-        command = ["env", "--default-signal=INT", sys.executable, "-m", "kamailio.lab.demo", *arguments]
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "lab.demo", *arguments]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=PROJECT, env=os.environ | settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -158,7 +158,7 @@ class Lab:
         self.docker = docker.from_env()
 
     def engine(self, *command: str, within: int = CALL_WITHIN) -> subprocess.CompletedProcess[str]:
-        """kamailio/lab/engine with the lab's settings; ended with all that it started when it takes longer."""
+        """lab/engine with the lab's settings; ended with all that it started when it takes longer."""
         settings = {
             "COMPOSE_PROJECT_NAME": self.PROJECT,
             "LAB_SIP_PORT": str(self.sip_port),

@@ -25,12 +25,12 @@ from pathlib import Path
 from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import URL
 
-from kamailio.lab.ladder import Message, calls, ladder, read_record, shortfalls
 from kamailio.options import ask
 from kemi.trunks.tables import uacreg
+from lab.ladder import Message, calls, ladder, read_record, shortfalls
 
 LAB = Path(__file__).resolve().parent
-PROJECT = LAB.parent.parent
+PROJECT = LAB.parent
 TRUNK, NUMBER, REALM = "demo", "4930123456", "carrier.example"
 
 START_LIMIT = 8.0  # seconds until a server answers OPTIONS
