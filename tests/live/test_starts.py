@@ -110,7 +110,7 @@ def test_a_first_start_without_the_database_serves_as_soon_as_it_is_there(
 
 
 def test_killed_amid_a_sync_it_serves_from_the_old_copy_until_it_has_the_new(
-    native: Native, database: ServerDatabase, known: Trunk
+    native: Native, database: ServerDatabase, known: Trunk, postgresql_server: Server
 ) -> None:
     with line_to(database) as line:
         with native.running(options_for(database, line)) as first, Scene(first, in_order=False) as scene:
@@ -120,11 +120,13 @@ def test_killed_amid_a_sync_it_serves_from_the_old_copy_until_it_has_the_new(
             first.wait_for("the middle of the sync", lambda: line.is_cut, within=10)
             first.program.kill()
         assert copied_rows(first.state) == 1
+        line.mend()
+        postgresql_server.stop()
         with native.running(options_for(database, line, first.state)) as second, Scene(second, in_order=False) as scene:
             second.wait_for_log(GONE, GONE_WITHIN)
             serve(scene, known)
             assert copied_rows(first.state) == 1
-            line.mend()
+            postgresql_server.start()
             count = second.wait_for("the sync", lambda: (n := copied_rows(first.state)) > 1 and n, BACK_WITHIN)
             assert count == COPIED_ROWS + 1
 
