@@ -7,11 +7,14 @@ PYTHON = $(VENV)/bin/python
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo run db test compare bench soak fuzz lint lab lab-down base-image setup engine
+PYTEST = $(PYTHON) -m pytest
+PURE = tests/unit tests/flow
+
+.PHONY: demo run db check test test-ksr test-db test-live compare bench soak fuzz lint lab lab-down base-image setup engine
 
 demo: setup
 	@kamailio/install sip-tester
-	@$(PYTHON) -m kamailio.lab.demo
+	@$(PYTHON) -m lab.demo
 
 run: setup
 	@exec $(PYTHON) -m kemi run
@@ -19,10 +22,28 @@ run: setup
 db: setup
 	@$(PYTHON) -m kemi db
 
+# What is tested without Kamailio, in seconds; as one version of it, of the three that `make test-ksr` goes through.
+check: $(VENV)/check
+	@$(PYTEST) -q --ksr 6.0.1 $(PURE)
+
+# Every test. The pure ones alone have to cover the core.
 test: setup $(VENV)/test engine
 	@kamailio/install sip-tester postgresql mariadb-server
-	@$(PYTHON) -m coverage run -m pytest
+	@$(PYTHON) -m coverage run -m pytest $(PURE)
 	@$(PYTHON) -m coverage report
+	@$(PYTEST) $(PURE:%=--ignore=%)
+
+test-ksr: $(VENV)/test
+	@$(PYTEST) tests/ksr tests/flow
+
+test-db: $(VENV)/test engine
+	@kamailio/install postgresql mariadb-server
+	@$(PYTEST) tests/db
+
+# K: which tests, as pytest's -k takes it.
+test-live: setup $(VENV)/test engine
+	@kamailio/install sip-tester postgresql mariadb-server
+	@$(PYTEST) tests/live $(if $(K),-k "$(K)")
 
 # The README's table of what is answered, from a live run; IN=container: on the Kamailio of the project's image.
 compare: setup $(VENV)/test $(if $(filter container,$(IN)),engine)
@@ -55,13 +76,13 @@ lint: $(VENV)/test
 	$(VENV)/bin/lint-imports
 
 lab:
-	@kamailio/lab/engine lab
+	@lab/engine lab
 
 lab-down:
-	@kamailio/lab/engine lab-down
+	@lab/engine lab-down
 
 base-image:
-	@kamailio/lab/engine base-image
+	@lab/engine base-image
 
 setup: $(VENV)/ready
 	@kamailio/install $(KAMAILIO)
@@ -70,13 +91,17 @@ engine:
 	@if [ "$(TRUNKAUTH_NO_DOCKER)" = 1 ]; then \
 		echo "TRUNKAUTH_NO_DOCKER=1: the container image and the lab are not tested"; \
 	else \
-		kamailio/lab/engine base-image; \
+		lab/engine base-image; \
 	fi
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@kamailio/install python3-venv
 	@/usr/bin/python3 -m venv $(VENV)
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgresql,mysql]'
+	@touch $@
+
+$(VENV)/check: $(VENV)/ready
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[check]'
 	@touch $@
 
 # sippy, which verifies digests in the tests, comes as source.

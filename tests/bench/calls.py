@@ -20,13 +20,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kamailio.lab.demo import PROJECT, REALM, TRUNK, DemoError, Server, free_addresses, own_environment
 from kemi.__main__ import ALLOCATOR, kamailio_environment
 from kemi.settings import Settings
+from lab.demo import PROJECT, REALM, TRUNK, free_addresses, own_environment
+from lab.programs import Foreground, ProgramError
 from tests.bench import processes, sipp
 from tests.bench.sipp import Account, BenchError, Calls, Load
 from tests.db import servers
-from tests.live.node import SBIN, Database, ServerDatabase
+from tests.harness.database import Database, ServerDatabase
+from tests.harness.machine import SBIN
 
 HERE = Path(__file__).parent
 NATIVE = HERE / "native.cfg"
@@ -83,7 +85,7 @@ class Run:
 class Proxy:
     """A running Kamailio between a caller and a carrier."""
 
-    kamailio: Server
+    kamailio: Foreground
     workers: list[int]
     address: str
     source: str
@@ -107,14 +109,14 @@ class Proxy:
 
     def check_running(self) -> None:
         """Raise BenchError where Kamailio has ended."""
-        if self.kamailio.process.poll() is not None:
+        if not self.kamailio.alive():
             raise BenchError(f"{self.kamailio.name}: Kamailio has ended\n{self.kamailio.last_lines()}")
 
     def check_log(self) -> None:
         """Raise BenchError where Kamailio has logged an error: figures of a faulty run are none. That it may not write
         core files, as a user whose limit for them is 0, is no fault of the run.
         """
-        if re.search(r"(ERROR|CRITICAL):(?!.*set_core_dump)", self.kamailio.log.read_text(errors="replace")):
+        if re.search(r"(ERROR|CRITICAL):(?!.*set_core_dump)", self.kamailio.log()):
             raise BenchError(f"{self.kamailio.name}: errors in the log\n{self.kamailio.last_lines()}")
 
 
@@ -157,10 +159,11 @@ def running(
                     challenges=configuration.challenges, is_far=line == "far",
                 )
             )  # fmt: skip
-            kamailio = Server(configuration.name, _command(configuration, state), environment, work / "kamailio.log")
-            started.callback(kamailio.stop)
+            command = _command(configuration, state)
+            kamailio = Foreground(configuration.name, command, work / "kamailio.log", environment=environment)
+            started.callback(kamailio.end)
             kamailio.wait_until_it_answers(address)
-        except DemoError as error:
+        except ProgramError as error:
             raise BenchError(str(error)) from None
         yield Proxy(kamailio, _workers(state, environment), address, source, carrier, work)
 

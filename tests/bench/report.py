@@ -14,7 +14,7 @@ from typing import Any
 from tests.bench import processes
 from tests.bench.calls import CONFIGURATIONS, LINES, Run
 from tests.bench.sipp import ROUND_TRIP, Load
-from tests.live.node import PROJECT, native_version
+from tests.harness.machine import PROJECT, native_version
 
 MEBIBYTE = 1 << 20
 

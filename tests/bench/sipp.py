@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import signal
-import subprocess
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from lab.programs import Foreground, wait_for
 
 HERE = Path(__file__).resolve().parent
 
@@ -23,7 +21,6 @@ PAUSE = f'<pause milliseconds="{ROUND_TRIP * 1000 - 1:.0f}"/>'
 
 COUNTED = "200ms"  # how often SIPp writes down what it has counted
 BUFFER = "2097152"  # bytes: SIPp's own sockets are not to be what drops a datagram
-POLL = 0.02
 START_LIMIT = 10.0  # seconds until SIPp runs
 SETTLE_LIMIT = 5.0  # seconds until the last call is counted on the other side as well
 CALL_LIMIT = 8.0  # seconds that a caller waits for an answer before its call is lost
@@ -83,25 +80,26 @@ class Calls:
 class Carrier:
     """A SIPp that is called, for as long as it runs; its nonce stays the same."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
-        self._process, self._folder = process, folder
+    def __init__(self, sipp: Foreground, folder: Path) -> None:
+        self._sipp, self._folder = sipp, folder
 
     def counts(self) -> Counts:
         return _counts(self._row())
 
     def wait_until_running(self) -> None:
         """Until it has written down its first counts: it is bound by then. Raises BenchError."""
-        _wait_for("the carrier's first counts", self._has_ended_or_counted, START_LIMIT, self._folder)
-        if self._process.poll() is not None:
-            raise BenchError(f"the carrier's SIPp ended with status {self._process.returncode}\n{_said(self._folder)}")
+        _wait_for("the carrier's first counts", self._has_ended_or_counted, START_LIMIT, self._sipp)
+        if not self._sipp.alive():
+            status = self._sipp.process.returncode
+            raise BenchError(f"the carrier's SIPp ended with status {status}\n{self._sipp.last_lines()}")
 
     def wait_until_settled(self, calls: int) -> None:
         """Until it has counted the end of this many calls in all; where some are lost, for SETTLE_LIMIT."""
         with contextlib.suppress(BenchError):
-            _wait_for(f"the end of {calls} calls", lambda: self._ended_calls() >= calls, SETTLE_LIMIT, self._folder)
+            _wait_for(f"the end of {calls} calls", lambda: self._ended_calls() >= calls, SETTLE_LIMIT, self._sipp)
 
     def _has_ended_or_counted(self) -> bool:
-        return self._process.poll() is not None or bool(self._row())
+        return not self._sipp.alive() or bool(self._row())
 
     def _ended_calls(self) -> int:
         """The scenario's last message is the 200 to BYE."""
@@ -109,7 +107,7 @@ class Carrier:
         return next((row[name] for name in reversed(row) if name.endswith("_Sent")), 0)
 
     def _row(self) -> dict[str, int]:
-        return _last_row(_counts_file(self._folder, self._process))
+        return _last_row(_counts_file(self._folder, self._sipp))
 
 
 @contextlib.contextmanager
@@ -130,8 +128,8 @@ def carrier(
     (folder / "carrier.xml").write_text(scenario)
     host, _, port = address.partition(":")
     command = ["sipp", "-sf", "carrier.xml", "-i", host, "-p", port, "-key", "password", account.password]
-    with _running(command, folder) as process:
-        called = Carrier(process, folder)
+    with _running(command, folder) as sipp:
+        called = Carrier(sipp, folder)
         called.wait_until_running()
         yield called
 
@@ -145,17 +143,17 @@ def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -
     command += ["-s", "4930123456", "-r", str(load.rate), "-m", str(load.calls), "-l", str(load.calls)]
     command += ["-trace_logs", "-log_file", "setup.log", "-trace_stat", "-stf", "statistics.csv"]
     command += ["-recv_timeout", f"{CALL_LIMIT * 1000:.0f}", "-default_behaviors", "all,-bye"]
-    with _running(command, folder) as process:
+    with _running(command, folder) as sipp:
         limit = load.seconds * 1.5 + END_LIMIT
-        _wait_for(f"the end of {load.calls} calls", lambda: process.poll() is not None, limit, folder)
-        counts = _counts(_last_row(_counts_file(folder, process)))
+        _wait_for(f"the end of {load.calls} calls", lambda: not sipp.alive(), limit, sipp)
+        counts = _counts(_last_row(_counts_file(folder, sipp)))
     log = folder / "setup.log"
     lines = log.read_text().splitlines() if log.exists() else []
     times = [[float(word) for word in line.split()] for line in lines]
     times = [four for four in times if len(four) == 4]  # SIPp has left out a value now and then, once in 50,000 calls
     successful = _last_row(folder / "statistics.csv").get("SuccessfulCall(C)", 0)
     if len(times) < LEAST_TIMED * successful:
-        raise BenchError(f"SIPp has written down the times of {len(times)} calls, of {successful}\n{_said(folder)}")
+        raise BenchError(f"SIPp has written down the times of {len(times)} calls, of {successful}\n{sipp.last_lines()}")
     sent = sorted(seconds + micro / 1e6 for seconds, micro, _, _ in times)
     setup = [came - seconds + (came_micro - micro) / 1e6 for seconds, micro, came, came_micro in times]
     lasted = sent[-1] - sent[0] if sent else 0.0
@@ -163,38 +161,25 @@ def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -
 
 
 @contextlib.contextmanager
-def _running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A SIPp that counts, in a session of its own, so that Ctrl-C reaches it through us."""
+def _running(command: list[str], folder: Path) -> Iterator[Foreground]:
+    """A SIPp that counts; Ctrl-C reaches it through us."""
     command = [*command, "-nostdin", "-trace_counts", "-fd", COUNTED, "-buff_size", BUFFER]
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+    sipp = Foreground("SIPp", command, folder / "output", folder=folder)
     try:
-        yield process
+        yield sipp
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        sipp.kill()
 
 
-def _wait_for(what: str, condition: Callable[[], bool], limit: float, folder: Path) -> None:
+def _wait_for(what: str, condition: Callable[[], bool], limit: float, sipp: Foreground) -> None:
     """Wait until it is true; raises BenchError after `limit` seconds, with the last lines that SIPp said."""
-    deadline = time.monotonic() + limit
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            raise BenchError(f"not seen within {limit:g} s: {what}\n{_said(folder)}")
-        pause.wait(POLL)
+    if not wait_for(condition, limit):
+        raise BenchError(f"not seen within {limit:g} s: {what}\n{sipp.last_lines()}")
 
 
-def _said(folder: Path) -> str:
-    lines = (folder / "output").read_text(errors="replace").splitlines()
-    return "\n".join([line for line in lines if line.strip()][-12:])
-
-
-def _counts_file(folder: Path, process: subprocess.Popen[bytes]) -> Path:
+def _counts_file(folder: Path, sipp: Foreground) -> Path:
     """SIPp names it after the scenario and itself."""
-    return next(folder.glob(f"*_{process.pid}_counts.csv"), folder / "none")
+    return next(folder.glob(f"*_{sipp.process.pid}_counts.csv"), folder / "none")
 
 
 def _last_row(path: Path) -> dict[str, int]:

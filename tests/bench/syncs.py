@@ -14,12 +14,14 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from kamailio.lab.demo import REALM, TRUNK, free_addresses, start_carrier
 from kemi import schema
+from lab.demo import REALM, TRUNK, free_addresses, start_carrier
 from tests.bench.replica import fill_server
 from tests.db import servers
-from tests.live.endpoint import Address
-from tests.live.node import Kamailio, Native, Options, ServerDatabase
+from tests.harness.database import ServerDatabase
+from tests.harness.endpoint import Address
+from tests.harness.message import address, parse
+from tests.harness.node import Kamailio, Native, Options
 
 CALLS = 300  # in quiet, before and after; at least as many in all while syncs run
 CHANGED = 100_000
@@ -43,7 +45,7 @@ def setup_during_syncs(calls: int = CALLS, changed: int = CHANGED) -> list[Setup
     with servers.postgresql() as server, tempfile.TemporaryDirectory() as workspace, contextlib.ExitStack() as stack:
         carrier, password = free_addresses(1)[0], secrets.token_hex(8)
         far = start_carrier(Path(workspace), carrier, password)
-        stack.callback(far.stop)
+        stack.callback(far.end)
         far.wait_until_it_answers(carrier)
         database = ServerDatabase(server.url, gives_notice=True)
         database.list_callers(("127.0.0.1",))
@@ -123,12 +125,11 @@ class Pbx:
         self._send("INVITE", 1, call_id, "sip:1@x.test", "", f"X-Trunk: {self._trunk}\r\n")
         answer = self._final(call_id)
         taken = time.perf_counter() - started
-        header = answer.split("\r\n\r\n")[0].split("\r\n")
-        to_tag = next(line for line in header if line.startswith("To:")).partition(";")[2]
-        routes = "".join(f"Route:{line.partition(':')[2]}\r\n" for line in header if line.startswith("Record-Route:"))
-        contact = next(line for line in header if line.startswith("Contact:")).partition("<")[2].partition(">")[0]
-        self._send("ACK", 1, call_id, contact, f";{to_tag}", routes)
-        self._send("BYE", 2, call_id, contact, f";{to_tag}", routes)
+        accepted = parse(answer)
+        contact, to_tag = address(accepted.first("Contact")), f";tag={accepted.to_tag}"
+        routes = "".join(f"Route: {route}\r\n" for route in accepted.all("Record-Route"))
+        self._send("ACK", 1, call_id, contact, to_tag, routes)
+        self._send("BYE", 2, call_id, contact, to_tag, routes)
         self._final(call_id)
         return taken
 
@@ -142,11 +143,11 @@ class Pbx:
             ).encode()
         )
 
-    def _final(self, call_id: str) -> str:
+    def _final(self, call_id: str) -> bytes:
         """The final response of the call's pending request, which has to be a success."""
         while True:
-            message = self._socket.recv(65535).decode()
-            status = message.split(" ")[1]
-            if call_id in message and not status.startswith("1"):
-                assert status == "200", message
+            message = self._socket.recv(65535)
+            status = message.split(b" ", 2)[1]
+            if call_id.encode() in message and not status.startswith(b"1"):
+                assert status == b"200", message
                 return message

@@ -25,7 +25,8 @@ from tests.bench import calls, handlers, plot, processes, report, scale, sipp, s
 from tests.bench.calls import CONFIGURATIONS, LINES, PACKAGE, Configuration, Proxy, postgresql, running
 from tests.bench.report import Figures
 from tests.bench.sipp import ROUND_TRIP, BenchError, Calls, Counts, Load
-from tests.live.node import PROJECT, SBIN, ServerDatabase
+from tests.harness.database import ServerDatabase
+from tests.harness.machine import PROJECT, SBIN
 
 # Of one call, on both sides of Kamailio: INVITE 2, 100 1 (to the caller), 200 2, ACK 2, BYE 2, its 200 2.
 PLAIN = 2 + 1 + 2 + 2 + 2 + 2
@@ -40,8 +41,9 @@ WITHIN = 20.0  # seconds
 
 @pytest.fixture(scope="module")
 def figures() -> Figures:
-    """The calls of `python -m tests.bench --quick`."""
-    return bench.measure_calls(bench.QUICK)
+    """Fewer calls still than those of `python -m tests.bench --quick`."""
+    few = Load(rate=100, calls=30)
+    return bench.measure_calls(replace(bench.QUICK, warm_up=few, load=few))
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +154,7 @@ def test_rate_is_carried_with_no_call_lost_1_percent_sent_again_and_95_percent_r
 
 
 def test_ladder_is_climbed_to_the_last_rate_that_is_carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "WARM_UP", FEW)
     monkeypatch.setattr(scale, "is_carried", lambda seen, load: seen.lost == 0 and load.rate < 40)
     assert scale.capacity(1, rates=(20, 30, 40, 50), seconds=0.5).rate == 30
 
@@ -165,6 +168,7 @@ def test_kamailio_that_ends_is_no_end_of_the_ladder(monkeypatch: pytest.MonkeyPa
             raise BenchError("not seen: the end of the calls")
         return place(proxy, load)
 
+    monkeypatch.setattr(scale, "WARM_UP", FEW)
     monkeypatch.setattr(Proxy, "place", end_then_place)
     with pytest.raises(BenchError, match="Kamailio has ended"):
         scale.capacity(1, rates=(20, 30), seconds=0.5)
@@ -182,13 +186,15 @@ def test_processor_time_is_of_every_process(monkeypatch: pytest.MonkeyPatch) -> 
     assert sorted(counted) == sorted(int(line) for line in listed.splitlines() if line.strip().isdecimal())
 
 
-def test_memory_is_of_every_worker() -> None:
+def test_memory_is_of_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "PARTS", 2)
     grown = scale.growth(few=20, many=40, rate=100)
     assert grown.lost == 0
     assert grown.private_before > 0
 
 
-def test_soak_counts_its_calls() -> None:
+def test_soak_counts_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "WARM_UP", 0.2)
     done = soak.soak(minutes=0.02, rate=50)
     assert (done.calls, done.lost) == (60, 0)  # 0.02 minutes are 1.2 s
 

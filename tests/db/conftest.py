@@ -8,7 +8,7 @@ from sqlalchemy import URL, MetaData
 
 from kemi.schema import open_database
 from tests.db import servers
-from tests.live.fixtures import NO_DOCKER
+from tests.harness.machine import NO_DOCKER
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -27,17 +26,12 @@ import pytest
 from sqlalchemy import URL, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from lab.programs import free_port
+
 USER, PASSWORD, DATABASE = "kamailio", "p@ss/w:rd", "trunks"
 PROJECT = Path(__file__).resolve().parents[2]
 START_LIMIT = 30.0  # seconds
 PAUSE = 0.1  # seconds between two tries
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def program(name: str, folder: str = "") -> str:

@@ -17,6 +17,7 @@ from sqlalchemy import URL, text
 from kemi import schema
 from kemi.replica import keeper
 from kemi.settings import Settings
+from lab.programs import free_port
 from tests.db import servers
 from tests.db.servers import PASSWORD, Server, program
 from tests.db.site import Site, site
@@ -136,7 +137,7 @@ def standby_of(primary: Server) -> Iterator[Server]:
         subprocess.run(
             [*command, "-R", "-c", "fast"], env=environment, check=True, capture_output=True, cwd="/", **owner
         )
-        port = servers.free_port()
+        port = free_port()
         command = [str(Path(base_backup).with_name("postgres")), "-D", f"{home}/data", "-k", str(home)]
         command += ["-h", "127.0.0.1", "-p", str(port)]
         server = Server(command, owner, url.set(port=port), home / "log", signal.SIGINT)

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.harness.agent import SDP, Exchange, Served
+from tests.harness.caller import Caller
+from tests.harness.carrier import Carrier, Script
+from tests.harness.endpoint import Address
+from tests.harness.message import Message
+from tests.harness.node import Installation, Kamailio, Native, Options
+from tests.harness.outcome import Observed, Terms, outcome
+from tests.harness.verifier import Challenge, Offer, ha1
 from tests.live import recipe
-from tests.live.agent import SDP, Exchange, Served
-from tests.live.caller import Caller
-from tests.live.carrier import Carrier, Script
-from tests.live.endpoint import Address
-from tests.live.message import Message
-from tests.live.node import InContainer, Installation, Kamailio, Native, Options
-from tests.live.outcome import Observed, Terms, outcome
-from tests.live.verifier import Challenge, Offer, ha1
 
 TERMS = Terms()
 USER, PASSWORD = "u4711", f"pw-{secrets.token_hex(8)}"
@@ -179,7 +179,7 @@ def compare(installation: Installation, workspace: Path) -> tuple[str, list[Line
     """Play every row through both; returns Kamailio's version and the lines."""
     with (
         installation.running(Options(workers=1, callers=(LISTED,))) as package,
-        recipe.running(installation.name, package.version, USER, PASSWORD, HA1, workspace) as plain,
+        recipe.running(installation.image, package.version, USER, PASSWORD, HA1, workspace) as plain,
     ):
         lines = []
         for row in ROWS:
@@ -245,7 +245,11 @@ def main() -> int:
     """Print the table; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.live.compare", description=__doc__)
     parser.add_argument("--container", action="store_true", help="on the Kamailio of the project's image")
-    where = InContainer if parser.parse_args().container else Native
+    where: Callable[[Path], Installation] = Native
+    if parser.parse_args().container:
+        from tests.harness.container import InContainer
+
+        where = InContainer
     with tempfile.TemporaryDirectory() as workspace:
         installation = where(Path(workspace))
         try:

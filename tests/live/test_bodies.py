@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.agent import SDP, Exchange
-from tests.live.carrier import Script
-from tests.live.fixtures import Scene, Trunk
-from tests.live.message import Header
-from tests.live.steps import credentials, refused_because, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, STALE, Challenge, Offer
+from tests.harness.agent import SDP, Exchange
+from tests.harness.carrier import Script
+from tests.harness.message import Header
+from tests.harness.scene import Scene, Trunk
+from tests.harness.steps import credentials, refused_because, talk_and_hang_up
+from tests.harness.verifier import ACCEPTED, STALE, Challenge, Offer
 
 MULTIPART = b"".join(
     part + b"\r\n"

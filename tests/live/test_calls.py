@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.agent import SDP
-from tests.live.carrier import Script
-from tests.live.fixtures import Scene
-from tests.live.steps import refused, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, MISSING, STALE, WRONG, Challenge, Offer
+from tests.harness.agent import SDP
+from tests.harness.carrier import Script
+from tests.harness.scene import Scene
+from tests.harness.steps import refused, talk_and_hang_up
+from tests.harness.verifier import ACCEPTED, MISSING, STALE, WRONG, Challenge, Offer
+
+pytestmark = [pytest.mark.every_manner, pytest.mark.every_kamailio]
 
 STATUSES = [401, 407]
 

@@ -4,11 +4,11 @@ and how it answers the questions of tests/ksr/probe.py.
 
 from __future__ import annotations
 
+from tests.harness.node import Installation, Kamailio
 from tests.ksr.api_list import load
 from tests.ksr.contract import differences
 from tests.ksr.export import read_live
 from tests.ksr.probe_call import load_record, through_a_live_one
-from tests.live.node import IMAGE, Installation, Kamailio
 
 
 def test_the_export_list_is_the_live_one(kamailio: Kamailio) -> None:
@@ -18,5 +18,5 @@ def test_the_export_list_is_the_live_one(kamailio: Kamailio) -> None:
 
 
 def test_the_mock_was_taught_by_the_live_one(installation: Installation) -> None:
-    api, record = through_a_live_one(IMAGE if installation.name == "container" else None)
+    api, record = through_a_live_one(installation.image)
     assert record == load_record(api.version)

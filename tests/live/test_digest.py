@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.carrier import Carrier, Script
-from tests.live.fixtures import Scene, Trunk
-from tests.live.message import Message
-from tests.live.node import Installation, Kamailio, Options
-from tests.live.nonces import ONE_REQUEST, Nonces
-from tests.live.steps import credentials, refused, refused_because, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, ALGORITHMS, KEEPING, MISSING, USED_UP, WRONG, Challenge, Offer, ha1
+from tests.harness.carrier import Carrier, Script
+from tests.harness.message import Message
+from tests.harness.node import Installation, Kamailio, Options
+from tests.harness.nonces import ONE_REQUEST, Nonces
+from tests.harness.scene import Scene, Trunk
+from tests.harness.steps import credentials, refused, refused_because, talk_and_hang_up
+from tests.harness.verifier import ACCEPTED, ALGORITHMS, KEEPING, MISSING, USED_UP, WRONG, Challenge, Offer, ha1
 
 QOPS = {"": None, "auth": "auth", "auth-int": "auth-int", "auth,auth-int": "auth", "auth-int,auth": "auth"}
 REALM = Challenge.realm
@@ -34,6 +34,7 @@ def answer_to(scene: Scene, trunk: Trunk) -> dict[str, str]:
     return params
 
 
+@pytest.mark.every_kamailio
 @pytest.mark.parametrize("qop", QOPS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_each_algorithm_with_each_qop(scene: Scene, algorithm: str, qop: str) -> None:
@@ -92,6 +93,7 @@ SPELLINGS = {
 }
 
 
+@pytest.mark.every_kamailio
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_however_it_is_spelled(scene: Scene, spelling: str) -> None:
     trunk = challenged(scene, SPELLINGS[spelling])
@@ -99,6 +101,7 @@ def test_however_it_is_spelled(scene: Scene, spelling: str) -> None:
     answer_to(scene, trunk)
 
 
+@pytest.mark.every_kamailio
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 @pytest.mark.parametrize("realm", ['a "quoted" realm', "back\\slash", "a, b", "Größe.test", ""])
 def test_whatever_the_realm(scene: Scene, realm: str, algorithm: str) -> None:
@@ -244,6 +247,7 @@ OWN_TO_EACH = ("response", "cnonce", "nc")  # what two answers to one challenge 
 
 
 @pytest.mark.once
+@pytest.mark.every_kamailio
 @pytest.mark.parametrize("status", [401, 407])
 @pytest.mark.parametrize(
     "offer",

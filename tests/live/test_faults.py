@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.fixtures import Scene
-from tests.live.node import Installation, Kamailio, Options
+from tests.harness.node import Installation, Kamailio, Options
+from tests.harness.scene import Scene
 
 GONE = "ALTER TABLE uacreg RENAME TO uacreg_elsewhere"
 BACK = "ALTER TABLE uacreg_elsewhere RENAME TO uacreg"

@@ -1,150 +1,30 @@
-"""`make demo` and the compose lab, run as a newcomer runs them: what they show, what they exit with, and that nothing
-of either is left when they are over.
-"""
+"""The compose lab, run as a newcomer runs it: what holds while it is up, and that nothing is left when it is over."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
-import signal
-import socket
 import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-import docker
 import psycopg
 import pytest
-from docker.models.containers import Container
 
 from kamailio.options import ask
-from tests.live.fixtures import NO_DOCKER
-from tests.live.node import PROJECT
+from lab.programs import free_ports, wait_for
+from tests.harness.machine import NO_DOCKER, PROJECT, docker_is_missing
 
-ENGINE = str(PROJECT / "kamailio/lab/engine")
-DEMO_WITHIN = 30.0  # seconds; it takes two or three
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+docker = pytest.importorskip("docker")
+
+ENGINE = str(PROJECT / "lab/engine")
 LAB_WITHIN = 900  # seconds for `make lab` on a machine that has to build every image first
 CALL_WITHIN = 60  # seconds for a call of the lab's PBX, or for its end
-WHOLE_SECRET = re.compile(r"[0-9a-f]{32}")  # an MD5 digest response; the demo's passwords have this form as well
 ONLINE = 1 << 2  # UAC_REG_ONLINE in Kamailio's src/modules/uac/uac_reg.h: the carrier has taken the registration
-
-
-def wait_for(condition: str, is_met: Callable[[], bool], within: float, log: Callable[[], str]) -> None:
-    """Until the condition is met; if it is not in time, the error names it and ends with the log's last lines."""
-    deadline = time.monotonic() + within
-    pause = threading.Event()
-    while not is_met():
-        assert time.monotonic() < deadline, f"not seen within {within:g} s: {condition}\n{last_lines(log())}"
-        pause.wait(0.05)
-
-
-def last_lines(log: str) -> str:
-    return "\n".join(log.splitlines()[-30:])
-
-
-class Demo:
-    """The program of `make demo`, with a directory for temporary files of its own: by that its processes are known."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.work, self._log = folder / "work", folder / "log"
-        self.work.mkdir()
-        settings = {"TMPDIR": str(self.work), "TRUNKAUTH_DB_URL": "none of the demo's business"}
-        # Ctrl-C must reach it even where the tests run in the background of a shell, which has them ignore it.
-        command = ["env", "--default-signal=INT", sys.executable, "-m", "kamailio.lab.demo", *arguments]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, cwd=PROJECT, env=os.environ | settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        wait_for("the demo's start", lambda: self.process.pid in self.processes(), DEMO_WITHIN, self.output)
-
-    def __enter__(self) -> Demo:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait(DEMO_WITHIN)
-
-    def output(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def status(self) -> int:
-        """Its exit status, which it has to reach."""
-        wait_for("the demo's end", lambda: self.process.poll() is not None, DEMO_WITHIN, self.output)
-        return self.process.returncode
-
-    def processes(self) -> list[int]:
-        """Itself and all that it started, in whichever process group or session."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile, or is not ours
-                if f"TMPDIR={self.work}".encode() in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-        return found
-
-    def assert_nothing_is_left(self) -> None:
-        assert self.processes() == []
-        assert list(self.work.iterdir()) == []
-        assert [port for port in re.findall(r"127\.0\.0\.1:(\d+)", self.output()) if is_bound(int(port))] == []
-
-
-def is_bound(port: int) -> bool:
-    """Whether somebody holds this UDP port of loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
-
-
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a short name: a Unix socket's path has 107 bytes at most."""
-    return tmp_path_factory.mktemp("demo")
-
-
-def test_the_demo_shows_an_authenticated_call_and_leaves_nothing(folder: Path) -> None:
-    with Demo(folder) as demo:
-        assert demo.status() == 0, demo.output()
-        demo.assert_nothing_is_left()
-    shown = demo.output()
-    assert "AUTHENTICATED: the carrier accepted trunk demo's digest; call set up and torn down." in shown
-    assert re.search(r"(?s)◀─ 407 Proxy Authentication Required ─│  1 INVITE\n.*Proxy-Authorization: Digest", shown), (
-        shown
-    )
-    assert not WHOLE_SECRET.search(shown)
-
-
-def test_the_demo_with_a_wrong_password_fails_and_leaves_nothing(folder: Path) -> None:
-    with Demo(folder, "--wrong-password") as demo:
-        assert demo.status() == 1, demo.output()
-        demo.assert_nothing_is_left()
-    shown = demo.output()
-    assert "FAILED:\n  the carrier accepted no INVITE with credentials\n" in shown
-    assert "503 Trunk Authentication Failed" in shown
-    assert "AUTHENTICATED" not in shown
-    assert not WHOLE_SECRET.search(shown)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_the_demo_that_is_interrupted_leaves_nothing(folder: Path, number: signal.Signals) -> None:
-    with Demo(folder) as demo:
-
-        def last_server_has_started() -> bool:
-            return any(log.stat().st_size for log in demo.work.glob("trunkauth-demo-*/kamailio.log"))
-
-        wait_for("Kamailio's first log line", last_server_has_started, DEMO_WITHIN, demo.output)
-        demo.process.send_signal(number)
-        assert demo.status() == 128 + number, demo.output()
-        demo.assert_nothing_is_left()
 
 
 class Lab:
@@ -153,12 +33,12 @@ class Lab:
     PROJECT = "kemi-lab-test"
 
     def __init__(self) -> None:
-        self.sip_port, self.db_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
+        self.sip_port, self.db_port = free_ports(2)
         self.db_password, self.trunk_password = secrets.token_hex(12), secrets.token_hex(12)
         self.docker = docker.from_env()
 
     def engine(self, *command: str, within: int = CALL_WITHIN) -> subprocess.CompletedProcess[str]:
-        """kamailio/lab/engine with the lab's settings; ended with all that it started when it takes longer."""
+        """lab/engine with the lab's settings; ended with all that it started when it takes longer."""
         settings = {
             "COMPOSE_PROJECT_NAME": self.PROJECT,
             "LAB_SIP_PORT": str(self.sip_port),
@@ -205,15 +85,15 @@ class Lab:
         return {"label": f"com.docker.compose.project={self.PROJECT}"}
 
 
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def last_lines(log: str) -> str:
+    return "\n".join(log.splitlines()[-30:])
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """The lab after `make lab`, which has placed its call; and at the end `make lab-down`, which leaves nothing."""
+    if missing := docker_is_missing():
+        pytest.skip(missing)
     lab = Lab()
     try:
         placed = lab.engine("lab", within=LAB_WITHIN)
@@ -240,7 +120,7 @@ class TestLab:
         def is_online() -> bool:
             return bool(lab.registration_flags() & ONLINE)
 
-        wait_for("registration of the trunk lab", is_online, 20, lambda: lab.log("kamailio") + lab.log("carrier"))
+        assert wait_for(is_online, 20), last_lines(lab.log("kamailio") + lab.log("carrier"))
         wait_for_log(lab, "carrier", "REGISTER accepted: user lab")
 
     def test_a_call_over_a_trunk_that_is_not_there_fails(self, lab: Lab) -> None:
@@ -286,4 +166,5 @@ class TestLab:
 
 
 def wait_for_log(lab: Lab, service: str, text: str) -> None:
-    wait_for(f"{text!r} in the log of {service}", lambda: text in lab.log(service), 10, lambda: lab.log(service))
+    seen = wait_for(lambda: text in lab.log(service), 10)
+    assert seen, f"not in the log of {service}: {text!r}\n{last_lines(lab.log(service))}"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.agent import SDP, Exchange
-from tests.live.carrier import Script
-from tests.live.fixtures import Scene, Trunk
-from tests.live.message import Header
-from tests.live.steps import refused_because, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, STALE, Challenge, Offer
+from tests.harness.agent import SDP, Exchange
+from tests.harness.carrier import Script
+from tests.harness.message import Header
+from tests.harness.scene import Scene, Trunk
+from tests.harness.steps import refused_because, talk_and_hang_up
+from tests.harness.verifier import ACCEPTED, STALE, Challenge, Offer
 
 ALGORITHMS = pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 STALE_TIMES = pytest.mark.parametrize("stale", [0, 1, 3])
@@ -77,6 +77,8 @@ def test_a_request_in_the_dialog(scene: Scene, method: str, stale: int, algorith
     gapless(trunk)
 
 
+@pytest.mark.every_manner
+@pytest.mark.every_kamailio
 @ALGORITHMS
 @STALE_TIMES
 def test_every_request_of_a_call(scene: Scene, stale: int, algorithm: str) -> None:
@@ -132,6 +134,8 @@ def acknowledge_early(call: Exchange) -> Exchange:
     return call.inside("PRACK", headers=[("RAck", f"1 {call.request.cseq[0]} INVITE")])
 
 
+@pytest.mark.every_manner
+@pytest.mark.every_kamailio
 @ALGORITHMS
 @pytest.mark.parametrize("stale", [0, 3])
 @pytest.mark.parametrize(

@@ -10,66 +10,37 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.agent import SDP, Exchange
-from tests.live.carrier import Script
-from tests.live.fixtures import MOST_TURNED_DOWN, Scene, Trunk
-from tests.live.message import Message
-from tests.live.node import Installation, Kamailio, Options
-from tests.live.nonces import A_WHILE, LIFE, ONCE, WHILE_COUNTED_UP, Nonces
-from tests.live.steps import credentials, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, ALGORITHMS, KEEPING, MISSING, STALE, USED_UP, Challenge, Offer, ha1
+from tests.harness.agent import SDP
+from tests.harness.carrier import Script
+from tests.harness.message import Message
+from tests.harness.node import Installation, Kamailio
+from tests.harness.nonces import A_WHILE, LIFE, ONCE, Nonces
+from tests.harness.scene import MOST_TURNED_DOWN, Scene
+from tests.harness.steps import EVERY_KIND, asking, credentials, talk_and_hang_up, verdicts
+from tests.harness.verifier import ACCEPTED, ALGORITHMS, MISSING, STALE, USED_UP, Challenge, Offer, ha1
 
-ALL = frozenset({"INVITE", "re-INVITE", "INFO", "BYE"})
 PROXY, FAR_END = "Proxy-Authorization", "Authorization"
 STATUSES = pytest.mark.parametrize("status", [401, 407])
 SAYS_STALE = pytest.mark.parametrize("says_stale", [False, True], ids=["not stale", "stale"])
 
 
 @pytest.fixture(scope="module")
-def four_workers(installation: Installation) -> Iterator[Kamailio]:
-    """A Kamailio whose workers have calls of one trunk on their hands at the same time."""
-    with installation.running(Options(workers=4)) as running:
+def own(installation: Installation) -> Iterator[Kamailio]:
+    """A Kamailio for these calls alone: what it has kept of them is little enough to be dumped in one answer."""
+    with installation.running() as running:
         yield running
 
 
 @pytest.fixture
-def scene(four_workers: Kamailio) -> Iterator[Scene]:
-    with Scene(four_workers) as stage:
+def scene(own: Kamailio) -> Iterator[Scene]:
+    """A stage for the calls of trunks of which nothing is known yet."""
+    with Scene(own) as stage:
         yield stage
-
-
-def asking(scene: Scene, nonces: Nonces = KEEPING, *, status: int = 407, **how: object) -> Trunk:
-    """A trunk whose carrier asks for credentials with every request, and has these ways with its nonces. It does not
-    ring: what one worker learns from a 180 could come after what another one learns from the 200.
-    """
-    challenge = Challenge(status, requests=ALL, nonces=nonces, **how)  # type: ignore[arg-type]
-    return scene.trunk(Script(challenge, ring=False))
-
-
-def verdicts(trunk: Trunk, kind: str = "INVITE") -> list[str]:
-    """The carrier's verdicts on requests of a kind, in order."""
-    return [verdict for each, _, verdict in trunk.carrier.verdicts if each == kind]
 
 
 def counts(*requests: Message) -> list[dict[str, str]]:
     """The nonce count in each header of each request; empty where credentials have none."""
     return [{name: params.get("nc", "") for name, params in credentials(each).items()} for each in requests]
-
-
-def at_once(scene: Scene, trunk: Trunk, calls: int) -> list[Exchange]:
-    """So many calls that are set up at the same time, and hung up at the same time."""
-    invites = [scene.call(trunk) for _ in range(calls)]
-    for call in invites:
-        call.expect(200)
-    for bye in [call.inside("BYE") for call in invites]:
-        bye.expect(200)
-    return invites
-
-
-def never_the_same(trunk: Trunk) -> None:
-    """No nonce was seen twice with the same count."""
-    for seen in trunk.carrier.nonce_counts():
-        assert sorted(seen) == sorted(set(seen)), sorted(seen)
 
 
 @STATUSES
@@ -133,7 +104,7 @@ def test_a_nonce_that_the_carrier_names_is_used_next(scene: Scene, status: int) 
 
 
 def test_nonces_that_a_proxy_and_the_far_end_name(scene: Scene) -> None:
-    near, far = (Challenge(status, requests=ALL, nonces=Nonces(named=True)) for status in (407, 401))
+    near, far = (Challenge(status, requests=EVERY_KIND, nonces=Nonces(named=True)) for status in (407, 401))
     trunk = scene.trunk(Script(near, behind=far, ring=False))
     for _ in range(3):
         talk_and_hang_up(trunk, scene.call(trunk))
@@ -142,7 +113,7 @@ def test_nonces_that_a_proxy_and_the_far_end_name(scene: Scene) -> None:
 
 
 @SAYS_STALE
-@pytest.mark.parametrize("kinds", [frozenset({"INVITE"}), ALL], ids=["INVITE alone", "every request"])
+@pytest.mark.parametrize("kinds", [frozenset({"INVITE"}), EVERY_KIND], ids=["INVITE alone", "every request"])
 def test_a_carrier_whose_nonces_serve_once_is_left_alone(scene: Scene, kinds: frozenset[str], says_stale: bool) -> None:
     """No call costs more than without; and after three that it turned down in a row, none carries anything unasked."""
     trunk = scene.trunk(Script(Challenge(requests=kinds, nonces=Nonces(ONCE, says_stale))))
@@ -181,60 +152,6 @@ def test_nonces_that_live_for_a_while(scene: Scene, says_stale: bool) -> None:
     ]
 
 
-@SAYS_STALE
-def test_a_carrier_that_wants_every_count_to_be_higher(scene: Scene, says_stale: bool) -> None:
-    """Requests that are on their way at once overtake each other: some are turned down, and none is lost."""
-    trunk = asking(scene, Nonces(WHILE_COUNTED_UP, says_stale, in_order=False))
-    for _ in range(4):
-        at_once(scene, trunk, 16)
-    talk_and_hang_up(trunk, scene.call(trunk))
-    assert verdicts(trunk).count(ACCEPTED) == verdicts(trunk, "BYE").count(ACCEPTED) == 65
-    never_the_same(trunk)
-
-
-@SAYS_STALE
-def test_a_carrier_that_restarts_in_mid_traffic(scene: Scene, says_stale: bool) -> None:
-    trunk = asking(scene, Nonces(says_stale=says_stale, in_order=False))
-    talk_and_hang_up(trunk, scene.call(trunk))
-    at_once(scene, trunk, 8)
-    trunk.carrier.hold()
-    calls = [scene.call(trunk) for _ in range(8)]
-    trunk.carrier.expect("INVITE", count=2 + 8 + 8)
-    trunk.carrier.forget_nonces()
-    trunk.carrier.release()
-    for call in calls:
-        talk_and_hang_up(trunk, call)
-    assert verdicts(trunk) == [MISSING, *[ACCEPTED] * 9, *[USED_UP] * 8, *[ACCEPTED] * 8]
-    at_once(scene, trunk, 8)
-    assert verdicts(trunk)[-8:] == [ACCEPTED] * 8
-    never_the_same(trunk)
-
-
-@pytest.mark.parametrize("named", [False, True], ids=["", "and names the next"])
-@pytest.mark.parametrize("status", [401, 407])
-def test_a_carrier_that_gives_calls_the_same_nonce(scene: Scene, status: int, named: bool) -> None:
-    """Its nonces are made of the time: all calls of the same moment are challenged with one."""
-    trunk = asking(scene, Nonces(shared=True, named=named, in_order=False), status=status)
-    trunk.carrier.hold()
-    calls = [scene.call(trunk) for _ in range(16)]
-    trunk.carrier.expect("INVITE", count=16)
-    trunk.carrier.release()
-    for call in calls:
-        talk_and_hang_up(trunk, call)
-    at_once(scene, trunk, 16)
-    assert verdicts(trunk) == [*[MISSING] * 16, *[ACCEPTED] * 32]
-    (seen,) = trunk.carrier.nonce_counts()
-    assert sorted(seen) == list(range(1, 64 + 1))  # 32 INVITEs and their BYEs
-
-
-def test_new_nonces_named_to_many_calls_at_once(scene: Scene) -> None:
-    trunk = asking(scene, Nonces(named=True, in_order=False))
-    for _ in range(3):
-        at_once(scene, trunk, 16)
-    assert verdicts(trunk).count(ACCEPTED) == 48
-    never_the_same(trunk)
-
-
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 def test_a_challenge_without_qop_holds_until_it_is_turned_down(scene: Scene, algorithm: str) -> None:
     trunk = asking(scene, offers=(Offer(algorithm, ""),))
@@ -268,8 +185,8 @@ def test_another_body_is_hashed_anew(scene: Scene, body: bytes) -> None:
 def test_a_proxy_and_the_far_end_from_the_start(scene: Scene, algorithm: str) -> None:
     """And then the far end's nonce has ended: the resend has the proxy's, counted on, and a new one for the far end."""
     offers = (Offer(algorithm),)
-    near = Challenge(407, offers=offers, requests=ALL)
-    far = Challenge(401, offers=offers, requests=ALL, nonces=Nonces(A_WHILE))
+    near = Challenge(407, offers=offers, requests=EVERY_KIND)
+    far = Challenge(401, offers=offers, requests=EVERY_KIND, nonces=Nonces(A_WHILE))
     trunk = scene.trunk(Script(near, behind=far))
     for seconds in (0.0, 0.0, LIFE, 0.0):
         trunk.carrier.pass_time(seconds)
@@ -285,7 +202,7 @@ def test_a_proxy_and_the_far_end_from_the_start(scene: Scene, algorithm: str) ->
 
 def test_a_far_end_of_another_realm_has_to_ask(scene: Scene) -> None:
     """The next call may go to another one."""
-    near, far = Challenge(407, requests=ALL), Challenge(401, realm="far.test", requests=ALL)
+    near, far = Challenge(407, requests=EVERY_KIND), Challenge(401, realm="far.test", requests=EVERY_KIND)
     trunk = scene.trunk(Script(near, behind=far))
     for _ in range(3):
         scene.call(trunk).expect(200)
@@ -294,18 +211,7 @@ def test_a_far_end_of_another_realm_has_to_ask(scene: Scene) -> None:
     assert first == [set(), {PROXY}, {PROXY}]
 
 
-def test_a_carrier_that_was_left_alone_gives_calls_the_same_nonce(scene: Scene) -> None:
-    """It counts what it is asked for as well."""
-    trunk = asking(scene, Nonces(shared=True, in_order=False))
-    for _ in range(MOST_TURNED_DOWN + 1):
-        trunk.carrier.forget_nonces()
-        scene.call(trunk).expect(200)
-    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='preemptive backed off")
-    at_once(scene, trunk, 16)
-    never_the_same(trunk)
-
-
-@pytest.mark.parametrize("kinds", [frozenset({"INVITE"}), ALL], ids=["INVITE alone", "every request"])
+@pytest.mark.parametrize("kinds", [frozenset({"INVITE"}), EVERY_KIND], ids=["INVITE alone", "every request"])
 def test_a_carrier_that_refuses_what_it_did_not_ask_for(scene: Scene, kinds: frozenset[str]) -> None:
     """The request goes once more without credentials, is challenged, and answered; after three it is left alone."""
     trunk = scene.trunk(Script(Challenge(requests=kinds, nonces=Nonces(unasked=403))))

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.carrier import Carrier, Script
-from tests.live.fixtures import Scene
-from tests.live.node import Installation, Kamailio, Options
-from tests.live.verifier import ACCEPTED, MISSING, Challenge
+from tests.harness.carrier import Carrier, Script
+from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Options
+from tests.harness.scene import Scene
+from tests.harness.verifier import ACCEPTED, MISSING, Challenge
 
 pytestmark = pytest.mark.once
 
-EVERY_SECOND = (("uac", "reg_timer_interval", 1),)
 ONE_SECOND = (("tm", "fr_timer", 1000),)
 
 
@@ -87,6 +86,7 @@ def junk(via: str) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.every_kamailio
 @pytest.mark.parametrize("wrong", junk(""))
 def test_junk_is_answered_400_or_not_at_all_and_calls_go_on(scene: Scene, wrong: str) -> None:
     trunk = scene.trunk()
@@ -108,7 +108,7 @@ def test_a_row_that_expires_is_registered_with_its_carrier(installation: Install
             "r_domain": f"{host}:{port}", "realm": "carrier.test", "auth_username": "reg-user",
             "auth_password": "reg-password", "auth_proxy": carrier.proxy_uri, "expires": 60,
         }  # fmt: skip
-        options = Options(trunks=(row, {**row, "l_uuid": "not", "expires": 0}), modparams=EVERY_SECOND)
+        options = Options(trunks=(row, {**row, "l_uuid": "not", "expires": 0}), modparams=REGISTERS_EVERY_SECOND)
         with installation.running(options) as kamailio:
             carrier.expect("REGISTER", count=2)
             verdicts = [verdict for _, _, verdict in carrier.verdicts]

@@ -9,12 +9,14 @@ from itertools import pairwise
 
 import pytest
 
-from tests.live.agent import SDP
-from tests.live.carrier import Script
-from tests.live.fixtures import Manner, Scene, Trunk
-from tests.live.nonces import ONCE, Nonces
-from tests.live.steps import credentials, refused_because, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, STALE, Challenge, Offer, ha1
+from tests.harness.agent import SDP
+from tests.harness.carrier import Script
+from tests.harness.nonces import ONCE, Nonces
+from tests.harness.scene import Manner, Scene, Trunk
+from tests.harness.steps import credentials, refused_because, talk_and_hang_up
+from tests.harness.verifier import ACCEPTED, STALE, Challenge, Offer, ha1
+
+pytestmark = pytest.mark.every_manner
 
 FOR_EVER = 1000
 ALGORITHMS = ["MD5", "SHA-256"]  # uac_auth(), and the Python digest

@@ -20,16 +20,17 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool, create_engine
 
-from tests.live.carrier import Carrier
-from tests.live.fixtures import Scene, Trunk
-from tests.live.node import Kamailio, Native, Options, ServerDatabase
-from tests.live.steps import all_end_with, status, wait_until
+from tests.harness.carrier import Carrier
+from tests.harness.database import ServerDatabase
+from tests.harness.node import REGISTERS_EVERY_SECOND, Kamailio, Native, Options
+from tests.harness.scene import Scene, Trunk
+from tests.harness.steps import all_end_with, status, wait_until
 
 USED_WITHIN = 2.0  # seconds from the commit; the interval of comparisons is 1 s
-REGISTERED_WITHIN = 12.0  # the uac module looks every 5 s
+REGISTERED_WITHIN = 6.0  # the uac module looks every second here
 MANY = 1000  # rows of one transaction
 GENERATIONS = 4
-AGREE_FOR = 3.0  # seconds of transactions, one upon the other, which change both rows of a pair
+AGREE_FOR = 2.0  # seconds of transactions, one upon the other, which change both rows of a pair
 
 SERVERS = ["notice", "comparison", "mariadb"]
 
@@ -48,7 +49,7 @@ def node(source: str, native: Native, request: pytest.FixtureRequest) -> Iterato
         server = request.getfixturevalue("running_mariadb" if source == "mariadb" else "running_postgresql")
         database = ServerDatabase(server.new_database(), gives_notice=source == "notice")
         database.list_callers(("127.0.0.1",))
-    with native.running(Options(workers=4, database=database)) as running:
+    with native.running(Options(workers=4, database=database, modparams=REGISTERS_EVERY_SECOND)) as running:
         with Scene(running) as scene:
             wait_until(scene, "unheard-of", 404, within=10, before=(503,))
         yield running

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.carrier import Script
-from tests.live.fixtures import Scene
-from tests.live.node import Installation, Kamailio, Options
+from tests.harness.carrier import Script
+from tests.harness.node import Installation, Kamailio, Options
+from tests.harness.scene import Scene
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
 
 DEFAULT = "the-default-trunk"
 

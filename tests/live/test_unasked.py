@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.carrier import Carrier, Script
-from tests.live.fixtures import Scene, Trunk
-from tests.live.node import PROJECT, Kamailio
-from tests.live.steps import credentials, refused, refused_because, talk_and_hang_up
-from tests.live.verifier import ACCEPTED, MISSING, WRONG, Challenge
+from tests.harness.carrier import Carrier, Script
+from tests.harness.machine import PROJECT
+from tests.harness.node import Kamailio
+from tests.harness.scene import Scene, Trunk
+from tests.harness.steps import EVERY_KIND, credentials, refused, refused_because, talk_and_hang_up
+from tests.harness.verifier import ACCEPTED, MISSING, WRONG, Challenge
 
 pytestmark = pytest.mark.once
-ALL = frozenset({"INVITE", "re-INVITE", "INFO", "BYE"})
 CHALLENGED = [MISSING, ACCEPTED]
 
 
 def known(scene: Scene, **columns: str) -> Trunk:
     """A trunk whose carrier asks for credentials with every request, and has accepted them before."""
-    trunk = scene.trunk(Script(Challenge(requests=ALL)), **columns)
+    trunk = scene.trunk(Script(Challenge(requests=EVERY_KIND)), **columns)
     scene.accept_one(trunk)
     return trunk
 
@@ -110,7 +110,7 @@ def test_a_dialog_with_the_carrier_that_the_row_named_before(scene: Scene) -> No
 
 def test_a_row_that_names_no_carrier(scene: Scene) -> None:
     """With neither auth_proxy nor r_domain the call goes where it was dialled: anywhere."""
-    trunk = scene.trunk(Script(Challenge(requests=ALL)), auth_proxy="", r_domain="")
+    trunk = scene.trunk(Script(Challenge(requests=EVERY_KIND)), auth_proxy="", r_domain="")
     host, port = trunk.carrier.address
     for _ in range(2):
         call = scene.pbx.invite(f"sip:5551234@{host}:{port}", headers=[("X-Trunk", trunk.uuid)])

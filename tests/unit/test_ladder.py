@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from kamailio.lab.ladder import Message, calls, ladder, read_record, shortfalls
+from lab.ladder import Message, calls, ladder, read_record, shortfalls
 
 PBX, KAMAILIO, CARRIER = "127.0.0.1:5080", "127.0.0.1:5060", "127.0.0.1:5090"
 START = 1_700_000_000_000_000  # microseconds

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from sippy.SipAuthorization import DigestCalcHA1, DigestCalcResponse
 
-from tests.live.message import Header, MalformedError, Message, auth_params
-from tests.live.nonces import STILL_SERVES, Life, Nonces, Use
+from tests.harness.message import Header, MalformedError, Message, auth_params
+from tests.harness.nonces import STILL_SERVES, Life, Nonces, Use
 
 CHALLENGE_HEADERS = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}
 ANSWER_HEADERS = {401: "Authorization", 407: "Proxy-Authorization"}

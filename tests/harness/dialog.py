@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.live.endpoint import Address
-from tests.live.message import Header, Message, address, request, uri_host_port, with_content_type
-from tests.live.rules import SENT_MAX_FORWARDS
+from tests.harness.endpoint import Address
+from tests.harness.message import Header, Message, address, request, uri_host_port, with_content_type
+from tests.harness.rules import SENT_MAX_FORWARDS
 
 
 @dataclass

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from tests.live.message import MalformedError, Message, parse, split_stream
+from tests.harness.message import MalformedError, Message, parse, split_stream
 
 Address = tuple[str, int]
 T = TypeVar("T")

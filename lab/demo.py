@@ -13,101 +13,33 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import URL
 
-from kamailio.lab.ladder import Message, calls, ladder, read_record, shortfalls
-from kamailio.options import ask
 from kemi.trunks.tables import uacreg
+from lab.ladder import Message, calls, ladder, read_record, shortfalls
+from lab.programs import Foreground, ProgramError, free_ports, wait_for
 
 LAB = Path(__file__).resolve().parent
-PROJECT = LAB.parent.parent
+PROJECT = LAB.parent
 TRUNK, NUMBER, REALM = "demo", "4930123456", "carrier.example"
 
-START_LIMIT = 8.0  # seconds until a server answers OPTIONS
-ANSWER_LIMIT = 0.5  # seconds for one answer
 CALL_LIMIT = 6.0  # seconds for the whole call
 RECORD_LIMIT = 1.0  # seconds until the record holds what was sent last
-STOP_LIMIT = 3.0  # seconds from SIGTERM to SIGKILL
-LOG_LINES = 15
-
-
-class DemoError(RuntimeError):
-    """What kept the demo from placing its call; the text is for the operator."""
-
-
-class Server:
-    """A Kamailio in the foreground, in a process group of its own, with its output in a file."""
-
-    def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
-        self.name, self.log = name, log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def wait_until_it_answers(self, address: str) -> None:
-        """Ask OPTIONS until it answers 200. Raises DemoError with its last log lines."""
-        host, _, port = address.partition(":")
-
-        def has_answered_or_ended() -> bool:
-            return self.process.poll() is not None or " 200 " in ask("udp", host, int(port), ANSWER_LIMIT)
-
-        answered = wait_for(has_answered_or_ended, START_LIMIT)
-        if self.process.poll() is not None:
-            raise DemoError(f"{self.name} ended with status {self.process.returncode}:\n{self.last_lines()}")
-        if not answered:
-            raise DemoError(f"{self.name} does not answer OPTIONS at {address}:\n{self.last_lines()}")
-
-    def last_lines(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
-
-    def stop(self) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.terminate()
-            self.process.wait(STOP_LIMIT)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def wait_for(condition: Callable[[], bool], limit: float) -> bool:
-    """Whether the condition came true within the limit, in seconds."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def free_addresses(count: int) -> list[str]:
-    """Addresses on loopback whose UDP port nobody uses now."""
-    with contextlib.ExitStack() as opened:
-        addresses = []
-        for _ in range(count):
-            udp = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            udp.bind(("127.0.0.1", 0))
-            addresses.append(f"127.0.0.1:{udp.getsockname()[1]}")
-        return addresses
+    """Return addresses of loopback that nobody uses now."""
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
 
 
-def start_carrier(work: Path, address: str, password: str) -> Server:
+def start_carrier(work: Path, address: str, password: str) -> Foreground:
     state = work / "carrier"
     state.mkdir()
     environment = os.environ | {
@@ -117,7 +49,7 @@ def start_carrier(work: Path, address: str, password: str) -> Server:
         "CARRIER_REALM": REALM,
     }
     command = ["kamailio", "-DD", "-E", "-m", "32", "-f", str(LAB / "carrier.cfg"), "-Y", str(state)]
-    return Server("the carrier's Kamailio", command, environment, work / "carrier.log")
+    return Foreground("the carrier's Kamailio", command, work / "carrier.log", environment=environment)
 
 
 def own_environment(state: Path, address: str) -> dict[str, str]:
@@ -137,7 +69,7 @@ def make_database(environment: dict[str, str], state: Path, carrier: str, passwo
         [sys.executable, "-m", "kemi", "db"], env=environment, capture_output=True, text=True, check=False
     )
     if made.returncode:
-        raise DemoError(f"python -m kemi db: {made.stderr.strip() or made.stdout.strip()}")
+        raise ProgramError(f"python -m kemi db: {made.stderr.strip() or made.stdout.strip()}")
     engine = create_engine(URL.create("sqlite", database=str(state / "trunkauth.sqlite")))
     trunk = {  # complete: the uac module skips a row without one of the l_, r_ and auth_ columns
         "l_uuid": TRUNK,
@@ -155,7 +87,7 @@ def make_database(environment: dict[str, str], state: Path, carrier: str, passwo
     engine.dispose()
 
 
-def start_kamailio(work: Path, environment: dict[str, str]) -> Server:
+def start_kamailio(work: Path, environment: dict[str, str]) -> Foreground:
     record = (
         "--loadmodule=sipdump.so",
         "--modparam=sipdump:enable:i:1",
@@ -164,7 +96,7 @@ def start_kamailio(work: Path, environment: dict[str, str]) -> Server:
         "--modparam=sipdump:fprefix:s:record-",
     )
     command = [sys.executable, "-m", "kemi", "run", *record]
-    return Server("Kamailio", command, environment, work / "kamailio.log")
+    return Foreground("Kamailio", command, work / "kamailio.log", environment=environment)
 
 
 def place_call(work: Path, pbx: str, kamailio: str) -> str:
@@ -193,10 +125,10 @@ def demonstrate(work: Path, carrier_password: str, trunk_password: str) -> bool:
     environment = own_environment(state, kamailio)
     with contextlib.ExitStack() as started:
         carrier_server = start_carrier(work, carrier, carrier_password)
-        started.callback(carrier_server.stop)
+        started.callback(carrier_server.end)
         make_database(environment, state, carrier, trunk_password)
         server = start_kamailio(work, environment)
-        started.callback(server.stop)
+        started.callback(server.end)
         carrier_server.wait_until_it_answers(carrier)
         server.wait_until_it_answers(kamailio)
         print(f"A PBX without a carrier password calls {NUMBER}; the carrier asks for one.\n", flush=True)
@@ -231,7 +163,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="trunkauth-demo-") as work:
             return 0 if demonstrate(Path(work), password, secrets.token_hex(16) if wrong else password) else 1
-    except DemoError as error:
+    except ProgramError as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from tests.live.agent import Exchange
-from tests.live.fixtures import Scene, Trunk
-from tests.live.message import Message, auth_params
-from tests.live.verifier import ANSWER_HEADERS
+from tests.harness.agent import Exchange
+from tests.harness.carrier import Script
+from tests.harness.message import Message, auth_params
+from tests.harness.nonces import Nonces
+from tests.harness.scene import Scene, Trunk
+from tests.harness.verifier import ANSWER_HEADERS, KEEPING, Challenge
+
+EVERY_KIND = frozenset({"INVITE", "re-INVITE", "INFO", "BYE"})
+
+
+def asking(scene: Scene, nonces: Nonces = KEEPING, *, status: int = 407, **how: object) -> Trunk:
+    """A trunk whose carrier asks for credentials with every request, and has these ways with its nonces. It does not
+    ring: what one worker learns from a 180 could come after what another one learns from the 200.
+    """
+    challenge = Challenge(status, requests=EVERY_KIND, nonces=nonces, **how)  # type: ignore[arg-type]
+    return scene.trunk(Script(challenge, ring=False))
+
+
+def verdicts(trunk: Trunk, kind: str = "INVITE") -> list[str]:
+    """The carrier's verdicts on requests of a kind, in order."""
+    return [verdict for each, _, verdict in trunk.carrier.verdicts if each == kind]
 
 
 def talk_and_hang_up(trunk: Trunk, call: Exchange) -> None:

@@ -9,10 +9,10 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from tests.live.agent import SDP, Agent, Exchange, Served
-from tests.live.endpoint import WITHIN
-from tests.live.message import Header, Message
-from tests.live.verifier import ACCEPTED, Challenge, Verifier
+from tests.harness.agent import SDP, Agent, Exchange, Served
+from tests.harness.endpoint import WITHIN
+from tests.harness.message import Header, Message
+from tests.harness.verifier import ACCEPTED, Challenge, Verifier
 
 RELIABLE = (("Require", "100rel"), ("RSeq", "1"))  # RFC 3262 3
 

@@ -1,7 +1,7 @@
 """What an end of a call may hold against the proxy in the middle: RFC 3261 as a list of faults.
 
 Each end shows these rules every message that it sends and receives; `faults` then names what was wrong, in the order
-seen. No socket, no clock and no product code: the rules are tested on hand-made messages (test_sip.py).
+seen. No socket, no clock and no product code: the rules are tested on hand-made messages (test_rules.py).
 
 Requests from the proxy
  1. A new transaction has a branch of its own, with the magic cookie (8.1.1.7); a retransmission is the same message
@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from tests.live.message import MAGIC_COOKIE, MalformedError, Message, auth_params
+from tests.harness.message import MAGIC_COOKIE, MalformedError, Message, auth_params
 
 PRIVATE = ("X-Trunk", "P-K-CSeq-Auth", "P-K-CSeq-Refresh")
 CREDENTIALS = ("Authorization", "Proxy-Authorization")

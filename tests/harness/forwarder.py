@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from tests.live.endpoint import Address
+from tests.harness.endpoint import Address
 
 CHUNK = 65536
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.live.message import MalformedError, Message, auth_params
-from tests.live.verifier import ACCEPTED, WRONG
+from tests.harness.message import MalformedError, Message, auth_params
+from tests.harness.verifier import ACCEPTED, WRONG
 
 CREDENTIALS = ("Authorization", "Proxy-Authorization")
 CHALLENGED = (401, 407)

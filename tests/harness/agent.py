@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from tests.live import message
-from tests.live.dialog import Dialog
-from tests.live.endpoint import WITHIN, Address, Endpoint
-from tests.live.message import Header, Message
-from tests.live.rules import RequestRules, ResponseRules
+from tests.harness import message
+from tests.harness.dialog import Dialog
+from tests.harness.endpoint import WITHIN, Address, Endpoint
+from tests.harness.message import Header, Message
+from tests.harness.rules import RequestRules, ResponseRules
 
 T1, T2 = 0.5, 4.0  # RFC 3261 17.1.1.1
 SDP = b"".join(

@@ -1,9 +1,4 @@
-"""Fixtures of the live tests: each Kamailio there is, a scene to play a call on, and what was not tested.
-
-Load it once for the whole run: `pytest_plugins = ["tests.live.fixtures"]` in tests/conftest.py.
-
-A test that asks for a scene runs in each manner in which answers from the start can meet a carrier, unless it is marked
-`once`: there that cannot matter.
+"""A stage for calls over one Kamailio: trunks with their carriers, PBXs, and a judgement at the end.
 
 A scene holds both ends to the rules: when its test is over, a fault on either end, a final response without its
 ACK, a Python traceback or a password in the log fails it.
@@ -13,131 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import pytest
+from tests.harness.agent import SDP, Exchange
+from tests.harness.caller import Caller
+from tests.harness.carrier import Carrier, Script
+from tests.harness.message import Header
+from tests.harness.node import Kamailio
+from tests.harness.nonces import FOR_EVER, ONE_REQUEST, Nonces
+from tests.harness.verifier import ACCEPTED, KEEPING, MISSING, USED_UP, Challenge
 
-from tests.db import servers
-from tests.live.agent import SDP, Exchange
-from tests.live.caller import Caller
-from tests.live.carrier import Carrier, Script
-from tests.live.message import Header
-from tests.live.node import InContainer, Installation, Kamailio, Native, Options, native_version
-from tests.live.nonces import FOR_EVER, ONE_REQUEST, Nonces
-from tests.live.verifier import ACCEPTED, KEEPING, MISSING, USED_UP, Challenge
-
-NO_DOCKER = os.environ.get("TRUNKAUTH_NO_DOCKER") == "1"
-KINDS = ["native"] if NO_DOCKER else ["native", "container"]
 CHALLENGING = Script(challenge=Challenge())
 MOST_TURNED_DOWN = 3  # in a row, after which a trunk's requests go without credentials at first
 
 
 class Manner(enum.Enum):
-    """How answers from the start meet the carriers of a scene. But for the first two, each has let a request of the
-    trunk pass before.
+    """How answers from the start meet the carriers of a scene. In the last two, each has let a request of the trunk
+    pass before.
     """
 
     NEW = "new"  # no request came before: the first one is challenged
     OFF = "off"  # TRUNKAUTH_PREEMPTIVE=off
     KEPT = "kept"  # the nonce of that request still serves
     TURNED_DOWN = "turned down"  # a nonce serves one request, and the next request carries it in vain
-
-
-EVERY_MANNER = (Manner.OFF, Manner.KEPT, Manner.TURNED_DOWN)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "once: what a carrier does with nonces cannot matter here")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every manner for every test that has one."""
-    if "manner" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("once"):
-        metafunc.parametrize("manner", EVERY_MANNER, indirect=True, ids=lambda manner: manner.value)
-
-
-def pytest_report_header() -> str:
-    """What the live tests run against, and what they leave out."""
-    native = f"Kamailio {native_version() or 'missing, which fails the live tests'} of this machine"
-    left_out = "TRUNKAUTH_NO_DOCKER=1: NOT TESTED are the image, the lab, and database servers in containers"
-    return f"live: {native}; {left_out if NO_DOCKER else 'Kamailio in a container, kamailio/Dockerfile'}"
-
-
-def _installation_id(kind: str) -> str:
-    return f"native-{native_version()}" if kind == "native" else kind
-
-
-@pytest.fixture(scope="session", params=KINDS, ids=_installation_id)
-def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """A Kamailio to start; every test that asks for it runs once for each."""
-    kinds: dict[str, type[Native] | type[InContainer]] = {"native": Native, "container": InContainer}
-    found = kinds[request.param](tmp_path_factory.mktemp("live"))
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="session")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Native:
-    """This machine's Kamailio, for what is not told apart from the container's by running it there again."""
-    return Native(tmp_path_factory.mktemp("live"))
-
-
-@pytest.fixture(scope="session")
-def running_postgresql() -> Iterator[servers.Server]:
-    with servers.postgresql("-c", "log_statement=all", "-c", "log_line_prefix=%a %d ", "-c", "fsync=off") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def running_mariadb() -> Iterator[servers.Server]:
-    with servers.mariadb("--innodb-flush-log-at-trx-commit=0") as server:
-        yield server
-
-
-@pytest.fixture
-def postgresql_server(running_postgresql: servers.Server) -> Iterator[servers.Server]:
-    """A PostgreSQL server to do anything to. Its log tells every statement, and whose it is."""
-    yield running_postgresql
-    running_postgresql.restore()
-
-
-@pytest.fixture
-def mariadb_server(running_mariadb: servers.Server) -> Iterator[servers.Server]:
-    """A MariaDB server to do anything to."""
-    yield running_mariadb
-    running_mariadb.restore()
-
-
-@pytest.fixture(scope="session")
-def kamailio(installation: Installation) -> Iterator[Kamailio]:
-    """A running Kamailio with the settings as they come, shared by the tests that need no other."""
-    with installation.running() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def kamailio_off(installation: Installation) -> Iterator[Kamailio]:
-    """The same with TRUNKAUTH_PREEMPTIVE=off."""
-    with installation.running(Options(preemptive="off")) as running:
-        yield running
-
-
-@pytest.fixture
-def manner(request: pytest.FixtureRequest) -> Manner:
-    """How answers from the start meet the carriers."""
-    found: Manner = getattr(request, "param", Manner.NEW)
-    return found
-
-
-@pytest.fixture
-def scene(manner: Manner, installation: Installation, request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """A stage for one call over a shared Kamailio."""
-    shared = request.getfixturevalue("kamailio_off" if manner is Manner.OFF else "kamailio")
-    with Scene(shared, manner) as stage:
-        yield stage
 
 
 @dataclass(frozen=True)

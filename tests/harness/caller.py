@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from tests.live import message
-from tests.live.agent import SDP, Agent, Exchange, Served
-from tests.live.endpoint import Address
-from tests.live.message import Header
-from tests.live.rules import SENT_MAX_FORWARDS
+from tests.harness import message
+from tests.harness.agent import SDP, Agent, Exchange, Served
+from tests.harness.endpoint import Address
+from tests.harness.message import Header
+from tests.harness.rules import SENT_MAX_FORWARDS
 
 
 class Caller(Agent):

@@ -1,0 +1,229 @@
+"""A running Kamailio that the tests talk to, as a process of this machine (here) or in a container (container.py).
+
+Both are started the way that an operator starts them, read the same settings and the same tables, and are stopped for
+good at the end. What a test needs to know of one is here: where it listens, what it logs, its database, its RPC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from sqlalchemy import URL
+
+from lab.programs import Foreground, free_port, wait_for
+from tests.harness.caller import Caller
+from tests.harness.database import Database, ServerDatabase
+from tests.harness.endpoint import Address
+from tests.harness.machine import PROJECT, SBIN, native_version
+
+T = TypeVar("T")
+READY_WITHIN = 15.0
+LOOKS_EVERY = 0.05  # seconds
+REGISTERS_EVERY_SECOND = (("uac", "reg_timer_interval", 1),)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one Kamailio is started with. trunks: rows of uacreg that are there before it starts.
+
+    modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: the
+    embedded file. db_url: how Kamailio reaches that server, if not as the test does. state: a state directory that
+    another Kamailio has left, to go on with.
+    """
+
+    workers: int = 2
+    default_trunk: str = ""
+    callers: tuple[str, ...] = ("127.0.0.1",)
+    modparams: tuple[tuple[str, str, int], ...] = ()
+    trunks: tuple[Mapping[str, str | int], ...] = ()
+    database: ServerDatabase | None = None
+    db_url: URL | None = None
+    compare_interval: int = 1
+    state: Path | None = None
+    preemptive: str = "auto"
+
+
+AS_IT_COMES = Options()
+
+
+class Program(Protocol):
+    """The running program, wherever it runs. stop: returns all that it logged. kill: all of it, at once."""
+
+    def alive(self) -> bool: ...
+    def log(self) -> str: ...
+    def stop(self) -> str: ...
+    def kill(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Kamailio:
+    """A Kamailio that answers. `sip` is its UDP and its TCP address."""
+
+    version: str
+    sip: Address
+    state: Path
+    database: Database
+    program: Program = field(repr=False)
+
+    @property
+    def rpc_socket(self) -> Path:
+        return self.state / "rpc.sock"
+
+    def log(self) -> str:
+        return self.program.log()
+
+    def last_log_lines(self, count: int = 12) -> str:
+        return "\n".join(self.log().splitlines()[-count:])
+
+    def wait_for(self, what: str, found: Callable[[], T | None], within: float) -> T:
+        """What `found` returns as soon as it is true; `what` names it in the error."""
+        result = wait_for(found, within)
+        assert result, f"not seen within {within:g} s: {what}\n{self.last_log_lines()}"
+        return result
+
+    def wait_for_log(self, text: str, within: float = 5.0, after: int = 0) -> str:
+        """The log from a length on, once this is in it: what Kamailio says comes to us a little later than what it
+        sends.
+        """
+
+        def found() -> str:
+            log = self.log()[after:]
+            return log if text in log else ""
+
+        return self.wait_for(f"{text!r} in the log", found, within)
+
+    def wait_until_looked_at(self) -> None:
+        """Until no worker goes by what the local file held before: each looks at it anew after so long at most."""
+        changed = time.monotonic()
+        self.wait_for("every worker looks again", lambda: time.monotonic() > changed + LOOKS_EVERY, within=1)
+
+    def judge_log(self, log: str, secrets: Collection[str]) -> None:
+        """Nothing that Kamailio says may hold a traceback or one of these passwords."""
+        assert "Traceback" not in log, log[-6000:]
+        assert not [secret for secret in secrets if secret in log], "a password is in the log"
+
+    def rpc(self, *words: str) -> str:
+        """What kamcmd prints for this command; raises on an error answer."""
+        command = ["kamcmd", "-s", f"unixs:{self.rpc_socket}", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, env={"PATH": SBIN})
+        if done.returncode or done.stdout.startswith("error"):
+            raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def wait_until_ready(self) -> None:
+        """Until OPTIONS is answered 200; one that ended says so at once."""
+        deadline = time.monotonic() + READY_WITHIN
+        with Caller(self.sip) as caller:
+            while self.program.alive() and time.monotonic() < deadline:
+                with contextlib.suppress(AssertionError):
+                    caller.request("OPTIONS", f"sip:{self.sip[0]}:{self.sip[1]}").expect(200, within=0.3)
+                    return
+        what = "no 200 to OPTIONS" if self.program.alive() else "it has ended"
+        raise AssertionError(
+            f"Kamailio {self.version} not ready within {READY_WITHIN:g} s: {what}\n{self.last_log_lines()}"
+        )
+
+
+class Installation(Protocol):
+    """A Kamailio that can be started, again and again. image: the container's; None: it runs in none."""
+
+    name: str
+
+    @property
+    def image(self) -> str | None: ...
+    def running(self, options: Options = ...) -> contextlib.AbstractContextManager[Kamailio]: ...
+    def close(self) -> None: ...
+
+
+class Native:
+    """The machine's own Kamailio, through `python -m kemi run`."""
+
+    name = "native"
+    image: str | None = None
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = workspace
+
+    @contextlib.contextmanager
+    def running(self, options: Options = AS_IT_COMES) -> Iterator[Kamailio]:
+        state, sip = options.state or new_state(self._workspace), ("127.0.0.1", free_port())
+        environment = {**os.environ, **settings(state, sip, options)}
+        command = [sys.executable, "-m", "kemi"]
+        if options.database is None:
+            subprocess.run([*command, "db"], cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
+        database = prepared(state, options)
+        log = self._workspace / f"{sip[1]}.log"
+        command += ["run", *arguments(state, PROJECT, options)]
+        program = Foreground("Kamailio", command, log, environment=environment, folder=PROJECT)
+        yield from ready(Kamailio(native_version(), sip, state, database, program))
+
+    def close(self) -> None:
+        """Nothing is held between two runs."""
+
+
+def ready(kamailio: Kamailio) -> Iterator[Kamailio]:
+    """Yield it once it answers, and stop it at the end; its log is judged then."""
+    try:
+        kamailio.wait_until_ready()
+        yield kamailio
+    finally:
+        log = kamailio.program.stop()
+    kamailio.judge_log(log, kamailio.database.secrets)
+
+
+def new_state(workspace: Path) -> Path:
+    """A fresh state directory. Its name is short: a Unix socket's path has 107 bytes at most."""
+    state = workspace / f"s{len(list(workspace.iterdir()))}"
+    state.mkdir(mode=0o700)
+    return state
+
+
+def arguments(state: Path, project: Path, options: Options) -> list[str]:
+    """Extra arguments for Kamailio: a configuration that is the project's with more module parameters after it.
+
+    --modparam would not do: it is read before the configuration has loaded the module.
+    """
+    if not options.modparams:
+        return []
+    lines = [f'include_file "{project}/kamailio/kamailio.cfg"']
+    lines += [f'modparam("{module}", "{name}", {number})' for module, name, number in options.modparams]
+    config = state / "test.cfg"
+    config.write_text("\n".join([*lines, ""]))
+    config.chmod(0o644)
+    return ["-f", str(config)]
+
+
+def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
+    """Return the environment that it is started with."""
+    host, port = sip
+    url = options.db_url or (options.database.url if options.database else None)
+    return {
+        "TRUNKAUTH_DB_URL": url.render_as_string(hide_password=False) if url else "",
+        "TRUNKAUTH_DB_INTERVAL": str(options.compare_interval),
+        "TRUNKAUTH_STATE_DIR": str(state),
+        "TRUNKAUTH_LISTEN": f"udp:{host}:{port} tcp:{host}:{port}",
+        "TRUNKAUTH_DEFAULT_TRUNK": options.default_trunk,
+        "TRUNKAUTH_REG_CONTACT": "",
+        "TRUNKAUTH_WORKERS": str(options.workers),
+        "TRUNKAUTH_LOG_LEVEL": "1",
+        "TRUNKAUTH_PREEMPTIVE": options.preemptive,
+    }
+
+
+def prepared(state: Path, options: Options) -> Database:
+    """Return the database that it is started with, with the rows that have to be there before."""
+    if options.database is not None:
+        return options.database
+    database = Database(state / "trunkauth.sqlite")
+    database.list_callers(options.callers)
+    for row in options.trunks:
+        database.insert_trunk(row)
+    return database
