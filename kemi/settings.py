@@ -6,16 +6,15 @@ it holds, what it takes. A database password is never part of that line.
 
 from __future__ import annotations
 
-import fcntl
 import re
-import socket
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
+
+from kemi.sockets import Socket
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -25,8 +24,6 @@ SERVER_DRIVERS = frozenset({"postgresql+psycopg", "mysql+pymysql"})  # it is cop
 RPC_SOCKET = "rpc.sock"
 LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module refuses more than 104 with the final NUL (init_unix_sock)
 
-_SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
-_SOCKET = re.compile(r"(?P<proto>udp|tcp):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
 _PREEMPTIVE = re.compile(r"auto|off")
 _CONTACT = re.compile(r"[A-Za-z0-9._:;=\[\]-]+")
@@ -35,27 +32,6 @@ _PATH = re.compile(r'[^\s"\\\x00-\x1f\x7f]+')  # what can stand in a quoted stri
 
 class SettingError(ValueError):
     """A setting that cannot be used; the text is one line for the operator."""
-
-
-@dataclass(frozen=True)
-class Socket:
-    """One SIP socket: proto `udp` or `tcp`; host a name, an interface, an IPv4 or a bracketed IPv6 address; port
-    1-65535.
-    """
-
-    proto: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.proto}:{self.host}:{self.port}"
-
-    @property
-    def address(self) -> str:
-        """The host as a peer can reach it: an interface's own address; empty for a wildcard, which names none."""
-        if self.host in (name for _, name in socket.if_nameindex()):
-            return _address_of_interface(self.host)
-        return "" if self.host in ("0.0.0.0", "[::]") else self.host  # noqa: S104
 
 
 @dataclass(frozen=True)
@@ -159,16 +135,10 @@ def _fits_socket(state_dir: Path) -> Path:
 
 
 def _listen(text: str) -> tuple[Socket, ...]:
-    sockets = []
-    for word in text.split():
-        match = _SOCKET.fullmatch(word)
-        if not match or not 1 <= int(match["port"]) <= 65535:
-            raise SettingError(
-                f"TRUNKAUTH_LISTEN: {word!r} is not a socket; it takes proto:address:port with proto udp or tcp, "
-                "space-separated, such as udp:127.0.0.1:5060 tcp:127.0.0.1:5060"
-            )
-        sockets.append(Socket(match["proto"], match["host"], int(match["port"])))
-    return tuple(sockets)
+    try:
+        return tuple(map(Socket.parse, text.split()))
+    except ValueError as error:
+        raise SettingError(f"TRUNKAUTH_LISTEN: {error}") from None
 
 
 def _reg_contact(text: str, first: Socket) -> str:
@@ -180,17 +150,6 @@ def _reg_contact(text: str, first: Socket) -> str:
             )
         return f"{first.address}:{first.port}"
     return _matching("TRUNKAUTH_REG_CONTACT", text, _CONTACT, "a host or host:port that the carrier can call back")
-
-
-def _address_of_interface(name: str) -> str:
-    """The IPv4 address of a network interface, which Kamailio listens on; empty where it has none."""
-    request = struct.pack("16s16x8x", name.encode()[:15])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
-        except OSError:
-            return ""
-    return socket.inet_ntoa(answer[20:24])
 
 
 def _db_url(text: str, password_file: str) -> URL:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kamailio.lab.demo import PROJECT, REALM, TRUNK, DemoError, Server, free_addresses, own_environment
-from kemi.__main__ import ALLOCATOR, kamailio_environment
 from kemi.settings import Settings
+from kemi.start import ALLOCATOR, kamailio_environment
 from tests.bench import processes, sipp
 from tests.bench.sipp import Account, BenchError, Calls, Load
 from tests.db import servers
