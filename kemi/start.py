@@ -1,6 +1,6 @@
-"""Start Kamailio: make the tables or the copy, check what would fail later or in worse words, then become Kamailio.
+"""Make the tables or the copy, check the settings against this machine, then become Kamailio.
 
-No server is asked on the way, so that Kamailio starts without its database.
+No database server is asked, so that Kamailio starts without it and serves calls from the copy.
 """
 
 from __future__ import annotations
