@@ -176,7 +176,8 @@ def _check_options(url: URL) -> None:
     try:
         create_engine(url).dialect.create_connect_args(url)
     except ImportError as error:
-        raise SettingError(f"TRUNKAUTH_DB_URL: the driver of {url.drivername} is not installed: {error}") from None
+        reason = " ".join(str(error).split())
+        raise SettingError(f"TRUNKAUTH_DB_URL: the driver of {url.drivername} is not installed: {reason}") from None
     except (ArgumentError, ValueError, TypeError) as error:
         raise SettingError(f"TRUNKAUTH_DB_URL: its options cannot be used: {' '.join(str(error).split())}") from None
 

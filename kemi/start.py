@@ -5,16 +5,20 @@ No database server is asked, so that Kamailio starts without it and serves calls
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
+import pwd
 import re
 import shutil
 import stat
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
+import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi import schema
@@ -25,6 +29,8 @@ from kemi.trunks.tables import cause
 
 # Kamailio's memory manager with constant-time allocation; a call costs less CPU than with its default, qm.
 ALLOCATOR = "tlsf"
+
+DEBIANS_PREFIX = Path("/usr")  # of its Kamailio, and of its libpython and standard library
 
 
 class StartError(RuntimeError):
@@ -38,6 +44,7 @@ def run(settings: Settings, extra: list[str]) -> None:
         raise StartError("kamailio is not installed; on Debian: apt-get install kamailio kamailio-python3-modules")
     check_interpreter()
     prepare_database(settings)
+    check_user(settings, extra)
     for sip_socket in settings.listen:
         check_free(sip_socket)
     settings.rpc_socket.unlink(missing_ok=True)
@@ -48,11 +55,15 @@ def run(settings: Settings, extra: list[str]) -> None:
 
 def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment that kamailio.cfg and trunkauth.py read: every setting but the database's URL spelled
-    out, and PYTHONPATH.
+    out, PYTHONPATH, and PYTHONHOME for Debian's app_python3.
+
+    Without PYTHONHOME the embedded interpreter takes its standard library from the first python3 on PATH (CPython's
+    Modules/getpath.py), whose C extensions do not load into Debian's libpython.
     """
     pythonpath = [str(PROJECT), sysconfig.get_path("purelib"), environment.get("PYTHONPATH", "")]
     return {
         **environment,
+        **({"PYTHONHOME": str(DEBIANS_PREFIX)} if embedded_version() else {}),
         "PYTHONPATH": os.pathsep.join(filter(None, pythonpath)),
         "TRUNKAUTH_STATE_DIR": str(settings.state_dir),
         "TRUNKAUTH_LISTEN": " ".join(map(str, settings.listen)),
@@ -70,11 +81,43 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
 
 def check_interpreter() -> None:
     """Check that app_python3 embeds this Python: packages made for another version would not load there."""
-    for module in Path("/usr").glob("lib*/**/kamailio/modules/app_python3.so"):
-        embedded = re.search(rb"libpython(3\.[0-9]+)", module.read_bytes())
-        mine = f"{sys.version_info.major}.{sys.version_info.minor}"
-        if embedded and embedded[1].decode() != mine:
-            raise StartError(f"app_python3 embeds Python {embedded[1].decode()}, and this is {mine}: use that one")
+    embedded, mine = embedded_version(), f"{sys.version_info.major}.{sys.version_info.minor}"
+    if embedded not in ("", mine):
+        raise StartError(f"app_python3 embeds Python {embedded}, and this is {mine}: use that one")
+
+
+def embedded_version() -> str:
+    """Return the version of Python that Debian's app_python3 embeds, such as 3.11; empty if it is not installed."""
+    for folder in ("lib*", "lib*/*"):
+        for module in DEBIANS_PREFIX.glob(f"{folder}/kamailio/modules/app_python3.so"):
+            if found := re.search(rb"libpython(3\.[0-9]+)", module.read_bytes()):
+                return found[1].decode()
+    return ""
+
+
+def check_user(settings: Settings, extra: list[str]) -> None:
+    """Check that the user that Kamailio is to become (`-u`) can read what it will need. Raises StartError."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-u", dest="name")
+    name = parser.parse_known_args(extra)[0].name
+    if not name:
+        return
+    try:
+        user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except KeyError:
+        raise StartError(f"-u {name}: there is no such user") from None
+    if user.pw_uid == os.geteuid():
+        return
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    for path in (PROJECT / "kemi/flow.py", Path(sqlalchemy.__file__), settings.state_dir, settings.local_file):
+        try:
+            asked = subprocess.run(
+                ["/usr/bin/test", "-r", path], user=user.pw_uid, group=user.pw_gid, extra_groups=groups, check=False
+            )
+        except PermissionError:
+            raise StartError(f"-u {name}: only root can become another user") from None
+        if asked.returncode != 0:
+            raise StartError(f"-u {name}: that user cannot read {path}; chown or move it, or start as that user")
 
 
 def prepare_database(settings: Settings) -> None:

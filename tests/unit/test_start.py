@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from kemi import cli
+from kemi import cli, start
 from kemi.settings import PROJECT
 
 Exec = tuple[str, list[str], dict[str, str]]
@@ -61,10 +61,10 @@ def started(kamailio: Path, monkeypatch: pytest.MonkeyPatch) -> list[Exec]:
 def refusal(started: list[Exec], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
     """Run a command with these settings and return the one line that it fails with."""
 
-    def fail(command: str, **settings: str) -> str:
+    def fail(*command: str, **settings: str) -> str:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-        assert cli.main([command]) == 1
+        assert cli.main(command) == 1
         assert started == []
         [line] = capsys.readouterr().err.splitlines()
         return line
@@ -111,6 +111,38 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
     assert (environment["TRUNKAUTH_LISTEN"], environment["TRUNKAUTH_REG_CONTACT"]) == ("udp:lo:5060", "127.0.0.1:5060")
     assert environment["PYTHONPATH"].split(":")[0] == str(PROJECT)
     assert "TRUNKAUTH_DB_URL" not in environment
+
+
+@pytest.fixture
+def embed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Install an app_python3 that embeds this version of Python."""
+
+    def install(version: str) -> None:
+        modules = tmp_path / "usr/lib/x86_64-linux-gnu/kamailio/modules"
+        modules.mkdir(parents=True)
+        (modules / "app_python3.so").write_bytes(b"\0libpython" + version.encode() + b".so.1.0\0")
+        monkeypatch.setattr(start, "DEBIANS_PREFIX", tmp_path / "usr")
+
+    return install
+
+
+def test_the_embedded_python_is_at_home_in_its_own_prefix(
+    embed: Callable[[str], None], started: list[Exec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/opt/another")
+    embed(f"{sys.version_info.major}.{sys.version_info.minor}")
+    assert cli.main(["run"]) == 0
+    [(_, _, environment)] = started
+    assert environment["PYTHONHOME"] == f"{tmp_path}/usr"
+
+
+def test_an_embedded_python_of_another_version(embed: Callable[[str], None], refusal: Refusal) -> None:
+    embed("3.9")
+    assert refusal("run").startswith("app_python3 embeds Python 3.9, and this is 3.")
+
+
+def test_a_user_who_is_not_there(refusal: Refusal) -> None:
+    assert refusal("run", "-u", "no-such-user") == "-u no-such-user: there is no such user"
 
 
 @pytest.mark.parametrize(("proto", "kind"), [("udp", socket.SOCK_DGRAM), ("tcp", socket.SOCK_STREAM)])
