@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 
 from kemi.handlers import Handlers
-from kemi.settings import Settings
 
 
 def mod_init() -> Handlers:
-    """Called by app_python3 once, before the workers fork. Raises SettingError, which stops the start."""
-    return Handlers(Settings.from_environment(os.environ))
+    """Called by app_python3 once, before the workers fork."""
+    return Handlers.from_environment(os.environ)

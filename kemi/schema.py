@@ -1,7 +1,6 @@
-"""The tables that calls need: made where they are missing, checked where they are there. No row of the DBA's is
-touched.
+"""Create the missing tables and check the existing ones. The DBA's rows are never touched.
 
-The SQL is the DBA's own, db/<server>/tables.sql: this module only runs it and says what it found.
+The SQL is db/<server>/tables.sql, which a DBA can also run by hand.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from kemi.settings import PROJECT
 from kemi.trunks.tables import uacreg
 
-# table -> the versions that work: Kamailio 5.6 to 6.1 expect the first one; uacreg 6 (Kamailio 6.2) only adds a column
+# table -> usable versions. Kamailio 5.6 to 6.1 expect the first one; uacreg 6 (Kamailio 6.2) only adds a column.
 VERSIONS = {"version": (1,), "uacreg": (5, 6), "address": (6,)}
 
 CONNECT_LIMIT = 5  # seconds
@@ -36,19 +35,19 @@ _version = Table("version", MetaData(), Column("table_name", String(32)), Column
 
 
 class SchemaError(RuntimeError):
-    """A table that cannot be used as it is; the text is one line for the operator."""
+    """A table is missing or unusable; the text is one line for the operator."""
 
 
 def open_database(url: URL) -> Engine:
-    """An engine on the DBA's database, for one task. Nothing is opened before its first use."""
+    """Return an engine on the DBA's database, for one task. It connects at its first use."""
     arguments: dict[str, object] = {} if url.get_backend_name() == "sqlite" else {"connect_timeout": CONNECT_LIMIT}
     if url.get_backend_name() == "postgresql":
-        arguments["client_encoding"] = "utf8"  # psycopg gives bytes, not text, where the database's own is SQL_ASCII
+        arguments["client_encoding"] = "utf8"  # psycopg returns bytes, not text, if the database's own is SQL_ASCII
     return create_engine(url, hide_parameters=True, isolation_level="AUTOCOMMIT", connect_args=arguments)
 
 
 def install_notice(engine: Engine) -> str:
-    """Let the server say at once which row was changed, where it can; returns why it cannot, empty if it does."""
+    """Install the trigger that gives notice of changed rows. Return why that failed; empty if it did not."""
     if engine.dialect.name != "postgresql":
         return "this kind of server cannot"
     try:
@@ -60,9 +59,7 @@ def install_notice(engine: Engine) -> str:
 
 
 def create(engine: Engine) -> list[str]:
-    """Create the tables that are missing and return their names. Raises SchemaError or
-    sqlalchemy.exc.SQLAlchemyError.
-    """
+    """Create the missing tables and return their names. Raises SchemaError or sqlalchemy.exc.SQLAlchemyError."""
     with engine.connect() as connection:
         missing = [name for name in VERSIONS if not inspect(connection).has_table(name)]
         for statement in _statements(connection.dialect.name):
@@ -72,7 +69,7 @@ def create(engine: Engine) -> list[str]:
 
 
 def check(engine: Engine) -> None:
-    """See that every table is there, in a version that works. Raises SchemaError or sqlalchemy.exc.SQLAlchemyError."""
+    """Check that every table exists in a usable version. Raises SchemaError or sqlalchemy.exc.SQLAlchemyError."""
     with engine.connect() as connection:
         inspector = inspect(connection)
         for name in VERSIONS:
@@ -88,7 +85,7 @@ def check(engine: Engine) -> None:
 
 
 def open_to_loopback(engine: Engine) -> None:
-    """Let every source on 127.0.0.0/8 call: what a new embedded database starts with."""
+    """Allow calls from 127.0.0.0/8, the only row that a new embedded database starts with."""
     with engine.connect() as connection:
         connection.execute(text("INSERT INTO address (grp, ip_addr, mask) VALUES (1, '127.0.0.0', 8)"))
 

@@ -1,15 +1,12 @@
-"""Every setting, read from the environment once and checked before anything starts.
+"""Read every setting from the environment, once, and check it before Kamailio starts.
 
-A value that cannot be used raises SettingError, whose text is the one line that the operator sees: the variable, what
-it holds, what it takes. A database password is never part of that line.
+An invalid value raises SettingError, whose text is the one line that the operator sees: the variable, its value, what
+is accepted. It never shows the database's password.
 """
 
 from __future__ import annotations
 
-import fcntl
 import re
-import socket
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,50 +14,29 @@ from pathlib import Path
 from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
+from kemi.sockets import Socket
+
 PROJECT = Path(__file__).resolve().parent.parent
 
-LOCAL_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})  # the DBA's database is a file here, and is read as it is
-SERVER_DRIVERS = frozenset({"postgresql+psycopg", "mysql+pymysql"})  # it is copied
+LOCAL_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})  # the DBA's database is a local file, read directly
+SERVER_DRIVERS = frozenset({"postgresql+psycopg", "mysql+pymysql"})  # it is a server, and copied
 
 RPC_SOCKET = "rpc.sock"
-LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module refuses more than 104 with the final NUL (init_unix_sock)
+LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module accepts 104 bytes with the final NUL (init_unix_sock)
 
-_SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
-_SOCKET = re.compile(r"(?P<proto>udp|tcp):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
 _PREEMPTIVE = re.compile(r"auto|off")
 _CONTACT = re.compile(r"[A-Za-z0-9._:;=\[\]-]+")
-_PATH = re.compile(r'[^\s"\\\x00-\x1f\x7f]+')  # what can stand in a quoted string of kamailio.cfg, and in a URL
+_PATH = re.compile(r'[^\s"\\\x00-\x1f\x7f]+')  # safe in a quoted string of kamailio.cfg and in a URL
 
 
 class SettingError(ValueError):
-    """A setting that cannot be used; the text is one line for the operator."""
-
-
-@dataclass(frozen=True)
-class Socket:
-    """One SIP socket: proto `udp` or `tcp`; host a name, an interface, an IPv4 or a bracketed IPv6 address; port
-    1-65535.
-    """
-
-    proto: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.proto}:{self.host}:{self.port}"
-
-    @property
-    def address(self) -> str:
-        """The host as a peer can reach it: an interface's own address; empty for a wildcard, which names none."""
-        if self.host in (name for _, name in socket.if_nameindex()):
-            return _address_of_interface(self.host)
-        return "" if self.host in ("0.0.0.0", "[::]") else self.host  # noqa: S104
+    """An invalid setting; the text is one line for the operator."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The contract's settings, parsed. `db_url` may hold a password and stays out of repr."""
+    """The parsed settings. `db_url` may hold a password and stays out of repr."""
 
     db_url: URL = field(repr=False)
     is_embedded: bool
@@ -75,7 +51,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the TRUNKAUTH_* variables; an empty one counts as unset. Raises SettingError."""
+        """Parse the TRUNKAUTH_* variables; an empty one counts as unset. Raises SettingError."""
 
         def value(name: str, default: str) -> str:
             return environment.get(name, "").strip() or default
@@ -107,27 +83,27 @@ class Settings:
 
     @property
     def is_copied(self) -> bool:
-        """Whether the database is a server's, of which the workers read a copy."""
+        """True if the database is a server's; the workers then read a copy."""
         return self.db_url.drivername in SERVER_DRIVERS
 
     @property
     def source(self) -> URL | None:
-        """The database that is copied; None where there is none."""
+        """The database to copy; None if it is a local file."""
         return self.db_url if self.is_copied else None
 
     @property
     def local_file(self) -> Path:
-        """The SQLite file that calls are served from: the database itself, or the copy of a server's."""
+        """The SQLite file that workers read: the database itself, or the copy of a server's."""
         return self.state_dir / "replica.sqlite" if self.is_copied else Path(self.db_url.database or "")
 
     @property
     def kamailio_db_url(self) -> str:
-        """The same file as Kamailio's own modules name it (src/lib/srdb1/db_id.c): nothing is percent-encoded."""
+        """The local file's URL for Kamailio's own modules, which decode no percent-encoding (src/lib/srdb1/db_id.c)."""
         return f"sqlite:///{self.local_file}"
 
     @property
     def shown_db_url(self) -> str:
-        """The database's URL as it may be shown: its password masked, the driver's options that hold one left out."""
+        """The database's URL for the log, without its passwords, also those in the driver's options."""
         secret = [name for name in self.db_url.query if "pass" in name.lower()]
         return self.db_url.difference_update_query(secret).render_as_string(hide_password=True)
 
@@ -159,16 +135,10 @@ def _fits_socket(state_dir: Path) -> Path:
 
 
 def _listen(text: str) -> tuple[Socket, ...]:
-    sockets = []
-    for word in text.split():
-        match = _SOCKET.fullmatch(word)
-        if not match or not 1 <= int(match["port"]) <= 65535:
-            raise SettingError(
-                f"TRUNKAUTH_LISTEN: {word!r} is not a socket; it takes proto:address:port with proto udp or tcp, "
-                "space-separated, such as udp:127.0.0.1:5060 tcp:127.0.0.1:5060"
-            )
-        sockets.append(Socket(match["proto"], match["host"], int(match["port"])))
-    return tuple(sockets)
+    try:
+        return tuple(map(Socket.parse, text.split()))
+    except ValueError as error:
+        raise SettingError(f"TRUNKAUTH_LISTEN: {error}") from None
 
 
 def _reg_contact(text: str, first: Socket) -> str:
@@ -180,17 +150,6 @@ def _reg_contact(text: str, first: Socket) -> str:
             )
         return f"{first.address}:{first.port}"
     return _matching("TRUNKAUTH_REG_CONTACT", text, _CONTACT, "a host or host:port that the carrier can call back")
-
-
-def _address_of_interface(name: str) -> str:
-    """The IPv4 address of a network interface, which Kamailio listens on; empty where it has none."""
-    request = struct.pack("16s16x8x", name.encode()[:15])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
-        except OSError:
-            return ""
-    return socket.inet_ntoa(answer[20:24])
 
 
 def _db_url(text: str, password_file: str) -> URL:
@@ -213,11 +172,12 @@ def _db_url(text: str, password_file: str) -> URL:
 
 
 def _check_options(url: URL) -> None:
-    """See that SQLAlchemy takes what stands behind the question mark: several hosts, for one."""
+    """Check that SQLAlchemy accepts the options after the question mark, such as a list of hosts."""
     try:
         create_engine(url).dialect.create_connect_args(url)
     except ImportError as error:
-        raise SettingError(f"TRUNKAUTH_DB_URL: the driver of {url.drivername} is not installed: {error}") from None
+        reason = " ".join(str(error).split())
+        raise SettingError(f"TRUNKAUTH_DB_URL: the driver of {url.drivername} is not installed: {reason}") from None
     except (ArgumentError, ValueError, TypeError) as error:
         raise SettingError(f"TRUNKAUTH_DB_URL: its options cannot be used: {' '.join(str(error).split())}") from None
 

@@ -1,1 +1,1 @@
-"""The local copy of a server's database: kept equal to it by one process, which may wait; SIP workers never enter."""
+"""The local copy of the DBA's database. The one process that keeps it may wait for the server; SIP workers never do."""

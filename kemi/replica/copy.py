@@ -1,7 +1,7 @@
-"""The copy of the DBA's database: a local SQLite file, which SIP workers read (trunks.py) and one process writes.
+"""The copy of the DBA's database: a local SQLite file that SIP workers read (kemi.trunks.store) and one process writes.
 
-Beside the tables it holds of which database it is the copy, when it was last equal to it, and the sums that go with its
-rows. A sync is one transaction: readers see the old tables or the new ones. A row that cannot be used is left out.
+Beside the tables it stores which database it copies, when it was last equal to it, and the sums of its rows. A sync is
+one transaction: readers see the old tables or the new ones. Unusable rows are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kemi.trunks.trunk import Trunk
 
 
 class CopyError(RuntimeError):
-    """The local file cannot be read or written; the text is the reason. is_damaged: it has to be made anew."""
+    """The local file cannot be read or written; the text is the reason. is_damaged: only rebuilding it helps."""
 
     def __init__(self, reason: str, is_damaged: bool) -> None:
         super().__init__(reason)
@@ -39,10 +39,9 @@ _TABLES_OF_THE_COPY = (
 
 
 def prepare(path: Path, source: URL) -> str:
-    """Make the copy's file where it is missing, damaged or of another database; returns which, empty if it stays.
+    """Create the copy's file if it is missing, damaged or of another database. Return which; empty if it is kept.
 
-    The new file takes the old one's place in one step; whoever has the old one open goes on reading it. Raises
-    CopyError.
+    The new file replaces the old one atomically; readers that have the old one open go on with it. Raises CopyError.
     """
     reason = _unusable(path, identity(source))
     if not reason:
@@ -82,7 +81,7 @@ def _unusable(path: Path, wanted: str) -> str:
 
 
 def _inode(path: Path) -> int:
-    """Which file this is; 0 for none."""
+    """Return the file's inode; 0 if there is no file."""
     try:
         return path.stat().st_ino
     except OSError:
@@ -95,7 +94,7 @@ def _files_of(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _local_errors() -> Iterator[None]:
-    """Tell errors of the local file from the server's."""
+    """Turn errors of the local file into CopyError, which tells them from the server's."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -106,7 +105,7 @@ def _local_errors() -> Iterator[None]:
 
 
 class Copy:
-    """The local file, as its one writer. Every method raises CopyError."""
+    """The local file, for its only writer. Every method raises CopyError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -116,32 +115,30 @@ class Copy:
         self._faults: dict[int, str] = {}
 
     def close(self) -> None:
-        """Let the file go. It is opened again when it is needed."""
+        """Close the file. The next use opens it again."""
         self._engine.dispose()
 
     def is_replaced(self) -> bool:
-        """Whether the file that is open here is no longer the one that others find, or has lost its end, which SQLite
-        never takes from it.
-        """
+        """Return True if the path names another file by now, or if the file was truncated, which SQLite never does."""
         size = self._path.stat().st_size if self._path.exists() else 0
         self._size = max(self._size, size)
         return _inode(self._path) != self._file or size < self._size
 
     def synced_at(self) -> float | None:
-        """When the copy was last known to be equal to the database, in seconds of the epoch; None: never yet."""
+        """Return when the copy was last known to equal the database, in seconds since the epoch; None for never."""
         with _local_errors(), self._engine.connect() as connection:
             value = connection.execute(select(replica_state.c.value).where(replica_state.c.name == SYNCED)).scalar()
         return float(value) if value else None
 
     def sums(self, table: Table) -> dict[int, str]:
-        """Bucket -> the sum that was noted with its rows."""
+        """Return the stored sums: bucket -> sum."""
         with _local_errors(), self._engine.connect() as connection:
             rows = connection.exec_driver_sql("SELECT bucket, sum FROM replica_sum WHERE table_name = ?", (table.name,))
             return {int(bucket): str(total) for bucket, total in rows}
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Writer]:
-        """All that is written inside takes effect at once, or not at all. Errors of the server pass as they are."""
+        """Commit all writes of the block, or none if it raises. The server's errors pass unchanged."""
         with _local_errors():
             connection = self._engine.connect()
         with connection:
@@ -159,13 +156,13 @@ class Copy:
         self._faults = writer.faults
 
     def checkpoint(self) -> None:
-        """Give back the space of a large transaction's log."""
+        """Truncate the write-ahead log after a large transaction."""
         with _local_errors(), self._engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 class Writer:
-    """What can be done inside one transaction of the copy. faults: row id -> why it was left out."""
+    """The writes of one transaction. faults: row id -> why it is left out. complaints: log lines for new faults."""
 
     def __init__(self, connection: Connection, faults: dict[int, str]) -> None:
         self._connection = connection
@@ -173,12 +170,12 @@ class Writer:
         self.complaints: list[str] = []
 
     def delete(self, table: Table, low: int, high: int) -> None:
-        """Forget the rows with low <= id < high."""
+        """Delete the rows with low <= id < high."""
         with _local_errors():
             self._connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE id >= ? AND id < ?", (low, high))  # noqa: S608
 
     def insert(self, table: Table, rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows, but for those that cannot be used."""
+        """Insert the usable rows."""
         values = [tuple(row) for row in rows if table is not uacreg or self._is_usable(row)]
         if not values:
             return
@@ -191,7 +188,7 @@ class Writer:
             )
 
     def note_sums(self, table: Table, sums: dict[int, str]) -> None:
-        """Note the sums that go with the rows."""
+        """Store the table's sums in place of the old ones."""
         with _local_errors():
             self._connection.exec_driver_sql("DELETE FROM replica_sum WHERE table_name = ?", (table.name,))
             if sums:
@@ -200,14 +197,14 @@ class Writer:
                 )
 
     def note_changed(self, table: Table, number: int) -> None:
-        """Note that a row was fetched alone: its bucket's sum is unknown until the next comparison fetches it whole."""
+        """Void the sum of a bucket of which one row was fetched; the next comparison fetches the whole bucket."""
         with _local_errors():
             self._connection.exec_driver_sql(
                 "INSERT OR REPLACE INTO replica_sum VALUES (?, ?, '')", (table.name, number // BUCKET)
             )
 
     def note_synced(self) -> None:
-        """Note that the copy is equal to the database now."""
+        """Store that the copy equals the database now, which opens it to calls."""
         with _local_errors():
             self._connection.exec_driver_sql(
                 "INSERT OR REPLACE INTO replica_state VALUES (?, ?)", (SYNCED, str(time.time()))
@@ -229,5 +226,5 @@ _TRUNK_PLACES = [list(uacreg.columns).index(column) for column in TRUNK_COLUMNS]
 
 
 def trunk_of(row: Sequence[Any]) -> Trunk:
-    """The trunk that a whole row of uacreg makes."""
+    """Make a Trunk of a complete row of uacreg."""
     return Trunk(*(row[place] or "" for place in _TRUNK_PLACES))

@@ -1,16 +1,16 @@
-"""The local copy of the DBA's database, and what Kamailio has to be told when anything in it changes.
+"""Keep the local copy equal to the DBA's database, and report the changes that Kamailio must reload.
 
-One process of its own does all of this (the rtimer's; SIP workers never enter here). `Keeper.tick()` is called twice a
-second and does one bounded piece of work:
+This runs in a process of its own, the rtimer's, never in a SIP worker. `Keeper.tick()` is called twice a second and
+does one bounded piece of work:
 
-1. Connect, if there is no connection; after a failure wait first: 0.5 s, doubling up to 30 s, give or take a quarter.
-2. The first time, and every 5 minutes: compare the whole. The server sums up each thousand rows in one number; where a
-   sum differs from the one noted with the copy, those rows are fetched anew.
-3. In between: fetch the rows that notices name (PostgreSQL with the trigger of db/postgresql/notice.sql), or compare
-   the whole at the interval of TRUNKAUTH_DB_INTERVAL.
-4. Look at every change of the local file, whoever made it (watch.py).
+1. Connect if there is no connection. After a failure back off first: 0.5 s, doubling up to 30 s, plus or minus 25 %.
+2. Compare all rows at the first connection and then every 5 minutes: the server computes one sum per thousand rows,
+   and the rows whose sum differs from the stored one are fetched again.
+3. In between, fetch the rows that notices name (PostgreSQL with the trigger of db/postgresql/notice.sql), or compare
+   all rows every TRUNKAUTH_DB_INTERVAL seconds.
+4. Report every change of the local file, whoever made it (watch.py).
 
-What goes wrong with the server or with the disk leaves the copy as it was.
+A failure of the server or of the disk leaves the copy unchanged.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from kemi.replica.source import BUCKET, TABLES, Source
 from kemi.replica.watch import Report, Watch
 from kemi.trunks.tables import cause
 
-HEARTBEAT = 5.0  # seconds between two signs of life where notices are waited for
+HEARTBEAT = 5.0  # seconds between two checks that a server which gives notices is alive
 WHOLE_INTERVAL = 300.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-MOST_BY_NOTICE = 200  # rows that are fetched one by one; where more have changed, a comparison is cheaper
+MOST_BY_NOTICE = 200  # rows fetched one by one; for more, a comparison is cheaper
 
 _TABLE_OF = {table.name: table for table in TABLES}
 _NOTICE = re.compile(rf"(?P<table>{'|'.join(_TABLE_OF)}):(?P<id>[0-9]{{1,18}})")
 
 
 class Keeper:
-    """Keeps the copy, if the database is a server's, and tells what has changed. One instance, in one process."""
+    """Keeps the copy if the database is a server's, and reports changes of the local file. There is one."""
 
     def __init__(self, local_file: Path, source: URL | None, compare_interval: float) -> None:
-        """source: of the database that is copied; None where the local file is the database itself.
+        """source: the database that is copied; None if the local file is the database itself.
 
-        compare_interval: seconds between two comparisons where the server gives no notice.
+        compare_interval: seconds between two comparisons if the server gives no notice.
         """
         self._path = local_file
         self._url = source
@@ -56,11 +56,11 @@ class Keeper:
         self._pause = FIRST_PAUSE
         self._lost_at: float | None = None
         self._synced_at: float | None = None
-        self._is_filled = False  # for the first time, and not open to calls yet
-        self._is_emptied = False  # made anew, and not filled yet
+        self._is_filled = False  # for the first time, and not marked as synced yet
+        self._is_emptied = False  # rebuilt, and not filled yet
 
     def tick(self) -> Report:
-        """One bounded piece of work; raises nothing that a database, a network or a disk can cause."""
+        """Do one bounded piece of work. Raises nothing that a database, a network or a disk can cause."""
         report = Report()
         self._look(report)
         age = self._age()
@@ -68,31 +68,30 @@ class Keeper:
             try:
                 self._keep(self._source, report)
             except CopyError as error:
-                self._lose(self._source, report, f"the copy cannot be kept: {error}")
+                self._disconnected(self._source, report, f"the copy cannot be kept: {error}")
                 if error.is_damaged:
                     self._rebuild(report)
             except (SQLAlchemyError, OSError, ValueError) as error:
-                self._lose(self._source, report, f"the database is away: {cause(error)}")
+                self._disconnected(self._source, report, f"the database is away: {cause(error)}")
             else:
-                self._find(report, age)
+                self._recovered(report, age)
         self._look(report)
         return report
 
     def close(self) -> None:
-        """Let the server and the file go."""
         if self._source is not None:
             self._source.close()
         self._copy.close()
 
     def _look(self, report: Report) -> None:
-        """See what has changed, but for a copy that holds nothing yet or was put there by somebody else."""
+        """Report changes of the local file, unless it is a copy that is still empty or that somebody else put there."""
         if self._source is None or not (self._is_emptied or self._copy.is_replaced()):
             self._watch.look(report)
 
     def _keep(self, source: Source, report: Report) -> None:
         if self._copy.is_replaced():
             raise CopyError("the file was replaced or cut", is_damaged=True)
-        if self._is_filled:  # Kamailio has been told of the addresses since
+        if self._is_filled:  # Kamailio has reloaded the addresses since
             with self._copy.transaction() as writer:
                 writer.note_synced()
             self._is_filled = False
@@ -100,7 +99,7 @@ class Keeper:
             self._synced_at = self._copy.synced_at()
         now = time.monotonic()
         if source.may_give_notice and not source.gives_notice and now >= self._next_whole:
-            source.close()  # a standby that takes the primary's place, or a trigger that has come since
+            source.close()  # the standby may have been promoted, or the trigger installed
         if not source.is_connected():
             source.connect()
             self._next_whole = 0.0
@@ -109,7 +108,7 @@ class Keeper:
             self._compare(source, report)
             self._next_whole = now + WHOLE_INTERVAL
         elif source.gives_notice and (notices := source.notices()):
-            self._heed(source, notices, report)
+            self._apply_notices(source, notices, report)
         elif now < self._next_small:
             return
         elif source.gives_notice:
@@ -120,7 +119,7 @@ class Keeper:
         self._next_small = now + (HEARTBEAT if source.gives_notice else self._compare_interval)
 
     def _compare(self, source: Source, report: Report) -> None:
-        """Make the copy equal to the database, by fetching what differs."""
+        """Make the copy equal to the database by fetching the rows that differ."""
         started = time.monotonic()
         fetched = 0
         is_first = self._copy.synced_at() is None
@@ -148,14 +147,14 @@ class Keeper:
         report.note(f"database copied: {fetched} rows in {time.monotonic() - started:.1f} s")
         self._copy.checkpoint()
 
-    def _heed(self, source: Source, notices: list[str], report: Report) -> None:
+    def _apply_notices(self, source: Source, notices: list[str], report: Report) -> None:
         """Fetch the rows that notices name."""
         named = [_NOTICE.fullmatch(notice) for notice in notices]
         rows = [(_TABLE_OF[match["table"]], int(match["id"])) for match in named if match]
         if len(rows) < len(notices) or len(rows) > MOST_BY_NOTICE:
             self._compare(source, report)
             return
-        with source.snapshot():  # one transaction may have changed several
+        with source.snapshot():  # one transaction may have changed several rows
             found = [(table, number, source.row(table, number)) for table, number in rows]
         with self._copy.transaction() as writer:
             for table, number, _ in found:
@@ -168,7 +167,7 @@ class Keeper:
         for complaint in writer.complaints:
             report.warn(complaint)
 
-    def _lose(self, source: Source, report: Report, reason: str) -> None:
+    def _disconnected(self, source: Source, report: Report, reason: str) -> None:
         source.close()
         self._next_try = time.monotonic() + self._pause * random.uniform(0.75, 1.25)  # noqa: S311
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
@@ -176,7 +175,7 @@ class Keeper:
             self._lost_at = time.monotonic()
             report.warn(f"{reason}; calls are served from {self._age()}")
 
-    def _find(self, report: Report, age: str) -> None:
+    def _recovered(self, report: Report, age: str) -> None:
         self._pause = FIRST_PAUSE
         if self._lost_at is not None:
             report.note(
@@ -201,7 +200,7 @@ class Keeper:
 
 
 def _ranges(theirs: dict[int, str], mine: dict[int, str]) -> list[tuple[int, int]]:
-    """The ranges of ids (low, high) whose rows differ, as few as possible."""
+    """Return the ranges of ids, low <= id < high, whose sums differ; adjacent ones are merged."""
     ranges: list[tuple[int, int]] = []
     for bucket in sorted(theirs.keys() | mine.keys()):
         if theirs.get(bucket) == mine.get(bucket):

@@ -1,7 +1,7 @@
-"""The DBA's server, PostgreSQL or MariaDB/MySQL, as the copy is made from it: one connection, that says who it is.
+"""The DBA's server, PostgreSQL or MariaDB/MySQL, read through one connection named kemi-trunkauth.
 
-Everything that is asked of it has a limit, because a frozen server answers nothing and says nothing. Only SELECTs;
-and on PostgreSQL, LISTEN. Never used by SIP workers.
+Every query has a time limit, because a frozen server neither answers nor closes the connection. Only SELECT and, on
+PostgreSQL, LISTEN. Never used by SIP workers.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from kemi.trunks.tables import address, uacreg
 
-OPERATION_LIMIT = 10.0  # seconds, for each thing that the server is asked for
-MOST_LIMITS = 6  # that a whole table's sums may take
+OPERATION_LIMIT = 10.0  # seconds for one query or one batch of its rows
+MOST_LIMITS = 6  # times OPERATION_LIMIT, for the sums of a whole table
 CONNECT_LIMIT = 5
-BUCKET = 1000  # rows whose sum is compared
-BATCH = 5000  # rows that are fetched and written at once
+BUCKET = 1000  # consecutive ids under one sum
+BATCH = 5000  # rows fetched and written at once
 TABLES: tuple[Table, ...] = (uacreg, address)
 NOTICE_CHANNEL = "kemi_trunkauth"
 
-# A row's sum, from the text of its columns: 60 bits of MD5, which both kinds of server have.
+# A row's sum: the first 60 bits of the MD5 of its columns' text; every kind of server has MD5.
 _ROW_SUM = {
     "postgresql": "('x' || substr(md5(concat_ws(chr(31), {columns})), 1, 15))::bit(60)::bigint",
     "mysql": "CAST(CONV(SUBSTR(MD5(CONCAT_WS(CHAR(31), {columns})), 1, 15), 16, 10) AS UNSIGNED)",
@@ -48,7 +48,7 @@ _TRIGGERS = text("SELECT count(*) FROM pg_trigger WHERE tgname = 'kemi_trunkauth
 
 
 class Source:
-    """The DBA's server, through one connection that says who it is. Every method raises SQLAlchemyError or OSError."""
+    """One connection to the DBA's server. Every method raises SQLAlchemyError or OSError."""
 
     def __init__(self, url: URL) -> None:
         self._engine = create_engine(
@@ -65,7 +65,7 @@ class Source:
         self.gives_notice = False
 
     def connect(self) -> None:
-        """Open the connection, and ask for notices where the triggers are there."""
+        """Open the connection, and listen for notices if the triggers are installed."""
         try:
             self._connection = self._engine.connect()
         finally:
@@ -73,20 +73,20 @@ class Source:
                 self._first_questions.cancel()
         if self.may_give_notice:
             with self._limited():
-                # Otherwise the server goes on with a query whose client is gone, until a table is unlocked, say.
+                # Otherwise a query whose client is gone runs on, until a table is unlocked, say.
                 self._connection.execute(text(f"SET statement_timeout = {1000 * MOST_LIMITS * OPERATION_LIMIT:.0f}"))
                 self.gives_notice = self._listen(self._connection)
 
     @property
     def may_give_notice(self) -> bool:
-        """Whether the server is of a kind that can."""
+        """True if this kind of server can give notices."""
         return self._engine.dialect.name == "postgresql"
 
     def is_connected(self) -> bool:
         return self._connection is not None
 
     def close(self) -> None:
-        """Drop the connection, whatever state it is in."""
+        """Drop the connection, whatever its state."""
         if self._connection is not None:
             with contextlib.suppress(SQLAlchemyError, OSError):
                 self._connection.invalidate()
@@ -96,27 +96,26 @@ class Source:
         self._engine.dispose()
 
     def beat(self) -> None:
-        """See that the server is alive."""
+        """Check that the server is alive."""
         with self._limited():
             self._open.execute(text("SELECT 1"))
 
     def notices(self) -> list[str]:
-        """What was changed since the last call, as the trigger says it: `table:id`, or `table:*` for all of it."""
+        """Return the changes since the last call, as the trigger names them: `table:id`, or `table:*` for all rows."""
         driver: Any = self._open.connection.driver_connection
         try:
             return sorted({notice.payload for notice in driver.notifies(timeout=0)})
-        except self._engine.dialect.loaded_dbapi.Error as error:  # past SQLAlchemy, which would have made its own of it
+        except self._engine.dialect.loaded_dbapi.Error as error:  # raised past SQLAlchemy, which wraps it otherwise
             raise OSError(str(error)) from None
 
     def row(self, table: Table, number: int) -> tuple[Any, ...] | None:
-        """One row by its id."""
         with self._limited():
             found = self._open.execute(select(table).where(table.c.id == number)).first()
         return tuple(found) if found else None
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """One view of all tables, whoever writes meanwhile."""
+        """Read all tables in the block as of one moment."""
         connection = self._open
         with self._limited():
             connection.execute(text(_BEGIN[self._engine.dialect.name]))
@@ -127,7 +126,7 @@ class Source:
                 connection.execute(text("COMMIT"))
 
     def sums(self, table: Table) -> dict[int, str]:
-        """Bucket (id divided by BUCKET) -> count and sum of its rows."""
+        """Return bucket (id divided by BUCKET) -> `count:sum` of its rows."""
         columns = ", ".join(column.name for column in table.columns)
         row_sum: ColumnClause[int] = literal_column(_ROW_SUM[self._engine.dialect.name].format(columns=columns))
         bucket = func.floor(table.c.id / BUCKET)
@@ -136,7 +135,7 @@ class Source:
             return {int(number): f"{count}:{int(total)}" for number, count, total in self._open.execute(asked)}
 
     def rows(self, table: Table, low: int, high: int) -> Generator[Sequence[Row[Any]], None, None]:
-        """The rows with low <= id < high, in batches; the server keeps what has not been asked for."""
+        """Yield the rows with low <= id < high in batches, through a server-side cursor."""
         asked = select(table).where(table.c.id >= low, table.c.id < high).order_by(table.c.id)
         with self._limited():
             result = self._open.execute(asked, execution_options={"stream_results": True, "max_row_buffer": BATCH})
@@ -158,7 +157,7 @@ class Source:
         return self._connection
 
     def _listen(self, connection: Connection) -> bool:
-        """Ask for notices; False where the triggers are missing, or the server is a standby, which has none to give."""
+        """Listen for notices. Return False if the triggers are missing or the server is a standby, which gives none."""
         try:
             if connection.execute(_TRIGGERS).scalar_one() < len(TABLES):
                 return False
@@ -171,8 +170,8 @@ class Source:
 
     @contextlib.contextmanager
     def _limited(self, times: int = 1) -> Iterator[None]:
-        """End what takes longer than the limit. PyMySQL does so itself, and looks at its limit at each read; psycopg
-        would wait for ever, so its connection is shut down.
+        """End a query that exceeds the limit. PyMySQL has a limit of its own, which it reads before each receive;
+        psycopg would wait for ever, so its socket is shut down.
         """
         driver: Any = self._open.connection.driver_connection
         if not hasattr(driver, "fileno"):
@@ -186,7 +185,7 @@ class Source:
             watchdog.cancel()
 
     def _guard_first_questions(self, driver: Any, _record: object) -> None:
-        """SQLAlchemy asks a server a few things when it meets it: those have a limit as well."""
+        """Limit the queries that SQLAlchemy itself sends over a new connection."""
         if hasattr(driver, "fileno"):
             self._first_questions = _watchdog(driver, 1)
 
@@ -210,7 +209,7 @@ def _connect_arguments(url: URL) -> dict[str, object]:
         return {
             "connect_timeout": CONNECT_LIMIT,
             "application_name": "kemi-trunkauth",
-            "client_encoding": "utf8",  # psycopg gives bytes, not text, where the database's own is SQL_ASCII
+            "client_encoding": "utf8",  # psycopg returns bytes, not text, if the database's own is SQL_ASCII
         }
     limit = int(OPERATION_LIMIT)
     return {

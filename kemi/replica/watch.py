@@ -1,4 +1,4 @@
-"""What Kamailio has to be told when the local file has changed: by its keeper, or by the DBA whose database it is."""
+"""Find the changes of the local file that Kamailio must reload, whether the keeper or the DBA made them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kemi.trunks.trunk import Trunk
 
 @dataclass
 class Report:
-    """What a tick found. lines: for the log, (is_warning, text). registrations: l_uuids whose registration may have
-    changed. addresses: whether the address table has.
+    """The findings of one tick. lines: for the log, (is_warning, text). registrations: l_uuids whose registration may
+    have changed. addresses: True if the table address may have changed.
     """
 
     lines: list[tuple[bool, str]] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Report:
 
 
 class Watch:
-    """Looks at the local file when it has changed. names_faults: whether rows that cannot be used are in it."""
+    """Compares the local file with its last state. names_faults: report unusable rows, which a copy does not hold."""
 
     def __init__(self, path: Path, names_faults: bool) -> None:
         self._path = path
@@ -44,8 +44,8 @@ class Watch:
         self._faults: dict[str, str] = {}
 
     def look(self, report: Report) -> None:
-        """Add to the report what has changed since the last look. The first look tells nothing of registrations, which
-        Kamailio has just read itself, but of addresses: they may have changed since, and reading them costs little.
+        """Add the changes since the last look to the report. The first look reports no registrations, because Kamailio
+        has just read them, but does report addresses, whose reload costs little.
         """
         try:
             connection, version = self._current()

@@ -1,7 +1,7 @@
-"""The DBA's tables as SQLAlchemy sees them, and the local SQLite file that holds them.
+"""The DBA's tables as SQLAlchemy describes them, and the local SQLite file that holds them.
 
-The file is the DBA's own database if that is SQLite, else its copy (kemi.replica). No exception that leaves this room
-carries a row's values (`hide_parameters`).
+The file is the DBA's own database if that is SQLite, else its copy (kemi.replica). Its errors carry no values of rows
+(`hide_parameters`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from sqlalchemy import URL, Column, Engine, Integer, MetaData, String, Table, create_engine
 from sqlalchemy.exc import DBAPIError
 
-SYNCED = "synced_at"  # the row of replica_state that says that there is a copy, and of when
-SOURCE = "source"  # the row that says of which database it is
+SYNCED = "synced_at"  # the row of replica_state with the time of the last sync; none before the first
+SOURCE = "source"  # the row with the identity of the copied database
 
 metadata = MetaData()
 
@@ -61,7 +61,7 @@ replica_state = Table("replica_state", metadata, Column("name", String, primary_
 
 
 def open_file(path: Path) -> Engine:
-    """An engine on a local SQLite file, with one connection. Nothing is opened before its first use."""
+    """Return an engine on a local SQLite file, with one connection. It is opened at its first use."""
     return create_engine(
         URL.create("sqlite", database=str(path)),
         hide_parameters=True,
@@ -72,14 +72,14 @@ def open_file(path: Path) -> Engine:
 
 
 def identity(source: URL) -> str:
-    """Which database a copy is of: kind, place and name of it, and not how one logs in. Nothing can be learned from
-    it.
+    """Return a hash of the database's kind, host, port and name, which is stored with its copy. The credentials are not
+    part of it.
     """
     named = f"{source.get_backend_name()} {source.host or ''} {source.port or ''} {source.database}"
     return hashlib.sha256(named.encode()).hexdigest()
 
 
 def cause(error: BaseException) -> str:
-    """An error in one line, with neither SQL nor parameters nor passwords."""
+    """Return the driver's own message in one line: no SQL, no parameters, no passwords."""
     inner = error.orig if isinstance(error, DBAPIError) and error.orig else error
     return " ".join(str(inner).split()) or type(inner).__name__

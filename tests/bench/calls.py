@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kemi.__main__ import ALLOCATOR, kamailio_environment
 from kemi.settings import Settings
+from kemi.start import ALLOCATOR, kamailio_environment
 from lab.demo import PROJECT, REALM, TRUNK, free_addresses, own_environment
 from lab.programs import Foreground, ProgramError
 from tests.bench import processes, sipp

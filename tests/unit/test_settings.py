@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kemi.settings import PROJECT, SettingError, Settings, Socket
+from kemi.settings import PROJECT, SettingError, Settings
+from kemi.sockets import Socket
 
 STATE = {"TRUNKAUTH_STATE_DIR": "/srv/state"}
 

@@ -1,4 +1,8 @@
-"""`python -m kemi`: whatever keeps Kamailio from starting is one line that says which setting and what to do."""
+"""`python -m kemi`: a reason not to start Kamailio is one line that says which setting and what to do.
+
+Most of it runs in this process, which must not become Kamailio: a program of that name that nobody starts stands first
+on PATH, and the exec is noted.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,16 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from kemi import cli, start
 from kemi.settings import PROJECT
 
-
-def kemi(state: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("TRUNKAUTH_")}
-    return subprocess.run(
-        [sys.executable, "-m", "kemi", command],
-        env={**own, "PYTHONPATH": str(PROJECT), "TRUNKAUTH_STATE_DIR": str(state), **environment},
-        cwd="/", capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-
-
-def the_line(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 1
-    [line] = done.stderr.splitlines()
-    return line
+Exec = tuple[str, list[str], dict[str, str]]
+Refusal = Callable[..., str]
 
 
 @pytest.fixture
@@ -34,8 +28,61 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def test_the_embedded_database_is_made_for_its_user_alone(state: Path) -> None:
-    first, again = kemi(state, "db"), kemi(state, "db")
+@pytest.fixture(autouse=True)
+def environment(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing set but the state directory; the umask is the caller's again at the end."""
+    for name in [name for name in os.environ if name.startswith("TRUNKAUTH_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRUNKAUTH_STATE_DIR", str(state))
+    mask = os.umask(0o022)
+    yield
+    os.umask(mask)
+
+
+@pytest.fixture
+def kamailio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The kamailio that is found."""
+    program = tmp_path / "bin" / "kamailio"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program
+
+
+@pytest.fixture
+def started(kamailio: Path, monkeypatch: pytest.MonkeyPatch) -> list[Exec]:
+    """Every program that this process would have become, its arguments and its environment."""
+    noted: list[Exec] = []
+    monkeypatch.setattr(os, "execve", lambda *become: noted.append(become))
+    return noted
+
+
+@pytest.fixture
+def refusal(started: list[Exec], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Run a command with these settings and return the one line that it fails with."""
+
+    def fail(*command: str, **settings: str) -> str:
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        assert cli.main(command) == 1
+        assert started == []
+        [line] = capsys.readouterr().err.splitlines()
+        return line
+
+    return fail
+
+
+def process(*command: str) -> subprocess.CompletedProcess[str]:
+    """`python -m kemi` as its operator runs it, from anywhere."""
+    return subprocess.run(
+        [sys.executable, "-m", "kemi", *command],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        cwd="/", capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def test_a_process_makes_the_embedded_database_for_its_user_alone(state: Path) -> None:
+    first, again = process("db"), process("db")
     database = f"sqlite:///{state}/trunkauth.sqlite"
     assert first.stdout == f"{database}: created version, uacreg, address\n"
     assert again.stdout == f"{database}: up to date\n"
@@ -43,56 +90,108 @@ def test_the_embedded_database_is_made_for_its_user_alone(state: Path) -> None:
     assert stat.S_IMODE((state / "trunkauth.sqlite").stat().st_mode) == 0o600
 
 
-def test_a_wrong_setting(state: Path) -> None:
-    line = the_line(kemi(state, "run", TRUNKAUTH_WORKERS="many"))
-    assert line == "TRUNKAUTH_WORKERS: 'many' is not a whole number from 1 to 256"
+def test_a_process_that_fails_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUNKAUTH_WORKERS", "many")
+    done = process("run")
+    line = "TRUNKAUTH_WORKERS: 'many' is not a whole number from 1 to 256\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_it_becomes_kamailio_with_every_setting_spelled_out(
+    state: Path, kamailio: Path, started: list[Exec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUNKAUTH_LISTEN", "udp:lo:5060")
+    assert cli.main(["run", "-m", "64"]) == 0
+    [(program, arguments, environment)] = started
+    assert program == arguments[0] == str(kamailio)
+    assert arguments[1:] == [
+        "-DD", "-E", "-f", f"{PROJECT}/kamailio/kamailio.cfg", "-Y", str(state), "-x", "tlsf", "-m", "64",
+    ]  # fmt: skip
+    assert environment["TRUNKAUTH_KAMAILIO_DB_URL"] == f"sqlite:///{state}/trunkauth.sqlite"
+    assert (environment["TRUNKAUTH_LISTEN"], environment["TRUNKAUTH_REG_CONTACT"]) == ("udp:lo:5060", "127.0.0.1:5060")
+    assert environment["PYTHONPATH"].split(":")[0] == str(PROJECT)
+    assert "TRUNKAUTH_DB_URL" not in environment
+
+
+@pytest.fixture
+def embed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Install an app_python3 that embeds this version of Python."""
+
+    def install(version: str) -> None:
+        modules = tmp_path / "usr/lib/x86_64-linux-gnu/kamailio/modules"
+        modules.mkdir(parents=True)
+        (modules / "app_python3.so").write_bytes(b"\0libpython" + version.encode() + b".so.1.0\0")
+        monkeypatch.setattr(start, "DEBIANS_PREFIX", tmp_path / "usr")
+
+    return install
+
+
+def test_the_embedded_python_is_at_home_in_its_own_prefix(
+    embed: Callable[[str], None], started: list[Exec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/opt/another")
+    embed(f"{sys.version_info.major}.{sys.version_info.minor}")
+    assert cli.main(["run"]) == 0
+    [(_, _, environment)] = started
+    assert environment["PYTHONHOME"] == f"{tmp_path}/usr"
+
+
+def test_an_embedded_python_of_another_version(embed: Callable[[str], None], refusal: Refusal) -> None:
+    embed("3.9")
+    assert refusal("run").startswith("app_python3 embeds Python 3.9, and this is 3.")
+
+
+def test_a_user_who_is_not_there(refusal: Refusal) -> None:
+    assert refusal("run", "-u", "no-such-user") == "-u no-such-user: there is no such user"
 
 
 @pytest.mark.parametrize(("proto", "kind"), [("udp", socket.SOCK_DGRAM), ("tcp", socket.SOCK_STREAM)])
-def test_a_port_that_is_taken(state: Path, proto: str, kind: socket.SocketKind) -> None:
+def test_a_port_that_is_taken(refusal: Refusal, proto: str, kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as other:
         other.bind(("127.0.0.1", 0))
         if proto == "tcp":
             other.listen()
         port = other.getsockname()[1]
-        line = the_line(kemi(state, "run", TRUNKAUTH_LISTEN=f"{proto}:127.0.0.1:{port}"))
+        line = refusal("run", TRUNKAUTH_LISTEN=f"{proto}:127.0.0.1:{port}")
     assert line.startswith(f"TRUNKAUTH_LISTEN: {proto}:127.0.0.1:{port}: Address already in use; ")
 
 
-def test_an_address_of_another_machine(state: Path) -> None:
-    line = the_line(kemi(state, "run", TRUNKAUTH_LISTEN="udp:192.0.2.123:5060"))
+def test_an_address_of_another_machine(refusal: Refusal) -> None:
+    line = refusal("run", TRUNKAUTH_LISTEN="udp:192.0.2.123:5060")
     assert line.endswith("; choose an address of this machine")
 
 
-def test_a_database_that_cannot_be_opened(state: Path, tmp_path: Path) -> None:
-    for command in ("run", "db"):
-        line = the_line(kemi(state, command, TRUNKAUTH_DB_URL=f"sqlite:///{tmp_path}/missing/trunks.sqlite"))
-        assert line.startswith(f"TRUNKAUTH_DB_URL: sqlite:///{tmp_path}/missing/trunks.sqlite: unable to open")
+@pytest.mark.parametrize("command", ["run", "db"])
+def test_a_database_that_cannot_be_opened(refusal: Refusal, tmp_path: Path, command: str) -> None:
+    line = refusal(command, TRUNKAUTH_DB_URL=f"sqlite:///{tmp_path}/missing/trunks.sqlite")
+    assert line.startswith(f"TRUNKAUTH_DB_URL: sqlite:///{tmp_path}/missing/trunks.sqlite: unable to open")
 
 
-def test_a_database_server_that_does_not_answer_and_whose_password_stays_out_of_sight(state: Path) -> None:
+def test_a_database_server_that_does_not_answer_and_whose_password_stays_out_of_sight(
+    refusal: Refusal,
+) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"postgresql+psycopg://kamailio:secret@127.0.0.1:{closed.getsockname()[1]}/trunks"
-        line = the_line(kemi(state, "db", TRUNKAUTH_DB_URL=url))
+        line = refusal("db", TRUNKAUTH_DB_URL=url)
     assert line.startswith("TRUNKAUTH_DB_URL: postgresql+psycopg://kamailio:***@127.0.0.1:")
     assert "secret" not in line
 
 
-def test_a_database_without_tables(state: Path, tmp_path: Path) -> None:
-    line = the_line(kemi(state, "run", TRUNKAUTH_DB_URL=f"sqlite:///{tmp_path}/empty.sqlite"))
+def test_a_database_without_tables(refusal: Refusal, tmp_path: Path) -> None:
+    line = refusal("run", TRUNKAUTH_DB_URL=f"sqlite:///{tmp_path}/empty.sqlite")
     assert line.endswith(": table version is missing; `make db` creates it")
 
 
 @pytest.mark.parametrize(("name", "mode"), [("", 0o750), ("trunkauth.sqlite", 0o640)])
-def test_a_state_directory_that_others_can_read(state: Path, name: str, mode: int) -> None:
-    kemi(state, "db")
+def test_a_state_directory_that_others_can_read(refusal: Refusal, state: Path, name: str, mode: int) -> None:
+    assert cli.main(["db"]) == 0
     path = state / name
     path.chmod(mode)
-    line = the_line(kemi(state, "run"))
+    line = refusal("run")
     assert line.endswith(f"others can read {path}, which holds passwords: chmod {'600' if name else '700'} {path}")
 
 
-def test_a_state_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_state_directory_that_cannot_be_made(refusal: Refusal, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert the_line(kemi(tmp_path / "file" / "state", "db")).startswith("TRUNKAUTH_STATE_DIR: ")
+    assert refusal("db", TRUNKAUTH_STATE_DIR=str(tmp_path / "file" / "state")).startswith("TRUNKAUTH_STATE_DIR: ")

@@ -1,0 +1,177 @@
+"""Make the tables or the copy, check the settings against this machine, then become Kamailio.
+
+No database server is asked, so that Kamailio starts without it and serves calls from the copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+import sqlalchemy
+from sqlalchemy.exc import SQLAlchemyError
+
+from kemi import schema
+from kemi.replica import copy as replica
+from kemi.settings import PROJECT, Settings
+from kemi.sockets import Socket
+from kemi.trunks.tables import cause
+
+# Kamailio's memory manager with constant-time allocation; a call costs less CPU than with its default, qm.
+ALLOCATOR = "tlsf"
+
+DEBIANS_PREFIX = Path("/usr")  # of its Kamailio, and of its libpython and standard library
+
+
+class StartError(RuntimeError):
+    """A reason not to start Kamailio; the text is one line for the operator."""
+
+
+def run(settings: Settings, extra: list[str]) -> None:
+    """Check the settings against this machine, then become Kamailio. Never returns; raises StartError."""
+    kamailio = shutil.which("kamailio", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
+    if not kamailio:
+        raise StartError("kamailio is not installed; on Debian: apt-get install kamailio kamailio-python3-modules")
+    check_interpreter()
+    prepare_database(settings)
+    check_user(settings, extra)
+    for sip_socket in settings.listen:
+        check_free(sip_socket)
+    settings.rpc_socket.unlink(missing_ok=True)
+    arguments = [kamailio, "-DD", "-E", "-f", str(PROJECT / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
+    arguments += ["-x", ALLOCATOR]
+    os.execve(kamailio, [*arguments, *extra], kamailio_environment(settings, os.environ))  # noqa: S606
+
+
+def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that kamailio.cfg and trunkauth.py read: every setting but the database's URL spelled
+    out, PYTHONPATH, and PYTHONHOME for Debian's app_python3.
+
+    Without PYTHONHOME the embedded interpreter takes its standard library from the first python3 on PATH (CPython's
+    Modules/getpath.py), whose C extensions do not load into Debian's libpython.
+    """
+    pythonpath = [str(PROJECT), sysconfig.get_path("purelib"), environment.get("PYTHONPATH", "")]
+    return {
+        **environment,
+        **({"PYTHONHOME": str(DEBIANS_PREFIX)} if embedded_version() else {}),
+        "PYTHONPATH": os.pathsep.join(filter(None, pythonpath)),
+        "TRUNKAUTH_STATE_DIR": str(settings.state_dir),
+        "TRUNKAUTH_LISTEN": " ".join(map(str, settings.listen)),
+        "TRUNKAUTH_DEFAULT_TRUNK": settings.default_trunk,
+        "TRUNKAUTH_REG_CONTACT": settings.reg_contact,
+        "TRUNKAUTH_WORKERS": str(settings.workers),
+        "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
+        "TRUNKAUTH_PREEMPTIVE": "auto" if settings.preemptive else "off",
+        "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
+        "TRUNKAUTH_REG_TABLE": "registrations" if settings.is_embedded or settings.is_copied else "uacreg",
+        "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",
+        "TRUNKAUTH_SCRIPT": str(PROJECT / "kamailio/trunkauth.py"),
+    }
+
+
+def check_interpreter() -> None:
+    """Check that app_python3 embeds this Python: packages made for another version would not load there."""
+    embedded, mine = embedded_version(), f"{sys.version_info.major}.{sys.version_info.minor}"
+    if embedded not in ("", mine):
+        raise StartError(f"app_python3 embeds Python {embedded}, and this is {mine}: use that one")
+
+
+def embedded_version() -> str:
+    """Return the version of Python that Debian's app_python3 embeds, such as 3.11; empty if it is not installed."""
+    for folder in ("lib*", "lib*/*"):
+        for module in DEBIANS_PREFIX.glob(f"{folder}/kamailio/modules/app_python3.so"):
+            if found := re.search(rb"libpython(3\.[0-9]+)", module.read_bytes()):
+                return found[1].decode()
+    return ""
+
+
+def check_user(settings: Settings, extra: list[str]) -> None:
+    """Check that the user that Kamailio is to become (`-u`) can read what it will need. Raises StartError."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-u", dest="name")
+    name = parser.parse_known_args(extra)[0].name
+    if not name:
+        return
+    try:
+        user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except KeyError:
+        raise StartError(f"-u {name}: there is no such user") from None
+    if user.pw_uid == os.geteuid():
+        return
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    for path in (PROJECT / "kemi/flow.py", Path(sqlalchemy.__file__), settings.state_dir, settings.local_file):
+        try:
+            asked = subprocess.run(
+                ["/usr/bin/test", "-r", path], user=user.pw_uid, group=user.pw_gid, extra_groups=groups, check=False
+            )
+        except PermissionError:
+            raise StartError(f"-u {name}: only root can become another user") from None
+        if asked.returncode != 0:
+            raise StartError(f"-u {name}: that user cannot read {path}; chown or move it, or start as that user")
+
+
+def prepare_database(settings: Settings) -> None:
+    """Make the local file that calls are served from, or check that it can be used. Raises StartError."""
+    check_private(settings)
+    if settings.is_embedded:
+        make_tables(settings)
+    elif settings.is_copied:
+        try:
+            replica.prepare(settings.local_file, settings.db_url)
+        except replica.CopyError as error:
+            raise StartError(f"TRUNKAUTH_STATE_DIR: {settings.local_file} cannot be made: {error}") from None
+    else:
+        engine = schema.open_database(settings.db_url)
+        try:
+            schema.check(engine)
+        except (SQLAlchemyError, schema.SchemaError) as error:
+            raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {cause(error)}") from None
+        finally:
+            engine.dispose()
+
+
+def make_tables(settings: Settings) -> str:
+    """Create the missing tables and return one line that says which. Raises StartError."""
+    engine = schema.open_database(settings.db_url)
+    notice = ""
+    try:
+        made = schema.create(engine)
+        if settings.is_embedded and "address" in made:
+            schema.open_to_loopback(engine)
+        if settings.is_copied and (reason := schema.install_notice(engine)):
+            notice = f"; no notice of changes, they are found every {settings.compare_interval} s: {reason}"
+    except (SQLAlchemyError, schema.SchemaError) as error:
+        raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {cause(error)}") from None
+    finally:
+        engine.dispose()
+    return f"{settings.shown_db_url}: {'created ' + ', '.join(made) if made else 'up to date'}{notice}"
+
+
+def check_private(settings: Settings) -> None:
+    """Check that nobody else can read the files in the state directory. Raises StartError."""
+    for path in (settings.state_dir, *settings.state_dir.glob("*.sqlite*")):
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            mode = "700" if path.is_dir() else "600"
+            raise StartError(f"TRUNKAUTH_STATE_DIR: others can read {path}, which holds passwords: chmod {mode} {path}")
+
+
+def check_free(sip_socket: Socket) -> None:
+    """Check that a socket can be bound, because Kamailio would share a UDP port with another one. Raises StartError."""
+    if sip_socket.is_interface:
+        return
+    try:
+        sip_socket.bind_briefly()
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        advice = "stop what uses it, or choose another port" if taken else "choose an address of this machine"
+        raise StartError(f"TRUNKAUTH_LISTEN: {sip_socket}: {error.strerror or error}; {advice}") from None
