@@ -9,7 +9,7 @@ import os
 import time
 
 from kemi.auth import nonces, session
-from kemi.auth.attempt import CHALLENGES, Attempt, Sent, response_headers
+from kemi.auth.attempt import CHALLENGES, Attempt, Sent
 from kemi.auth.challenge import next_nonce
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
@@ -22,13 +22,15 @@ CNONCE_BYTES = 16
 def preemptive(attempt: Attempt, record: Record, credentials: Credentials) -> Attempt:
     """Return the attempt with the preemptive responses that the record has for it, if any."""
     ready = session.first_request(record, credentials)
-    if ready is None or (ready.covers_body and not request.can_read_body()):
+    if ready is None or (ready.responses.covers_body and not request.can_read_body()):
         return attempt
-    counts = [shared.next_count(counter) if counter else 1 for counter in ready.counters]
-    if min(counts) < 1:
-        return attempt
-    sent = tuple([one._replace(nc=count) for one, count in zip(ready.sent, counts, strict=True)])
-    return attempt._replace(sent=sent)
+    sent = []
+    for one, counter in zip(ready.sent, ready.counters, strict=True):
+        count = shared.next_count(counter) if counter else 1
+        if count < 1:
+            return attempt
+        sent.append(one._replace(nc=count))
+    return attempt._replace(sent=tuple(sent))
 
 
 def counted(attempt: Attempt) -> Attempt:
@@ -48,13 +50,13 @@ def add_to_branch(attempt: Attempt, credentials: Credentials) -> None:
 
     An R-URI that is not UTF-8 gets none: the request goes as it would have gone without.
     """
-    made = session.responses(attempt.sent, credentials)
+    responses = session.responses(attempt.sent, credentials)
     try:
-        covered = request.covered_by_digest(attempt.method, any(one.covers_body for one in made))
+        covered = request.covered_by_digest(attempt.method, responses.covers_body)
     except UnicodeDecodeError:
         relay.keep(attempt._replace(sent=()))
     else:
-        relay.add_to_branch(response_headers(attempt.sent, made, covered, os.urandom(CNONCE_BYTES).hex()))
+        relay.add_to_branch(responses.headers(attempt.sent, covered, os.urandom(CNONCE_BYTES).hex()))
 
 
 def forget(attempt: Attempt, rejected: tuple[Sent, ...]) -> None:

@@ -67,13 +67,17 @@ class Attempt(NamedTuple):
     sent: tuple[Sent, ...] = ()
 
 
-def response_headers(
-    sent: Sequence[Sent], responses: Sequence[DigestResponse], request: Request, cnonce: str
-) -> tuple[str, ...]:
-    """Return the header fields, each with its CRLF, that carry these responses; cnonce: never used before."""
-    return tuple(
-        [
+class Responses(NamedTuple):
+    """The responses to some challenges, in the same order. covers_body: True if one of them covers the body."""
+
+    made: tuple[DigestResponse, ...]
+    covers_body: bool
+
+    def headers(self, sent: Sequence[Sent], request: Request, cnonce: str) -> list[str]:
+        """Return the header fields, each with its CRLF, that carry them. sent: their challenges, counted. cnonce: never
+        used before.
+        """
+        return [
             f"{CHALLENGES[one.status].response}: {response.value(request, one.nc, cnonce)}\r\n"
-            for one, response in zip(sent, responses, strict=True)
+            for one, response in zip(sent, self.made, strict=True)
         ]
-    )

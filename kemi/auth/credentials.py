@@ -26,18 +26,23 @@ class Credentials:
     ha1: str = field(default="", repr=False)
 
     def are_for(self, challenge: Challenge) -> bool:
-        """Return True if the challenge's realm may have an answer."""
+        """Return True if the challenge's realm may have a response."""
         return self.realm in ("", challenge.realm)
 
-    def serve(self, challenge: Challenge) -> bool:
-        """Return True if there is a secret for this challenge's hash."""
-        return challenge.hash_name in digest.HASHES and bool(self.password or self._has_ha1_for(challenge))
+    def can_answer(self, challenge: Challenge, can_read_body: bool) -> bool:
+        """Return True if there is a secret for the challenge's hash, and its qop can be computed: none, auth, or
+        auth-int if the request's body can be read.
+        """
+        if challenge.hash_name not in digest.HASHES or not (self.password or self._has_ha1_for(challenge)):
+            return False
+        return not challenge.qop or challenge.offers("auth") or (can_read_body and challenge.offers("auth-int"))
 
-    def response(self, challenge: Challenge, qop: str) -> digest.DigestResponse:
-        """Return the response to a challenge that they serve; qop: `auth`, `auth-int`, or empty for none."""
+    def response(self, challenge: Challenge) -> digest.DigestResponse:
+        """Return the response to a challenge that they can answer."""
         secret = self.ha1.lower()
         if not self._has_ha1_for(challenge):
             secret = digest.ha1(challenge.hash_name, self.username, challenge.realm, self.password)
+        qop = "auth" if challenge.offers("auth") else "auth-int" if challenge.qop else ""
         return digest.DigestResponse(challenge, self.username, secret, qop)
 
     def _has_ha1_for(self, challenge: Challenge) -> bool:

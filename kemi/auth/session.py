@@ -46,10 +46,9 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from kemi.auth import digest, nonces
-from kemi.auth.attempt import CHALLENGES, Attempt, Sent
+from kemi.auth.attempt import CHALLENGES, Attempt, Responses, Sent
 from kemi.auth.challenge import Challenge, ChallengeError, parse
 from kemi.auth.credentials import Credentials
-from kemi.auth.digest import DigestResponse
 from kemi.auth.nonces import Record
 
 MOST_ANSWERED = 5  # challenges of one request, whatever the carrier does
@@ -91,8 +90,7 @@ class Cancelled(NamedTuple):
 class Refuse(NamedTuple):
     """End the request with 503.
 
-    reason: for the operator. challenge: the one refused, None if none could be read. rejected: the preemptive responses
-    that the failure rejected.
+    reason: for the operator. challenge: the one refused, if any. rejected: preemptive responses that it rejected.
     """
 
     reason: str
@@ -127,12 +125,7 @@ class Preemptive(NamedTuple):
 
     sent: tuple[Sent, ...]
     counters: tuple[str, ...]
-    responses: tuple[DigestResponse, ...]
-
-    @property
-    def covers_body(self) -> bool:
-        """True if one of them covers the request's body."""
-        return any(response.covers_body for response in self.responses)
+    responses: Responses
 
 
 def first_request(record: Record, credentials: Credentials) -> Preemptive | None:
@@ -143,12 +136,13 @@ def first_request(record: Record, credentials: Credentials) -> Preemptive | None
     return ready[1]
 
 
-def responses(sent: Sequence[Sent], credentials: Credentials) -> tuple[DigestResponse, ...]:
-    """Return the responses to these challenges, in the same order; each is one that the credentials serve."""
+def responses(sent: Sequence[Sent], credentials: Credentials) -> Responses:
+    """Return the responses to these challenges, each of which the credentials can answer."""
     _, ready = _READY.get(credentials, (None, None))
-    if ready and [one.challenge for one in ready.sent] == [one.challenge for one in sent]:
+    if ready and [one[1] for one in ready.sent] == [one[1] for one in sent]:
         return ready.responses
-    return tuple([_response(one, credentials) for one in sent])
+    made = tuple([credentials.response(one.challenge) for one in sent])
+    return Responses(made, any(response.covers_body for response in made))
 
 
 def after_reply(record: Record, attempt: Attempt, proves: bool, next_nonces: Mapping[int, str], now: float) -> Record:
@@ -209,7 +203,7 @@ def _answer(failure: Failure, attempt: Attempt, credentials: Credentials) -> Ref
     ours = [challenge for challenge in challenges if credentials.are_for(challenge)]
     if not ours:
         return Refuse("realm not the trunk's", challenges[0])
-    usable = [challenge for challenge in ours if _is_usable(challenge, credentials, failure.can_read_body)]
+    usable = [challenge for challenge in ours if credentials.can_answer(challenge, failure.can_read_body)]
     if not usable:
         return Refuse("no secret, algorithm or qop for it", ours[0])
     chosen = min(usable, key=_weakness) if len(usable) > 1 else usable[0]
@@ -234,17 +228,6 @@ def _read(fields: Sequence[str]) -> tuple[tuple[Challenge, ...], list[Challenge]
             challenges += read
             first = read if place == 0 else first
     return first, challenges, fault
-
-
-def _is_usable(challenge: Challenge, credentials: Credentials, can_read_body: bool) -> bool:
-    if not credentials.serve(challenge):
-        return False
-    return not challenge.qop or challenge.offers("auth") or (can_read_body and challenge.offers("auth-int"))
-
-
-def _response(one: Sent, credentials: Credentials) -> DigestResponse:
-    qop = "auth" if one.challenge.offers("auth") else "auth-int" if one.challenge.qop else ""
-    return credentials.response(one.challenge, qop)
 
 
 def _weakness(challenge: Challenge) -> tuple[int, bool]:
@@ -299,13 +282,14 @@ def _is_plain(text: str, challenge: Challenge, credentials: Credentials) -> bool
 
 def _preemptive(record: Record, credentials: Credentials) -> Preemptive | None:
     usable = [
-        (one, counter, _response(one, credentials))
+        (one, counter)
         for one, counter in zip(record.held, record.counters, strict=True)
-        if credentials.are_for(one.challenge) and _is_usable(one.challenge, credentials, can_read_body=True)
+        if credentials.are_for(one.challenge) and credentials.can_answer(one.challenge, can_read_body=True)
     ]
     if not usable:
         return None
-    return Preemptive(*zip(*usable, strict=True))
+    sent, counters = zip(*usable, strict=True)
+    return Preemptive(sent, counters, responses(sent, credentials))
 
 
 # Responses that are ready for the next request. They go with the row's Credentials: no secret outlives its row.

@@ -50,7 +50,7 @@ def attempt() -> Attempt:
     return _KEPT.get(text) or codec.attempt(text)
 
 
-def add_to_branch(headers: tuple[str, ...]) -> None:
+def add_to_branch(headers: list[str]) -> None:
     """Add header fields, each with its CRLF, to the branch at hand alone."""
     for header in headers:
         KSR.hdr.append(header)

@@ -46,6 +46,7 @@ class TrunkStore:
         self._looked_at = 0.0
         self._is_ready = False
         self._kept: dict[tuple[object, ...], Candidates] = {}
+        self._rows: dict[Trunk, Trunk] = {}  # one object a row, by whichever look-up it was found
 
     def is_ready(self) -> bool:
         """Return True if calls can be served: False only for a copy that was never filled."""
@@ -82,7 +83,7 @@ class TrunkStore:
         self._connection = None
         self._is_ready = False
         self._engine.dispose()
-        self._kept.clear()
+        self._forget()
 
     def _find(self, query: Select[Any], *values: str) -> Candidates:
         """Return the first usable rows of a query with these values in its places."""
@@ -91,15 +92,20 @@ class TrunkStore:
             connection = self._fresh_connection()
             if question not in self._kept:
                 if len(self._kept) >= MOST_KEPT:
-                    self._kept.clear()
+                    self._forget()
                 rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
                 trunks = (Trunk(*(value or "" for value in row)) for row in rows)
-                self._kept[question] = tuple(islice((one for one in trunks if not one.fault), MOST_CANDIDATES))
+                usable = islice((trunk for trunk in trunks if not trunk.fault), MOST_CANDIDATES)
+                self._kept[question] = tuple(self._rows.setdefault(trunk, trunk) for trunk in usable)
                 rows.close()
         except Exception:  # as above
             self.close()
             raise
         return self._kept[question]
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._rows.clear()
 
     def _fresh_connection(self) -> Connection:
         """Return the connection, opened anew if the file was replaced; kept look-ups go if anything changed.
@@ -119,7 +125,7 @@ class TrunkStore:
         state = (inode, driver.execute("PRAGMA data_version").fetchone()[0])
         if state != self._state:
             self._state = state
-            self._kept.clear()
+            self._forget()
         self._looked_at = now
         return self._connection
 

@@ -17,7 +17,7 @@ import atheris
 
 with atheris.instrument_imports(include=["kemi"]):
     from kemi.auth import codec, session
-    from kemi.auth.attempt import Attempt, Sent, response_headers
+    from kemi.auth.attempt import Attempt, Sent
     from kemi.auth.challenge import ChallengeError, next_nonce, parse
     from kemi.auth.credentials import Credentials
     from kemi.auth.digest import Request
@@ -41,8 +41,7 @@ def one_reply(data: bytes) -> None:
         return
     attempt = decision.attempt
     assert codec.attempt(codec.attempt_text(attempt)) == attempt
-    responses = session.responses(attempt.sent, CREDENTIALS)
-    headers = response_headers(attempt.sent, responses, REQUEST, "0011223344556677")
+    headers = session.responses(attempt.sent, CREDENTIALS).headers(attempt.sent, REQUEST, "0011223344556677")
     for one, header in zip(attempt.sent, headers, strict=True):
         assert header.endswith("\r\n")
         value = header.partition(": ")[2][:-2]

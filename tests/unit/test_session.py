@@ -226,7 +226,7 @@ def test_a_new_request_carries_what_the_row_answers_now(field: str, credentials:
     held = preemptive(*after(407, field))
     found = first_request(Record(held, ("counter",)), credentials)
     assert (
-        (found.sent, found.counters, found.covers_body) == (held, ("counter",), field == AUTH_INT)
+        (found.sent, found.counters, found.responses.covers_body) == (held, ("counter",), field == AUTH_INT)
         if (is_so and found)
         else found is None
     )
