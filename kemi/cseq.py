@@ -1,14 +1,17 @@
-"""The CSeq numbers of a dialog in which requests were sent again: RFC 3261 22.2, 13.2.2.4 and 12.2.1.1, RFC 3262 7.2.
+"""The CSeq numbers that a carrier sees: RFC 3261 22.2, 12.2.1.1, 13.2.2.4 and 8.1.1.5, RFC 3262 7.2.
 
 The rules:
 
-1. A request that is sent again with credentials has a CSeq one above the one that the carrier saw last (RFC 3261 22.2).
-   From then on the dialog's CSeq towards the carrier is ahead of the caller's by `raised`, and so is every later
-   request's.
-2. The dialog module keeps `raised` in `$dlg_var(cseq_diff)` and rewrites CSeq on sending (dialog/dlg_cseq.c). It takes
-   its orders from headers that it strips again: P-K-CSeq-Auth for a resend, P-K-CSeq-Refresh for any later request.
-3. An ACK of a success has the CSeq of its INVITE (RFC 3261 13.2.2.4), and RAck names its INVITE (RFC 3262 7.2). By the
-   time of either, other requests may have raised CSeq further; so each INVITE's own `raised` is kept.
+1. A number towards a carrier is never used twice: a resend has the one above the highest that was sent so far for this
+   Call-ID, From tag and destination; any other request has its caller's, raised by as much as was raised before, or the
+   one above the highest if that is more. Another destination starts from the caller's own numbers again.
+2. The highest is remembered beyond a failure: a caller who tries again after a 422 counts on from the number that he
+   knows, not from the one that the carrier saw.
+3. By how much the INVITE that set a dialog up was raised is in the dialog's own mark (mark.py). What was raised later
+   is remembered by this Kamailio alone. After a restart, or on another node, that is unknown; but fewer requests than
+   one a second were challenged, so the dialog's age in seconds is more. CSeq may have gaps.
+4. An ACK of a success has the number of its INVITE, and RAck names its INVITE by it.
+5. A number is below 2**31. What would go beyond is refused.
 
 Pure: numbers come in, numbers go out.
 """
@@ -18,39 +21,64 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-MOST_INVITES = 4  # of a dialog, whose `raised` is kept
+BEYOND = 2**31  # RFC 3261 8.1.1.5
+MOST_INVITES = 4  # of a dialog, whose numbers are remembered
 
 _RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+(\S+)")
 
-Invites = dict[int, int]  # the caller's CSeq of an INVITE -> by how much it was raised
+
+class Sequence(NamedTuple):
+    """The numbers sent so far for one Call-ID, From tag and destination.
+
+    highest: of any request. invites: (the caller's CSeq, the number of its last attempt) of the last INVITEs.
+    """
+
+    highest: int = 0
+    invites: tuple[tuple[int, int], ...] = ()
 
 
-class Resend(NamedTuple):
-    """The CSeq of a resend, and by how much it is ahead of the caller's."""
-
-    cseq: int
-    raised: int
+class TooHighError(ValueError):
+    """A number would reach 2**31."""
 
 
-def resend(cseq: int, raised: int) -> Resend:
-    """Return the CSeq for a request that is sent again (rule 1). cseq: the caller's. raised: before this resend."""
-    return Resend(cseq + raised + 1, raised + 1)
+def first(sequence: Sequence, base: int) -> int:
+    """Return the number of a request's first attempt. base: the caller's CSeq, and by how much it was raised before.
+    Raises TooHighError.
+    """
+    return _checked(max(base, sequence.highest + 1))
 
 
-def noted(invites: Invites, cseq: int, raised: int) -> Invites:
-    """Return the dialog's last INVITEs, this one included (rule 3)."""
-    others = [(other, before) for other, before in invites.items() if other != cseq]
-    return dict([*others[1 - MOST_INVITES :], (cseq, raised)])
+def resend(sequence: Sequence, last: int) -> int:
+    """Return the number of a request that is sent again; last: of its last attempt. Raises TooHighError."""
+    return _checked(max(sequence.highest, last) + 1)
 
 
-def ack(invites: Invites, cseq: int, raised: int) -> int | None:
-    """Return the CSeq to order for an ACK; None if the dialog module gives it the right one by itself (rule 3)."""
-    own = invites.get(cseq, 0)
-    return None if raised in (0, own) else cseq + own
+def noted(sequence: Sequence, method: str, cseq: int, number: int) -> Sequence:
+    """Return the sequence after this request was sent; cseq: the caller's."""
+    invites = sequence.invites
+    if method == "INVITE":
+        invites = (*[one for one in invites if one[0] != cseq][1 - MOST_INVITES :], (cseq, number))
+    return Sequence(max(sequence.highest, number), invites)
 
 
-def rack(invites: Invites, value: str) -> str | None:
-    """Return the RAck value by which the carrier knows its INVITE; None if it is right, or malformed (rule 3)."""
+def of_invite(sequence: Sequence, cseq: int, otherwise: int) -> int:
+    """Return the number of the INVITE that the caller knows by cseq; otherwise: if it is not remembered."""
+    return dict(sequence.invites).get(cseq, otherwise)
+
+
+def rack_cseq(value: str) -> int | None:
+    """Return the caller's CSeq that a RAck value names, None if it is malformed."""
     match = _RACK.fullmatch(value)
-    raised = invites.get(int(match[2]), 0) if match else 0
-    return f"{match[1]} {int(match[2]) + raised} {match[3]}" if match and raised else None
+    return int(match[2]) if match else None
+
+
+def rack(value: str, number: int) -> str:
+    """Return a well-formed RAck value with this number in place of its CSeq."""
+    response, _, method = value.split(None, 2)
+    return f"{response} {number} {method}"
+
+
+def _checked(number: int) -> int:
+    if number >= BEYOND:
+        raise TooHighError(f"CSeq {number}")
+    return number

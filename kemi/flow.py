@@ -5,8 +5,7 @@
       new_request          anything else: who may call, over which trunk, to where
     BRANCH                 the branch route: shapes the one attempt that goes out now
     TRUNKAUTH              the failure route: answers the carrier's 401 or 407, or ends the request with 503
-    INVITE_REPLY           the reply route of a first INVITE: learns the dialog's peer, and what the others learn
-    REQUEST_REPLY          the reply route of any other request: learns which nonces the carrier accepts
+    REPLY                  the reply route: gives the caller his own CSeq, learns the dialog's peer and the nonces
 
 A new request is prepared once; each attempt to send it is addressed and shaped. Decisions about challenges are made in
 auth/session.py, trunks are chosen in trunks/selection.py; the flow carries them out. A handler that raises answers 500,
@@ -16,19 +15,21 @@ and the worker goes on. The caller never sees a carrier's 401 or 407.
 from __future__ import annotations
 
 import gc
+import time
 from typing import TYPE_CHECKING
 
-from kemi import responses
+from kemi import key, responses
 from kemi.auth import nonces, session
 from kemi.auth.attempt import CHALLENGES, Attempt
-from kemi.auth.codec import Route
 from kemi.auth.credentials import Credentials
-from kemi.auth.nonces import Record
 from kemi.auth.session import Cancelled, PassOn, Refuse, Resend
+from kemi.cseq import rack as with_cseq
+from kemi.cseq import rack_cseq
+from kemi.dialogs import STARTS_DIALOG, Dialogs, Opened
+from kemi.mark import Direction
 from kemi.outcome import Answered, Refused, Unreachable, Unusable
-from kemi.sip import api, dialog, relay, request, shared
+from kemi.sip import api, dialog, edit, failure, relay, request, shared
 from kemi.sip.api import guarded
-from kemi.sip.dialog import Direction
 from kemi.sip.request import Incoming
 from kemi.trunks.selection import Asked, candidates
 from kemi.trunks.store import TrunkStore
@@ -37,14 +38,9 @@ from kemi.trunks.trunk import Trunk
 if TYPE_CHECKING:
     from kemi.settings import Settings
 
-# Never passed on. A caller's credentials are for us at most, and the dialog module takes orders from P-K-CSeq headers.
-PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization", "P-K-CSeq-Auth", "P-K-CSeq-Refresh")
+# Never passed on: orders to us, and a caller's credentials, which are for us at most.
+PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization")
 NOT_FORWARDED = (*PRIVATE_HEADERS[1:], "Route")  # of a new request, whose X-Trunk has been taken off
-
-# Methods an unlisted source may send in an unknown dialog: they end things and start none.
-HARMLESS = frozenset({"BYE", "NOTIFY"})
-
-STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
 RETRY_AFTER = 10  # seconds, while there is no copy of the database yet
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
@@ -55,6 +51,7 @@ class TrunkAuth:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._dialogs = Dialogs(key.load(settings.key_file), started=int(time.time()))
         self._trunks: TrunkStore | None = None
 
     def child_init(self, rank: int) -> int:
@@ -81,68 +78,62 @@ class TrunkAuth:
         if method == "CANCEL":
             if incoming.belongs_to_transaction:
                 relay.relay()
-        elif incoming.has_to_tag:
+        elif incoming.to_tag:
             self.in_dialog(incoming)
         elif method == "OPTIONS" and request.asks_for_us():
             relay.reply(200, "OK")
         elif method != "ACK":
-            self.new_request(method)
+            self.new_request(incoming)
         return 1
 
     # --- inside a dialog
 
     def in_dialog(self, incoming: Incoming) -> None:
         """Route a request with a To tag: one of a dialog, or the ACK of a failure."""
-        method = incoming.method
-        if not request.follows_route():
-            if method != "ACK":
-                relay.reply(481, "Call/Transaction Does Not Exist")
-            elif incoming.belongs_to_transaction:
-                relay.relay()
-            return
-        request.remove_headers(PRIVATE_HEADERS)
-        if dialog.is_known():
-            self._in_known_dialog(method)
-        elif request.source_may_call():
-            if method == "ACK":
-                relay.relay()
+        if request.follows_route() and (opened := self._dialogs.opened(incoming)):
+            edit.remove_headers(PRIVATE_HEADERS)
+            if opened.direction is Direction.FROM_TRUNK:
+                self._pass_on()
+            elif incoming.method == "ACK":
+                self._acknowledge(incoming, opened)
             else:
-                self._send(Attempt(method=method, in_dialog=True), None)
-        elif method in HARMLESS:
-            self._pass_on()
-        else:
+                self._send_inside(incoming, opened)
+        elif incoming.method != "ACK":
             relay.reply(481, "Call/Transaction Does Not Exist")
-
-    def _in_known_dialog(self, method: str) -> None:
-        """Route a request of a dialog that was set up through this Kamailio."""
-        if method == "ACK":
-            dialog.correct_ack()
+        elif incoming.belongs_to_transaction:
             relay.relay()
-            return
-        if dialog.direction() is Direction.FROM_TRUNK:
-            self._pass_on()
-            return
-        if method == "INVITE":
-            dialog.note_invite()
-        elif method == "PRACK":
-            dialog.correct_rack()
-        dialog.keep_cseq_order()
-        route = dialog.route() if request.source_may_call() else Route()
-        attempt = Attempt(route.trunk, route.destination, method, in_dialog=True, is_tracked=True)
-        self._send(attempt, self._preemptive_in_dialog(attempt))
 
-    def _preemptive_in_dialog(self, attempt: Attempt) -> Credentials | None:
-        """Return the credentials for preemptive responses inside a dialog, None unless the request goes to the peer's
-        very address, and the trunk's row still has the destination that the dialog was set up with.
-        """
-        if not (attempt.trunk and self._settings.preemptive and request.next_hop_host() == dialog.peer() != ""):
-            return None
+    def _acknowledge(self, incoming: Incoming, opened: Opened) -> None:
+        """Relay the ACK of a success, with the CSeq of its INVITE."""
+        number = self._dialogs.number_of_invite(opened, incoming.cseq)
+        if number != incoming.cseq:
+            edit.set_cseq(number, "ACK")
+        relay.relay()
+
+    def _send_inside(self, incoming: Incoming, opened: Opened) -> None:
+        """Send a request of a dialog to its trunk."""
+        if incoming.method == "PRACK" and (invite := rack_cseq(rack := request.header("RAck"))):
+            edit.set_rack(with_cseq(rack, self._dialogs.number_of_invite(opened, invite)))
+        trunk = self._trunk_of(opened) if request.source_may_call() else None
+        attempt = self._dialogs.inside(incoming, opened, trunk)
+        can_be_preemptive = trunk and trunk.destination == attempt.destination and self._settings.preemptive
+        if trunk and can_be_preemptive and request.next_hop_host() in dialog.peers(trunk.addresses):
+            self._send(attempt, trunk.credentials)
+        else:
+            self._send(attempt, None)
+
+    def _trunk_of(self, opened: Opened) -> Trunk | None:
+        """Return the trunk of a dialog, None if its row is gone."""
+        row = opened.mark.row
         try:
-            trunk = self.trunks.by_uuid(attempt.trunk)
+            trunk = self.trunks.by_row(row)
+            if trunk is None or not self._dialogs.is_of(opened, trunk):
+                self.trunks.look_again()  # the worker that set the dialog up may have seen a change before us
+                trunk = self.trunks.by_row(row)
         except Exception as error:  # a BYE has to go, whatever state the file is in
             api.error(f"fault={api.fault(error)} call-id={api.call_id()}")
             return None
-        return trunk.credentials if trunk and trunk.destination == attempt.destination else None
+        return trunk
 
     def _pass_on(self) -> None:
         """Relay a request that gets no credentials of ours."""
@@ -151,41 +142,45 @@ class TrunkAuth:
 
     # --- a new request
 
-    def new_request(self, method: str) -> None:
+    def new_request(self, incoming: Incoming) -> None:
         """Route a request outside a dialog: an INVITE, a MESSAGE, …"""
         trunks = self.trunks
         if not trunks.is_ready():
             relay.reply_with(f"Retry-After: {RETRY_AFTER}", 503, "Service Unavailable")  # RFC 3261 20.33
         elif not request.source_may_call():
             relay.reply(403, "Forbidden")
-        elif method == "REGISTER":  # with the trunk's credentials it would move the carrier's account to the caller
+        elif incoming.method == "REGISTER":  # with the trunk's credentials it would move the carrier's account
             relay.reply_with(f"Allow: {ALLOWED}", 405, "Method Not Allowed")  # RFC 3261 8.2.1
+        elif not incoming.dialled:
+            relay.reply(400, "Not UTF-8")
         else:
-            asked = request.take_asked()
+            asked = Asked(request.take_trunk(), incoming.caller, incoming.dialled)
             if found := candidates(trunks, asked, self._settings.default_trunk):
-                self._send_over(found[0], asked, method)
+                self._send_over(found[0], incoming)
             else:
                 relay.reply(404, "No Trunk")
 
-    def _send_over(self, trunk: Trunk, asked: Asked, method: str) -> None:
+    def _send_over(self, trunk: Trunk, incoming: Incoming) -> None:
         """Prepare a new request, and send its first attempt."""
-        request.remove_headers(NOT_FORWARDED)
-        if fault := self._address(trunk, asked):
+        method = incoming.method
+        edit.remove_headers(NOT_FORWARDED)
+        if fault := self._address(trunk, incoming):
             api.tell(Unusable(trunk.uuid, fault))
             relay.reply(404, "No Trunk")
             return
         if method in STARTS_DIALOG:
-            request.add_record_route()
-        is_tracked = method == "INVITE" and dialog.track(Route(trunk.uuid, trunk.destination))
-        attempt = Attempt(trunk.uuid, trunk.destination, method, is_tracked=is_tracked)
+            edit.add_record_route()
+        if method == "INVITE":
+            dialog.track()
+        attempt = self._dialogs.new(incoming, trunk)
         self._send(attempt, trunk.credentials if self._settings.preemptive else None)
 
-    def _address(self, trunk: Trunk, asked: Asked) -> str:
+    def _address(self, trunk: Trunk, incoming: Incoming) -> str:
         """Address one attempt over this trunk; return why that cannot be, empty if it can."""
-        request.address_to(trunk.request_uri(asked.dialled) if trunk.domain else "", trunk.next_hop, trunk.socket)
+        edit.address_to(trunk.request_uri(incoming.dialled) if trunk.domain else "", trunk.next_hop, trunk.socket)
         if not trunk.next_hop and request.leads_to_us():
             return "auth_proxy and r_domain are empty and the R-URI is ours"
-        if trunk.socket and not request.leaves_from(trunk.socket):
+        if trunk.socket and not edit.leaves_from(trunk.socket):
             return "socket is not one that Kamailio listens on"
         return ""
 
@@ -198,40 +193,42 @@ class TrunkAuth:
             record = shared.record(attempt.trunk, attempt.destination)
             if record.held:
                 attempt = responses.preemptive(attempt, record, credentials)
-        if not relay.send(attempt, self._reply_route(attempt, record)):
+        is_first_invite = attempt.method == "INVITE" and not attempt.in_dialog
+        teaches = record.names_next if attempt.in_dialog else self._settings.preemptive
+        if is_first_invite or teaches or attempt.number != attempt.cseq:
+            relay.listen()
+        if not relay.send(attempt):
             api.tell(Unreachable(attempt.trunk))
             relay.reply(503, "Next Hop Unreachable")
 
-    def _reply_route(self, attempt: Attempt, record: Record) -> str:
-        """Return the handler of the replies to a request's attempts, empty if they teach nothing."""
-        if attempt.method == "INVITE" and not attempt.in_dialog:
-            return "INVITE_REPLY"
-        teaches = record.names_next if attempt.in_dialog else self._settings.preemptive
-        return "REQUEST_REPLY" if teaches else ""
-
     @guarded(relay.reply_nothing)
     def BRANCH(self, _message: object) -> int:
-        """The one attempt that goes out now: a header added here is on no later one."""
+        """The one attempt that goes out now: what is changed here is so on no later one."""
         attempt = relay.attempt()
-        if attempt.sent and not attempt.by_uac_auth and (credentials := self._credentials(attempt)):
-            responses.add_to_branch(attempt, credentials)
+        try:
+            if attempt.sent and not attempt.by_uac_auth and (trunk := self._trunk_now(attempt)):
+                responses.add_to_branch(attempt, trunk.credentials)
+        finally:  # whatever the responses came to, the numbers have to be right
+            relay.shape_branch(attempt)
         return 1
 
     # --- after a failure
 
-    @guarded(relay.reply_instead)
+    @guarded(failure.reply_instead)
     def TRUNKAUTH(self, _message: object) -> int:
         """The carrier has said no. A challenge is answered or refused, anything else is passed on."""
-        status = relay.failure_status()
+        status = failure.status()
         if status not in session.CONCERNS:
             return 1
         attempt = relay.attempt()
-        credentials = self._credentials(attempt) if status in CHALLENGES else None
-        match session.after_failure(relay.failure(status, attempt), attempt, credentials):
+        trunk = self._trunk_now(attempt) if status in CHALLENGES else None
+        credentials = trunk.credentials if trunk else None
+        facts = failure.facts(status, attempt, trunk.addresses if trunk else frozenset())
+        match session.after_failure(facts, attempt, credentials):
             case PassOn():
                 pass
             case Cancelled():
-                relay.reply_instead(487, "Request Terminated")
+                failure.reply_instead(487, "Request Terminated")
             case Refuse() as refusal:
                 responses.forget(attempt, refusal.rejected)
                 self._refuse(attempt, refusal)
@@ -240,41 +237,33 @@ class TrunkAuth:
                 self._resend(resend, credentials)
         return 1
 
-    def _credentials(self, attempt: Attempt) -> Credentials | None:
-        """Return the credentials of the attempt's trunk as its row is now.
-
-        The worker that relayed may have seen a change before this one.
-        """
+    def _trunk_now(self, attempt: Attempt) -> Trunk | None:
+        """Return the attempt's trunk as its row is now. The worker that relayed may have seen a change before us."""
         if not attempt.trunk:
             return None
         trunk = self.trunks.by_uuid(attempt.trunk)
         if trunk is None or trunk.destination != attempt.destination:
             self.trunks.look_again()
             trunk = self.trunks.by_uuid(attempt.trunk)
-        return trunk.credentials if trunk else None
+        return trunk
 
     def _refuse(self, attempt: Attempt, refusal: Refuse) -> None:
         api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
-        relay.reply_instead(503, "Trunk Authentication Failed")
+        failure.reply_instead(503, "Trunk Authentication Failed")
 
     def _resend(self, resend: Resend, credentials: Credentials | None) -> None:
         """Send the request again, with a CSeq of its own."""
-        attempt, reply_route = resend.attempt, ""
+        attempt = resend.attempt
         if attempt.sent and attempt.destination and self._settings.preemptive:
             attempt = responses.counted(attempt)
             resend = resend._replace(attempt=attempt)
-            reply_route = "REQUEST_REPLY" if attempt.in_dialog else ""
-        if attempt.in_dialog:
-            dialog.drop_cseq_order()
-        if credentials and resend.suits_uac_auth and relay.answer_by_uac_auth(credentials):
+        attempt = self._dialogs.again(attempt)
+        if credentials and resend.suits_uac_auth and failure.answer_by_uac_auth(credentials):
             attempt = attempt._replace(by_uac_auth=True)
-            if attempt.is_tracked and attempt.method == "INVITE":
-                dialog.note_invite()
         else:
-            relay.add_branch()
-            if attempt.is_tracked:
-                dialog.raise_cseq(attempt.method)
-        if not relay.send(attempt, reply_route):
+            failure.add_branch()
+        relay.listen()
+        if not relay.send(attempt):
             self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))
         elif resend.challenge:
             api.tell(Answered(attempt.trunk, resend.challenge))
@@ -282,19 +271,19 @@ class TrunkAuth:
     # --- replies
 
     @guarded(relay.reply_nothing)
-    def INVITE_REPLY(self, _message: object) -> int:
-        """A reply to the INVITE that starts a dialog: it shows who the peer is."""
+    def REPLY(self, _message: object) -> int:
+        """A reply: the caller sees his own CSeq; a first INVITE's shows who the peer is; nonces are learned."""
         status = relay.reply_status()
-        if 100 < status < 300:
-            dialog.note_peer()
+        if status == 100:
+            return 1
+        attempt = relay.attempt()
+        if attempt.number != attempt.cseq:
+            relay.restore_cseq()
+        if status < 300:
+            if attempt.method == "INVITE" and not attempt.in_dialog:
+                dialog.note_peer()
             if self._settings.preemptive:
-                responses.learn(status, relay.attempt())
-        return 1
-
-    @guarded(relay.reply_nothing)
-    def REQUEST_REPLY(self, _message: object) -> int:
-        """A reply to any other request over a trunk."""
-        status = relay.reply_status()
-        if 100 < status < 300:
-            responses.learn(status, relay.attempt())
+                responses.learn(status, attempt)
+        if status >= 200 and attempt.method == "BYE":
+            shared.forget_sequence(attempt.sequence)
         return 1

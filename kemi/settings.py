@@ -48,6 +48,7 @@ class Settings:
     workers: int
     log_level: int
     preemptive: bool
+    key_file: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -74,6 +75,8 @@ class Settings:
             log_level=_number("TRUNKAUTH_LOG_LEVEL", value("TRUNKAUTH_LOG_LEVEL", "1"), -5, 3),
             preemptive=_matching("TRUNKAUTH_PREEMPTIVE", value("TRUNKAUTH_PREEMPTIVE", "auto"), _PREEMPTIVE,
                                  "auto or off") == "auto",
+            key_file=Path(_matching("TRUNKAUTH_KEY_FILE", value("TRUNKAUTH_KEY_FILE", f"{state_dir}/key"), _PATH,
+                                    "a path without spaces, quotes and backslashes")).absolute(),
         )  # fmt: skip
 
     @property

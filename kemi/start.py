@@ -21,7 +21,7 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi import schema
+from kemi import key, schema
 from kemi.replica import copy as replica
 from kemi.settings import PROJECT, Settings
 from kemi.sockets import Socket
@@ -44,6 +44,10 @@ def run(settings: Settings, extra: list[str]) -> None:
         raise StartError("kamailio is not installed; on Debian: apt-get install kamailio kamailio-python3-modules")
     check_interpreter()
     prepare_database(settings)
+    try:
+        key.load(settings.key_file)
+    except key.KeyFileError as error:
+        raise StartError(str(error)) from None
     check_user(settings, extra)
     for sip_socket in settings.listen:
         check_free(sip_socket)
@@ -71,6 +75,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_REG_CONTACT": settings.reg_contact,
         "TRUNKAUTH_WORKERS": str(settings.workers),
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
+        "TRUNKAUTH_KEY_FILE": str(settings.key_file),
         "TRUNKAUTH_PREEMPTIVE": "auto" if settings.preemptive else "off",
         "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
         "TRUNKAUTH_REG_TABLE": "registrations" if settings.is_embedded or settings.is_copied else "uacreg",
@@ -109,7 +114,13 @@ def check_user(settings: Settings, extra: list[str]) -> None:
     if user.pw_uid == os.geteuid():
         return
     groups = os.getgrouplist(user.pw_name, user.pw_gid)
-    for path in (PROJECT / "kemi/flow.py", Path(sqlalchemy.__file__), settings.state_dir, settings.local_file):
+    for path in (
+        PROJECT / "kemi/flow.py",
+        Path(sqlalchemy.__file__),
+        settings.key_file,
+        settings.state_dir,
+        settings.local_file,
+    ):
         try:
             asked = subprocess.run(
                 ["/usr/bin/test", "-r", path], user=user.pw_uid, group=user.pw_gid, extra_groups=groups, check=False

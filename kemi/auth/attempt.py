@@ -51,20 +51,29 @@ class Attempt(NamedTuple):
     """How a request goes out.
 
     trunk: l_uuid, empty if no trunk may answer for it. destination: the carrier that the trunk's row named then
-    (Trunk.destination). method: the request's. in_dialog: True if it has a To tag. is_tracked: True if the dialog
-    module tracks its dialog's CSeq. is_accepted: True once the carrier let it pass: it rings, or was answered.
-    by_uac_auth: True if uac_auth() has added the response, False if the branch route is to add them all. sent: the
-    challenges whose responses it carries, in the order in which their servers first challenged.
+    (Trunk.destination). method: the request's. sequence: the key of its CSeqs, which begins with mark.dialog_id. cseq:
+    its caller's. number: the CSeq that the carrier sees (cseq.py). mark: for our Record-Route, empty if the request
+    starts no dialog. in_dialog: True if it has a To tag. is_accepted: True once the carrier let it pass: it rings, or
+    was answered. by_uac_auth: True if uac_auth() has added the response, False if the branch route is to add them all.
+    sent: the challenges whose responses it carries, in the order in which their servers first challenged.
     """
 
     trunk: str = ""
     destination: str = ""
     method: str = ""
+    sequence: str = ""
+    cseq: int = 0
+    number: int = 0
+    mark: str = ""
     in_dialog: bool = False
-    is_tracked: bool = False
     is_accepted: bool = False
     by_uac_auth: bool = False
     sent: tuple[Sent, ...] = ()
+
+    @property
+    def dialog(self) -> str:
+        """The name of its dialog: mark.dialog_id."""
+        return self.sequence[:32]
 
 
 class Responses(NamedTuple):

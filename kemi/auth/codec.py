@@ -1,4 +1,4 @@
-"""The text forms of all that is stored in AVPs, dialog variables and shared tables.
+"""The text forms of all that is stored in AVPs and shared tables.
 
 Each is a JSON list that starts with the form's version, so it is ASCII without line ends whatever the wire brought.
 Text of another version, or damaged text, decodes to the empty value: the process that reads may be older or newer than
@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 from kemi.auth.nonces import UNKNOWN, Record
+from kemi.cseq import Sequence
 
 VERSION = 1
 
@@ -24,19 +25,13 @@ _quoted = json.encoder.encode_basestring_ascii
 _BOOL = ("false", "true")
 
 
-class Route(NamedTuple):
-    """The way of a dialog: the trunk (l_uuid) and the destination that its row named when the dialog was set up."""
-
-    trunk: str = ""
-    destination: str = ""
-
-
 def attempt_text(attempt: Attempt) -> str:
     """Encode an attempt. It is spelled out because every request pays for it: _encode() takes five times as long."""
-    trunk, destination, method, in_dialog, is_tracked, is_accepted, by_uac_auth, sent = attempt
+    trunk, destination, method, sequence, cseq, number, mark, in_dialog, is_accepted, by_uac_auth, sent = attempt
     return (
-        f"[{VERSION},{_quoted(trunk)},{_quoted(destination)},{_quoted(method)},{_BOOL[in_dialog]},{_BOOL[is_tracked]}"
-        f",{_BOOL[is_accepted]},{_BOOL[by_uac_auth]},[{','.join([_sent_text(one) for one in sent])}]]"
+        f"[{VERSION},{_quoted(trunk)},{_quoted(destination)},{_quoted(method)},{_quoted(sequence)},{cseq},{number}"
+        f",{_quoted(mark)},{_BOOL[in_dialog]},{_BOOL[is_accepted]},{_BOOL[by_uac_auth]}"
+        f",[{','.join([_sent_text(one) for one in sent])}]]"
     )
 
 
@@ -68,28 +63,18 @@ def record(text: str) -> Record:
     return Record(tuple([_sent(one) for one in held]), tuple(counters), *others)
 
 
-@lru_cache(maxsize=256)
-def route_text(route: Route) -> str:
-    """Encode a dialog's route."""
-    return _encode([VERSION, *route])
+def sequence_text(sequence: Sequence) -> str:
+    """Encode the CSeq numbers sent so far."""
+    return _encode([VERSION, *sequence])
 
 
-@lru_cache(maxsize=256)
-def route(text: str) -> Route:
-    """Decode a dialog's route."""
-    values = _values(text)
-    return Route() if values is None else Route(*values)
-
-
-def invites_text(invites: dict[int, int]) -> str:
-    """Encode a dialog's INVITEs: the caller's CSeq -> by how much it was raised (cseq.py)."""
-    return _encode([VERSION, *invites.items()])
-
-
-def invites(text: str) -> dict[int, int]:
-    """Decode a dialog's INVITEs."""
+def sequence(text: str) -> Sequence:
+    """Decode the CSeq numbers sent so far."""
     values = _values(text) if text else None
-    return {} if values is None else dict(values)
+    if values is None:
+        return Sequence()
+    highest, invites = values
+    return Sequence(highest, tuple([(cseq, number) for cseq, number in invites]))
 
 
 def _values(text: str) -> list[Any] | None:

@@ -67,15 +67,14 @@ class Failure(NamedTuple):
     """A final reply to an attempt.
 
     fields: the values of its WWW-Authenticate (401) or Proxy-Authenticate (407) fields in order, None if one is not
-    UTF-8. is_cancelled: True if the caller has cancelled. source: the address that it came from. peer: in a dialog, the
-    address that answered the first INVITE; both normalised. can_read_body: False if the request's body is too long.
+    UTF-8. is_cancelled: True if the caller has cancelled. is_peers: False if it came from somebody else than the peer
+    of the request's dialog. can_read_body: False if the request's body is too long.
     """
 
     status: int
     fields: tuple[str, ...] | None = ()
     is_cancelled: bool = False
-    source: str = ""
-    peer: str = ""
+    is_peers: bool = True
     can_read_body: bool = True
 
 
@@ -190,7 +189,7 @@ def _may_get_credentials(failure: Failure, attempt: Attempt, credentials: Creden
     """Return True if the challenge comes from the trunk's carrier (rule 3)."""
     if credentials.destination != attempt.destination:
         return False
-    return not attempt.in_dialog or failure.source == failure.peer != ""
+    return failure.is_peers
 
 
 def _answer(failure: Failure, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:

@@ -227,4 +227,4 @@ _TRUNK_PLACES = [list(uacreg.columns).index(column) for column in TRUNK_COLUMNS]
 
 def trunk_of(row: Sequence[Any]) -> Trunk:
     """Make a Trunk of a complete row of uacreg."""
-    return Trunk(*(row[place] or "" for place in _TRUNK_PLACES))
+    return Trunk.of([row[place] for place in _TRUNK_PLACES])

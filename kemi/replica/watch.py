@@ -86,7 +86,7 @@ class Watch:
         self._engine.dispose()
 
     def _name_faults(self, connection: Connection, report: Report) -> None:
-        trunks = (Trunk(*(value or "" for value in row)) for row in connection.execute(select(*TRUNK_COLUMNS)))
+        trunks = (Trunk.of(row) for row in connection.execute(select(*TRUNK_COLUMNS)))
         faults = {trunk.uuid: trunk.fault for trunk in trunks if trunk.fault}
         for uuid, fault in faults.items():
             if self._faults.get(uuid) != fault:

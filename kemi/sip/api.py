@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import KSR
 
+from kemi.cseq import TooHighError
 from kemi.outcome import Answered, BackedOff, Outcome
 
 _Routes = TypeVar("_Routes")
@@ -64,6 +65,8 @@ def guarded(
                 return handler(self, message)
             except UnicodeDecodeError:
                 fail(400, "Not UTF-8")
+            except TooHighError:
+                fail(500, "CSeq Too High")
             except Exception as caught:
                 error(f"fault={fault(caught)} call-id={call_id()}")
                 fail(500, "Internal Server Error")

@@ -1,21 +1,15 @@
-"""What goes out, and what comes back: attempts, failures, replies."""
+"""What goes out: attempts, and replies to the caller."""
 
 from __future__ import annotations
 
 import KSR
 
 from kemi.auth import codec
-from kemi.auth.attempt import CHALLENGES, Attempt
-from kemi.auth.credentials import Credentials
-from kemi.auth.session import Failure
-from kemi.sip import dialog, request
-from kemi.sip.address import normalised
-
-MOST_FIELDS = 32  # challenges read from one reply
+from kemi.auth.attempt import Attempt
+from kemi.mark import PARAMETER
+from kemi.sip import edit
 
 _KEPT: dict[str, Attempt] = {}  # what this process stored last, by its text: the branch route reads it at once
-
-_CREDENTIAL_AVPS = ("auser", "apass", "arealm")
 
 
 def relay() -> bool:
@@ -23,13 +17,13 @@ def relay() -> bool:
     return KSR.tm.t_relay() > 0
 
 
-def send(attempt: Attempt, reply_route: str = "") -> bool:
-    """Relay the request as this attempt: BRANCH shapes it, TRUNKAUTH handles its failure. Return as relay() does.
+def listen() -> None:
+    """Have REPLY called for every reply to the request, to later attempts as well."""
+    KSR.tm.t_on_reply("REPLY")
 
-    reply_route: the handler of all replies from now on, to later attempts as well; empty: as before.
-    """
-    if reply_route:
-        KSR.tm.t_on_reply(reply_route)
+
+def send(attempt: Attempt) -> bool:
+    """Relay the request as this attempt: BRANCH shapes it, TRUNKAUTH handles its failure. Return as relay() does."""
     keep(attempt)
     KSR.tm.t_on_branch("BRANCH")
     KSR.tm.t_on_failure("TRUNKAUTH")
@@ -50,6 +44,14 @@ def attempt() -> Attempt:
     return _KEPT.get(text) or codec.attempt(text)
 
 
+def shape_branch(attempt: Attempt) -> None:
+    """Give the branch at hand, and no other, the attempt's CSeq and mark."""
+    if attempt.number != attempt.cseq:
+        edit.set_cseq(attempt.number, attempt.method)
+    if attempt.mark:
+        KSR.rr.add_rr_param(f";{PARAMETER}={attempt.mark}")
+
+
 def add_to_branch(headers: list[str]) -> None:
     """Add header fields, each with its CRLF, to the branch at hand alone."""
     for header in headers:
@@ -67,66 +69,8 @@ def reply_with(header: str, code: int, reason: str) -> None:
     reply(code, reason)
 
 
-def reply_instead(code: int, reason: str) -> None:
-    """Answer the caller from a failure route, in place of the carrier's reply."""
-    KSR.tm.t_reply(code, reason)
-
-
 def reply_nothing(_code: int, _reason: str) -> None:
     """Answer nobody: in a branch or reply route there is nobody to answer."""
-
-
-# --- in a failure route
-
-
-def failure_status() -> int:
-    """Return the status of the reply that the failure route is about."""
-    status = KSR.pv.get("$T_reply_code")
-    return status if isinstance(status, int) else 0
-
-
-def failure(status: int, attempt: Attempt) -> Failure:
-    """Return the reply that the failure route is about."""
-    fields = _challenge_fields(CHALLENGES[status].challenge) if status in CHALLENGES else ()
-    asks_for_body = "auth-int" in " ".join(fields or ()).lower()
-    return Failure(
-        status,
-        fields,
-        is_cancelled=KSR.tm.t_is_canceled() > 0,
-        source=normalised(str(KSR.pv.gete("$T_rpl($si)"))) if attempt.in_dialog else "",
-        peer=dialog.peer() if attempt.in_dialog else "",
-        can_read_body=request.can_read_body() if asks_for_body else True,
-    )
-
-
-def _challenge_fields(name: str) -> tuple[str, ...] | None:
-    """Return the reply's fields of this name in order, None if one is not UTF-8."""
-    fields: list[str] = []
-    try:
-        while len(fields) < MOST_FIELDS and (field := KSR.pv.gete(f"$T_rpl($(hdr({name})[{len(fields)}]))")):
-            fields.append(str(field))
-    except UnicodeDecodeError:
-        return None
-    return tuple(fields)
-
-
-def add_branch() -> None:
-    """Make the next relay send the request again: without a new branch there would be nothing to relay."""
-    KSR.pv.sets("$ru", str(KSR.pv.gete("$ru")))
-
-
-def answer_by_uac_auth(credentials: Credentials) -> bool:
-    """Add the response to the carrier's challenge by uac_auth(), which adds a branch and raises CSeq as well. Return
-    False if this Kamailio could not. The AVPs that held the credentials are empty afterwards.
-    """
-    values = (credentials.username, credentials.password, credentials.realm)
-    try:
-        for avp, value in zip(_CREDENTIAL_AVPS, values, strict=True):
-            KSR.pv.sets(f"$avp({avp})", value)
-        return KSR.uac.uac_auth() > 0
-    finally:
-        for avp in _CREDENTIAL_AVPS:
-            KSR.pv.unset(f"$(avp({avp})[*])")  # an AVP is a stack: without [*] only its newest value goes
 
 
 # --- in a reply route
@@ -136,3 +80,9 @@ def reply_status() -> int:
     """Return the status of the reply."""
     status = KSR.pv.get("$rs")
     return status if isinstance(status, int) else 0
+
+
+def restore_cseq() -> None:
+    """Give the reply the CSeq as the caller wrote it."""
+    KSR.hdr.remove("CSeq")
+    KSR.hdr.append(f"CSeq: {KSR.pv.gete('$T_req($hdr(CSeq))')}\r\n")

@@ -1,14 +1,15 @@
-"""The request at hand: what it says, where it comes from, where it is to go."""
+"""The request at hand: what it says, and where it comes from."""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import KSR
 
+from kemi.address import normalised
 from kemi.auth.digest import Request
-from kemi.sip.address import normalised
-from kemi.trunks.selection import Asked
+from kemi.mark import PARAMETER
 
 CALLERS = 1  # group of the address table: who may call
 
@@ -16,18 +17,32 @@ CALLERS = 1  # group of the address table: who may call
 _SANITY_CHECKS = 17895
 _SANITY_URIS = 7
 
+# Read at once, because each crossing into Kamailio costs every request. None of them can hold a line end.
+_FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri"
+_URIS = "\n$fu\n$ru"
+_NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
+_MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;|$)")
+
 _LONGEST_BODY = 32767  # bytes that Kamailio converts to hex (pv/pv_trans.c)
 
 
 class Incoming(NamedTuple):
     """A request that came in.
 
-    method: as written. has_to_tag: True if it says that it belongs to a dialog. belongs_to_transaction: True if the
-    transaction of a CANCEL, or of a failure's ACK, is known.
+    method, call_id, from_tag: as written. to_tag: empty if it belongs to no dialog. cseq: its number. mark: the value
+    of our parameter in its top Route, empty if there is none. caller: the URI of From; dialled: the R-URI; both empty
+    if one of them is not UTF-8. belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is
+    known.
     """
 
     method: str
-    has_to_tag: bool
+    call_id: str
+    from_tag: str
+    to_tag: str
+    cseq: int
+    mark: str
+    caller: str
+    dialled: str
     belongs_to_transaction: bool
 
 
@@ -41,12 +56,12 @@ def uri() -> str:
     return str(KSR.pv.gete("$ru"))
 
 
-def take_asked() -> Asked:
-    """Return the parts of a new request that select its trunk. X-Trunk, which is an order to us, is taken off."""
+def take_trunk() -> str:
+    """Return the trunk that X-Trunk names, empty for none. The header is an order to us, and is taken off."""
     trunk = KSR.pv.get("$hdr(X-Trunk)")
     if trunk is not None:
         KSR.hdr.remove("X-Trunk")
-    return Asked(str(trunk or "").strip(), str(KSR.pv.gete("$fu")), str(KSR.pv.gete("$ru")))
+    return str(trunk or "").strip()
 
 
 def next_hop_host() -> str:
@@ -78,10 +93,18 @@ def incoming() -> Incoming | None:
         return None
     if KSR.sanity.sanity_check(_SANITY_CHECKS, _SANITY_URIS) < 1:
         return None
-    method, transaction = str(KSR.pv.gete("$rm")), KSR.tm.t_check_trans()
-    if transaction == 0 and method != "CANCEL":
+    try:
+        lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n")
+    except UnicodeDecodeError:
+        lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", ""]
+    transaction = KSR.tm.t_check_trans()
+    if transaction == 0 and lines[0] != "CANCEL":
         return None
-    return Incoming(method, KSR.siputils.has_totag() > 0, transaction > 0)
+    method, call_id, from_tag, to_tag, cseq, route, caller, dialled = ["" if one == _NULL else one for one in lines]
+    mark = _MARK.search(route)
+    return Incoming(
+        method, call_id, from_tag, to_tag, int(cseq), mark[1] if mark else "", caller, dialled, transaction > 0
+    )
 
 
 def follows_route() -> bool:
@@ -99,31 +122,3 @@ def can_read_body() -> bool:
     """Return True if covered_by_digest() can give the request's body, which may be empty."""
     size = KSR.pv.get("$bs")
     return not isinstance(size, int) or size <= _LONGEST_BODY
-
-
-def remove_headers(names: tuple[str, ...]) -> None:
-    """Take every header field of these names off the request."""
-    for name in names:
-        KSR.hdr.remove(name)
-
-
-def add_record_route() -> None:
-    """Stay in the path of the dialog (RFC 3261 16.6, step 4)."""
-    KSR.rr.record_route()
-
-
-def address_to(uri: str, next_hop: str, sip_socket: str) -> None:
-    """Send the request to this R-URI (empty: its own), next hop (a SIP URI; empty: the R-URI's host) and from this
-    socket (`proto:address:port`; empty: the one that Kamailio chooses).
-    """
-    if uri:
-        KSR.pv.sets("$ru", uri)
-    if next_hop:
-        KSR.setdsturi(next_hop)
-    if sip_socket:
-        KSR.pv.sets("$fs", sip_socket)
-
-
-def leaves_from(sip_socket: str) -> bool:
-    """Return True if the request leaves from this socket: address_to() has no effect for one that is not ours."""
-    return KSR.pv.gete("$fs") == sip_socket

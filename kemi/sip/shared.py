@@ -1,11 +1,14 @@
-"""The nonce cache that all workers share: two tables of the htable module (kamailio.cfg)."""
+"""What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, and the CSeqs sent so far."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import KSR
 
 from kemi.auth import codec
 from kemi.auth.nonces import UNKNOWN, Record
+from kemi.cseq import Sequence, noted
 
 
 def record(trunk: str, destination: str) -> Record:
@@ -34,3 +37,26 @@ def keep_count(counter: str, seconds: int) -> None:
 
 def _key(trunk: str, destination: str) -> str:
     return f"{trunk}\n{destination}"  # neither has a line end
+
+
+def sequence(key: str) -> Sequence:
+    """Return the CSeqs sent so far."""
+    return codec.sequence(str(KSR.htable.sht_get("sequences", key) or ""))
+
+
+def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], int], seconds: int) -> int:
+    """Choose the CSeq of a request and note it, for so long; no other worker chooses meanwhile. cseq: the caller's."""
+    KSR.htable.sht_lock("sequences", key)
+    try:
+        before = sequence(key)
+        number = choose(before)
+        KSR.htable.sht_sets("sequences", key, codec.sequence_text(noted(before, method, cseq, number)))
+        KSR.htable.sht_setex("sequences", key, seconds)
+    finally:
+        KSR.htable.sht_unlock("sequences", key)
+    return number
+
+
+def forget_sequence(key: str) -> None:
+    """Forget the CSeqs of a dialog that has ended."""
+    KSR.htable.sht_rm("sequences", key)

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import URL, Connection, Select, String, bindparam, func, select
+from sqlalchemy import URL, Connection, Integer, Select, String, bindparam, func, select
 
 from kemi.trunks.selection import Candidates
 from kemi.trunks.tables import SOURCE, SYNCED, TRUNK_COLUMNS, identity, open_file, replica_state, uacreg
@@ -24,6 +24,7 @@ _ROWS = select(*TRUNK_COLUMNS).order_by(uacreg.c.id)
 _FIRST = bindparam("first", type_=String())
 _SECOND = bindparam("second", type_=String())
 _BY_UUID = _ROWS.where(uacreg.c.l_uuid == _FIRST)
+_BY_ROW = _ROWS.where(uacreg.c.id == bindparam("first", type_=Integer()))
 _BY_CALLER = _ROWS.where(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
 _BY_DIALLED_DOMAIN = _ROWS.where(func.lower(uacreg.c.r_domain) == _FIRST)
 
@@ -64,6 +65,11 @@ class TrunkStore:
         found = self._find(_BY_UUID, uuid)
         return found[0] if found else None
 
+    def by_row(self, row: int) -> Trunk | None:
+        """Return the trunk of this id, None if there is none that can be used."""
+        found = self._find(_BY_ROW, row)
+        return found[0] if found else None
+
     def by_caller(self, user: str, domain: str) -> Candidates:
         """Return the trunks of the caller user@domain (l_username, l_domain). Domains are compared without case."""
         return self._find(_BY_CALLER, user, domain.lower())
@@ -85,7 +91,7 @@ class TrunkStore:
         self._engine.dispose()
         self._forget()
 
-    def _find(self, query: Select[Any], *values: str) -> Candidates:
+    def _find(self, query: Select[Any], *values: str | int) -> Candidates:
         """Return the first usable rows of a query with these values in its places."""
         question = (query, *values)
         try:
@@ -94,7 +100,7 @@ class TrunkStore:
                 if len(self._kept) >= MOST_KEPT:
                     self._forget()
                 rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
-                trunks = (Trunk(*(value or "" for value in row)) for row in rows)
+                trunks = (Trunk.of(row) for row in rows)
                 usable = islice((trunk for trunk in trunks if not trunk.fault), MOST_CANDIDATES)
                 self._kept[question] = tuple(self._rows.setdefault(trunk, trunk) for trunk in usable)
                 rows.close()

@@ -53,7 +53,7 @@ address = Table(
 TRUNK_COLUMNS = tuple(
     uacreg.c[name]
     for name in (
-        "l_uuid", "r_domain", "auth_proxy", "socket", "realm", "auth_username", "auth_password", "auth_ha1",
+        "l_uuid", "r_domain", "auth_proxy", "socket", "realm", "auth_username", "auth_password", "auth_ha1", "id",
     )
 )  # fmt: skip
 

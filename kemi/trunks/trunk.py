@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from kemi import uri
+from kemi.address import is_address, normalised
 from kemi.auth.credentials import Credentials
 
 # Of the hop to us (RFC 3261 19.1.1), not of the number.
@@ -19,10 +22,10 @@ _SIP_URI = re.compile(r"sips?:([^@\s<>]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(
 
 @dataclass(frozen=True)
 class Trunk:
-    """One row. Every field is a string, empty if the DBA left it so.
+    """One row. Every field but the last is a string, empty if the DBA left it so.
 
     uuid: l_uuid. domain: r_domain, the host of the R-URI. next_hop: auth_proxy, a SIP URI. socket: the sending socket.
-    realm: the only realm answered, empty for any. The fields stand in the order of tables.TRUNK_COLUMNS.
+    realm: the only realm answered, empty for any. row: id.
     """
 
     uuid: str
@@ -33,6 +36,14 @@ class Trunk:
     auth_username: str = ""
     auth_password: str = field(default="", repr=False)
     auth_ha1: str = field(default="", repr=False)
+    row: int = 0
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> Trunk:
+        """Make one of a row's columns, in the order of tables.TRUNK_COLUMNS."""
+        *texts, row = columns
+        values: list[Any] = [*(text or "" for text in texts), row]
+        return cls(*values)
 
     @cached_property
     def credentials(self) -> Credentials:
@@ -43,6 +54,13 @@ class Trunk:
     def destination(self) -> str:
         """The carrier that the row names, empty if it names none. Changes when the row's destination changes."""
         return f"{self.next_hop} {self.domain}".strip()
+
+    @cached_property
+    def addresses(self) -> frozenset[str]:
+        """The addresses that the next hop names itself, normalised; none if it names a host."""
+        host = uri.split(self.next_hop).host if self.next_hop else self.domain
+        address = normalised(host)
+        return frozenset({address} if is_address(address) else ())
 
     @property
     def fault(self) -> str:

@@ -122,9 +122,7 @@ def _uri(of: Message, uri: str) -> Message:
         ([FIRST.without("Record-Route")], "no Record-Route"),
         ([_edit(FIRST, "Route", "<sip:127.0.0.1:5060;lr>")], "a Route is left over"),
         ([_edit(FIRST, "X-Trunk", "t1")], "X-Trunk reached"),
-        ([_edit(FIRST, "P-K-CSeq-Auth", "2")], "P-K-CSeq-Auth reached"),
-        ([_edit(FIRST, "P-K-CSeq-Refresh", "2")], "P-K-CSeq-Refresh reached"),
-        ([FIRST, BUSY, _edit(hop("ACK", FIRST, BUSY), "P-K-CSeq-Auth", "2")], "P-K-CSeq-Auth reached"),
+        ([FIRST, BUSY, _edit(hop("ACK", FIRST, BUSY), "X-Trunk", "2")], "X-Trunk reached"),
         (
             [_edit(FIRST, "Authorization", CREDENTIALS.replace("carrier.test", "pbx.test"))],
             "'pbx.test', which is not ours",

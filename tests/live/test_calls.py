@@ -191,8 +191,6 @@ def test_what_the_caller_may_not_say_to_a_carrier_does_not_reach_it(scene: Scene
     private = [
         ("Authorization", credentials),
         ("Proxy-Authorization", credentials),
-        ("P-K-CSeq-Auth", "77"),
-        ("P-K-CSeq-Refresh", "77"),
         ("X-Trunk", "another"),
     ]
     call = scene.call(trunk, headers=private)

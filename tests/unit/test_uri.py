@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.sip.address import normalised
+from kemi.address import normalised
 from kemi.uri import Uri, split
 
 URIS = {

@@ -14,3 +14,12 @@ def normalised(host: str) -> str:
         return str(ip_address(bare))
     except ValueError:
         return bare.lower()
+
+
+def is_address(host: str) -> bool:
+    """Return True for an IP address, normalised or not, False for a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

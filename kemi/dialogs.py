@@ -1,0 +1,112 @@
+"""The dialogs that go through this deployment: which one a request belongs to, and which CSeq it has.
+
+What a request says of its dialog is read from its mark (mark.py); the CSeqs sent so far lie in shared memory (cseq.py
+has the rules). No state of a dialog is needed on the node: after a restart, or on another node, it goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kemi import cseq
+from kemi.auth.attempt import Attempt
+from kemi.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
+from kemi.sip import dialog, shared
+from kemi.sip.request import Incoming
+from kemi.trunks.trunk import Trunk
+
+STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+
+ELSEWHERE = "\n"  # the destination of a row that no longer names the one of its dialog; it equals none
+
+KEPT = 300  # seconds for which a caller may try again after a failure; as in kamailio.cfg
+KEPT_RAISED = 86400  # seconds for which a dialog may need what was raised inside it
+
+
+class Opened(NamedTuple):
+    """The dialog of a request: its mark, which way the request goes, and the key of its CSeqs."""
+
+    mark: Mark
+    direction: Direction
+    sequence: str
+
+
+@dataclass(frozen=True)
+class Dialogs:
+    """key: the deployment's. started: when this Kamailio was started, in seconds of the epoch."""
+
+    key: bytes
+    started: int
+
+    def opened(self, incoming: Incoming) -> Opened | None:
+        """Return the dialog of a request; None if its mark is not ours, of another dialog, or older than a day and of a
+        dialog that Kamailio does not track either.
+        """
+        if not incoming.mark:
+            return None
+        for tag, direction in ((incoming.from_tag, Direction.TO_TRUNK), (incoming.to_tag, Direction.FROM_TRUNK)):
+            name = dialog_id(incoming.call_id, tag)
+            mark = unseal(self.key, incoming.mark, name)
+            if mark and (time.time() - mark.since < LONGEST_LIFE or dialog.is_known()):
+                return Opened(mark, direction, f"{name}{mark.destination.hex()}")
+        return None
+
+    def is_of(self, opened: Opened, trunk: Trunk) -> bool:
+        """Return True if the trunk's row still has the destination that the dialog was set up with."""
+        return fingerprint(self.key, trunk.destination) == opened.mark.destination
+
+    def new(self, incoming: Incoming, trunk: Trunk) -> Attempt:
+        """Return the first attempt of a new request. Raises cseq.TooHighError."""
+        method, caller = incoming.method, incoming.cseq
+        destination = fingerprint(self.key, trunk.destination)
+        sequence = f"{dialog_id(incoming.call_id, incoming.from_tag)}{destination.hex()}"
+        number = caller
+        if shared.sequence(sequence).highest:  # the caller tries again
+            number = shared.next_number(sequence, method, caller, lambda sent: cseq.first(sent, caller), KEPT)
+        attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
+        if method not in STARTS_DIALOG:
+            return attempt
+        mark = Mark(trunk.row, destination, caller, number - caller, int(time.time()), self.started)
+        return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
+
+    def inside(self, incoming: Incoming, opened: Opened, trunk: Trunk | None) -> Attempt:
+        """Return the first attempt of a request to the trunk inside a dialog; trunk: None if it may not answer. Raises
+        cseq.TooHighError.
+        """
+        (mark, _, sequence), method, caller = opened, incoming.method, incoming.cseq
+        uuid, destination = "", ""
+        if trunk:
+            uuid, destination = trunk.uuid, trunk.destination if self.is_of(opened, trunk) else ELSEWHERE
+        base = caller + mark.raised
+        age = 0 if mark.started == self.started else int(time.time()) - mark.since + 1
+        number = base
+        if method != "BYE" or age or shared.sequence(sequence).highest:  # nothing follows a BYE
+
+            def choose(sent: cseq.Sequence) -> int:
+                return cseq.first(sent, base if sent.highest else base + age)
+
+            number = shared.next_number(sequence, method, caller, choose, KEPT_RAISED if age else KEPT)
+        return Attempt(uuid, destination, method, sequence, caller, number, in_dialog=True)
+
+    def again(self, attempt: Attempt) -> Attempt:
+        """Return the attempt with the CSeq of its resend. Raises cseq.TooHighError."""
+        number = shared.next_number(
+            attempt.sequence,
+            attempt.method,
+            attempt.cseq,
+            lambda sent: cseq.resend(sent, attempt.number),
+            KEPT_RAISED if attempt.in_dialog else KEPT,
+        )
+        mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
+        if mark is None:
+            return attempt._replace(number=number)
+        marked = seal(self.key, mark._replace(raised=number - attempt.cseq), attempt.dialog)
+        return attempt._replace(number=number, mark=marked)
+
+    def number_of_invite(self, opened: Opened, caller: int) -> int:
+        """Return the CSeq of the INVITE that the caller knows by this number, for its ACK and its PRACKs."""
+        mark = opened.mark
+        raised = caller + mark.raised
+        return raised if caller == mark.cseq else cseq.of_invite(shared.sequence(opened.sequence), caller, raised)

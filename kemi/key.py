@@ -1,0 +1,39 @@
+"""The deployment's key: what dialogs' marks are sealed with (mark.py). Nodes that share it can go on with each other's
+calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from kemi.mark import KEY_BYTES
+
+_HEX = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}\s*")
+
+
+class KeyFileError(RuntimeError):
+    """A key file that cannot be used; the text is one line for the operator."""
+
+
+def load(path: Path) -> bytes:
+    """Return the key in this file, which is made if it is missing: hex digits, readable by its owner alone. Raises
+    KeyFileError.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as made:
+                made.write(f"{secrets.token_hex(KEY_BYTES)}\n")
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise KeyFileError(f"TRUNKAUTH_KEY_FILE: others can read {path}: chmod 600 {path}")
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise KeyFileError(f"TRUNKAUTH_KEY_FILE: {error}") from None
+    if not _HEX.fullmatch(text):
+        raise KeyFileError(f"TRUNKAUTH_KEY_FILE: {path} does not hold {2 * KEY_BYTES} hex digits; openssl rand -hex 32")
+    return bytes.fromhex(text.strip())

@@ -1,0 +1,84 @@
+"""The mark of a dialog: the parameter of our Record-Route, from which any node with the deployment's key can go on.
+
+The far ends keep it for us in their route sets (RFC 3261 12.1) and send it with every request of the dialog, so it
+survives a restart, an upgrade and the end of a node. It holds numbers, no secret, and no name of a trunk. A keyed hash
+(BLAKE2, RFC 7693) binds it to the Call-ID and to the tag of the one who sent the first request: it serves no other
+dialog, and tells which way a request goes.
+
+Pure: key and time come in.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from enum import Enum
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import NamedTuple
+
+PARAMETER = "ta"  # of our Record-Route
+KEY_BYTES = 32
+LONGEST_LIFE = 86400  # seconds
+
+_VERSION = 1
+_FORM = struct.Struct(">BIIIII8s")
+_SEAL_BYTES = 12
+
+
+class Mark(NamedTuple):
+    """How a dialog was set up.
+
+    row: the id of the trunk's row. destination: fingerprint() of the destination that it named. cseq: of the request
+    that set the dialog up, as its sender wrote it. raised: by how much it was raised. since: when, in seconds of the
+    epoch. started: when the Kamailio that sent it was started.
+    """
+
+    row: int
+    destination: bytes
+    cseq: int
+    raised: int
+    since: int
+    started: int
+
+
+class Direction(Enum):
+    """Which way a request inside a dialog goes, seen from the trunk."""
+
+    TO_TRUNK = "to the trunk"
+    FROM_TRUNK = "from the trunk"
+
+
+def fingerprint(key: bytes, destination: str) -> bytes:
+    """Return 8 bytes that change when the destination changes; nothing can be learned from them."""
+    return blake2b(destination.encode(), key=key, digest_size=8, person=b"destination").digest()
+
+
+def dialog_id(call_id: str, tag: str) -> str:
+    """Return a short name of the dialogs of this Call-ID whose requests come from this tag: 32 hex digits."""
+    return blake2b(f"{call_id}\n{tag}".encode(), digest_size=16, person=b"dialog").hexdigest()
+
+
+def seal(key: bytes, mark: Mark, dialog: str) -> str:
+    """Return the parameter's value for a dialog (dialog_id of its first request): letters, digits, `-` and `_`."""
+    row, destination, *numbers = mark
+    body = _FORM.pack(_VERSION, row, *numbers, destination)
+    return urlsafe_b64encode(body + _seal(key, body, dialog)).decode().rstrip("=")
+
+
+def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
+    """Return the mark if it is ours and of this dialog, None otherwise."""
+    try:
+        text = urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    body, seal = text[:-_SEAL_BYTES], text[-_SEAL_BYTES:]
+    if len(body) != _FORM.size or not compare_digest(seal, _seal(key, body, dialog)):
+        return None
+    version, row, cseq, raised, since, started, destination = _FORM.unpack(body)
+    return Mark(row, destination, cseq, raised, since, started) if version == _VERSION else None
+
+
+def _seal(key: bytes, body: bytes, dialog: str) -> bytes:
+    return blake2b(body + dialog.encode(), key=key, digest_size=_SEAL_BYTES, person=b"mark").digest()

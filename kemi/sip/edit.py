@@ -1,0 +1,44 @@
+"""Edits of the request at hand. In a branch route they are on that branch alone."""
+
+from __future__ import annotations
+
+import KSR
+
+
+def remove_headers(names: tuple[str, ...]) -> None:
+    """Take every header field of these names off the request."""
+    for name in names:
+        KSR.hdr.remove(name)
+
+
+def add_record_route() -> None:
+    """Stay in the path of the dialog (RFC 3261 16.6, step 4)."""
+    KSR.rr.record_route()
+
+
+def address_to(uri: str, next_hop: str, sip_socket: str) -> None:
+    """Send the request to this R-URI (empty: its own), next hop (a SIP URI; empty: the R-URI's host) and from this
+    socket (`proto:address:port`; empty: the one that Kamailio chooses).
+    """
+    if uri:
+        KSR.pv.sets("$ru", uri)
+    if next_hop:
+        KSR.setdsturi(next_hop)
+    if sip_socket:
+        KSR.pv.sets("$fs", sip_socket)
+
+
+def leaves_from(sip_socket: str) -> bool:
+    """Return True if the request leaves from this socket: address_to() has no effect for one that is not ours."""
+    return KSR.pv.gete("$fs") == sip_socket
+
+
+def set_cseq(number: int, method: str) -> None:
+    """Give the request this CSeq."""
+    KSR.hdr.remove("CSeq")
+    KSR.hdr.append(f"CSeq: {number} {method}\r\n")
+
+
+def set_rack(value: str) -> None:
+    KSR.hdr.remove("RAck")
+    KSR.hdr.append(f"RAck: {value}\r\n")

@@ -1,0 +1,71 @@
+"""The failure that a failure route is about: what came, and what can be done."""
+
+from __future__ import annotations
+
+import KSR
+
+from kemi.address import normalised
+from kemi.auth.attempt import CHALLENGES, Attempt
+from kemi.auth.credentials import Credentials
+from kemi.auth.session import Failure
+from kemi.sip import dialog, request
+
+MOST_FIELDS = 32  # challenges read from one reply
+
+_CREDENTIAL_AVPS = ("auser", "apass", "arealm")
+
+
+def status() -> int:
+    """Return the status of the reply that the failure route is about."""
+    status = KSR.pv.get("$T_reply_code")
+    return status if isinstance(status, int) else 0
+
+
+def facts(status: int, attempt: Attempt, addresses: frozenset[str]) -> Failure:
+    """Return the reply that the failure route is about. addresses: of the trunk, from which a challenge inside a dialog
+    has to come if the dialog's peer is not known any more.
+    """
+    fields = _challenge_fields(CHALLENGES[status].challenge) if status in CHALLENGES else ()
+    asks_for_body = "auth-int" in " ".join(fields or ()).lower()
+    return Failure(
+        status,
+        fields,
+        is_cancelled=KSR.tm.t_is_canceled() > 0,
+        is_peers=not attempt.in_dialog or normalised(str(KSR.pv.gete("$T_rpl($si)"))) in dialog.peers(addresses),
+        can_read_body=request.can_read_body() if asks_for_body else True,
+    )
+
+
+def _challenge_fields(name: str) -> tuple[str, ...] | None:
+    """Return the reply's fields of this name in order, None if one is not UTF-8."""
+    fields: list[str] = []
+    try:
+        while len(fields) < MOST_FIELDS and (field := KSR.pv.gete(f"$T_rpl($(hdr({name})[{len(fields)}]))")):
+            fields.append(str(field))
+    except UnicodeDecodeError:
+        return None
+    return tuple(fields)
+
+
+def add_branch() -> None:
+    """Make the next relay send the request again: without a new branch there would be nothing to relay."""
+    KSR.pv.sets("$ru", str(KSR.pv.gete("$ru")))
+
+
+def answer_by_uac_auth(credentials: Credentials) -> bool:
+    """Add the response to the carrier's challenge by uac_auth(), which adds a branch as well. Return False if
+    this Kamailio could not. The AVPs that held the credentials are empty afterwards.
+    """
+    values = (credentials.username, credentials.password, credentials.realm)
+    try:
+        for avp, value in zip(_CREDENTIAL_AVPS, values, strict=True):
+            KSR.pv.sets(f"$avp({avp})", value)
+        return KSR.uac.uac_auth() > 0
+    finally:
+        for avp in _CREDENTIAL_AVPS:
+            KSR.pv.unset(f"$(avp({avp})[*])")  # an AVP is a stack: without [*] only its newest value goes
+
+
+def reply_instead(code: int, reason: str) -> None:
+    """Answer the caller from a failure route, in place of the carrier's reply."""
+    KSR.tm.t_reply(code, reason)
