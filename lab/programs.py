@@ -105,9 +105,13 @@ class Foreground:
 
     def kill(self) -> None:
         """End its whole process group at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.signal_all(signal.SIGKILL)
         self.process.wait()
+
+    def signal_all(self, number: int) -> None:
+        """Send this signal to its whole process group, as systemd does by default."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 def wait_for(found: Callable[[], T], within: float) -> T:

@@ -35,7 +35,7 @@ class InContainer:
 
     @contextlib.contextmanager
     def running(self, options: Options = AS_IT_COMES) -> Iterator[Kamailio]:
-        state, sip = options.state or new_state(self._workspace), ("127.0.0.1", free_port())
+        state, sip = options.state or new_state(self._workspace), options.sip or ("127.0.0.1", free_port())
         how: dict[str, Any] = {
             "environment": settings(state, sip, options),
             "volumes": {str(state): {"bind": str(state), "mode": "rw"}},

@@ -35,8 +35,8 @@ class Options:
     """What one Kamailio is started with. trunks: rows of uacreg that are there before it starts.
 
     modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: the
-    embedded file. db_url: how Kamailio reaches that server, if not as the test does. state: a state directory that
-    another Kamailio has left, to go on with.
+    embedded file. db_url: how Kamailio reaches that server, if not as the test does. state, sip: the state directory and
+    the address that another Kamailio has left, to go on with.
     """
 
     workers: int = 2
@@ -48,6 +48,7 @@ class Options:
     db_url: URL | None = None
     compare_interval: int = 1
     state: Path | None = None
+    sip: Address | None = None
     preemptive: str = "auto"
 
 
@@ -154,7 +155,7 @@ class Native:
 
     @contextlib.contextmanager
     def running(self, options: Options = AS_IT_COMES) -> Iterator[Kamailio]:
-        state, sip = options.state or new_state(self._workspace), ("127.0.0.1", free_port())
+        state, sip = options.state or new_state(self._workspace), options.sip or ("127.0.0.1", free_port())
         environment = {**os.environ, **settings(state, sip, options)}
         command = [sys.executable, "-m", "kemi"]
         if options.database is None:
