@@ -35,8 +35,8 @@ class Options:
     """What one Kamailio is started with. trunks: rows of uacreg that are there before it starts.
 
     modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: the
-    embedded file. db_url: how Kamailio reaches that server, if not as the test does. state, sip: the state directory and
-    the address that another Kamailio has left, to go on with.
+    embedded file. db_url: how Kamailio reaches that server, if not as the test does. state, sip: the state directory
+    and the address that another Kamailio has left, to go on with.
     """
 
     workers: int = 2
