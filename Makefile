@@ -5,10 +5,10 @@ KAMAILIO = kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-po
 VENV = .venv
 PYTHON = $(VENV)/bin/python
 
-export PATH := $(PATH):/usr/sbin:/sbin
-
 PYTEST = $(PYTHON) -m pytest
 PURE = tests/unit tests/flow
+
+export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: demo run db check test test-ksr test-db test-live compare bench soak fuzz lint lab lab-down base-image setup engine
 
@@ -33,7 +33,7 @@ test: setup $(VENV)/test engine
 	@$(PYTHON) -m coverage report
 	@$(PYTEST) $(PURE:%=--ignore=%)
 
-test-ksr: $(VENV)/test
+test-ksr: $(VENV)/check
 	@$(PYTEST) tests/ksr tests/flow
 
 test-db: $(VENV)/test engine

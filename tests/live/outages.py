@@ -24,7 +24,7 @@ from tests.harness.steps import all_end_with, wait_until
 
 WORKERS = 4
 CALLS_EVERY = 0.05  # seconds
-SERVED_FOR = 2.0  # seconds of an outage in which the database is tried again, twice at least where it refuses
+SERVED_FOR = 1.0  # seconds of an outage in which the database is tried again, at least where it refuses
 GONE_WITHIN = 30.0  # seconds until an outage shows: a sign of life each 5 s, which may take 10
 BACK_WITHIN = 40.0  # seconds until the pause between two tries, which has grown, is over
 GONE, BACK = "the database is away", "the database is back"
