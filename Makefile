@@ -10,7 +10,7 @@ PURE = tests/unit tests/flow
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo run db check test test-ksr test-db test-live compare bench soak fuzz lint lab lab-down base-image setup engine
+.PHONY: demo run db check test test-ksr test-db test-debian13 test-live compare bench soak fuzz lint lab lab-down base-image setup engine
 
 demo: setup
 	@kamailio/install sip-tester
@@ -39,6 +39,14 @@ test-ksr: $(VENV)/check
 test-db: $(VENV)/test engine
 	@kamailio/install postgresql mariadb-server
 	@$(PYTEST) tests/db
+
+# What needs no running Kamailio, on Debian 13's Python, libraries and database servers, in the product's image.
+test-debian13: engine
+	@[ "$(TRUNKAUTH_NO_DOCKER)" = 1 ] || { \
+		docker build -q -t kemi-trunkauth:test -f kamailio/Dockerfile . && \
+		docker build -q -t kemi-trunkauth:test-debian13 tests/debian13 && \
+		docker run --rm -v "$(CURDIR):/project:ro" kemi-trunkauth:test-debian13; \
+	}
 
 # K: which tests, as pytest's -k takes it.
 test-live: setup $(VENV)/test engine

@@ -82,6 +82,7 @@ class Keeper:
         if self._source is not None:
             self._source.close()
         self._copy.close()
+        self._watch.close()
 
     def _look(self, report: Report) -> None:
         """Report changes of the local file, unless it is a copy that is still empty or that somebody else put there."""

@@ -61,7 +61,7 @@ class Watch:
             if self._names_faults:
                 self._name_faults(connection, report)
         except (SQLAlchemyError, OSError):
-            self._forget()
+            self.close()
             return
         if self._registrations is not None:
             before = self._registrations
@@ -70,20 +70,21 @@ class Watch:
         report.addresses = report.addresses or addresses != self._addresses
         self._version, self._registrations, self._addresses = version, registrations, addresses
 
-    def _current(self) -> tuple[Connection, tuple[int, int]]:
-        inode = self._path.stat().st_ino
-        if self._connection is None or self._version is None or self._version[0] != inode:
-            self._forget()
-            self._connection = self._engine.connect()
-        version = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
-        return self._connection, (inode, version)
-
-    def _forget(self) -> None:
+    def close(self) -> None:
+        """Close the file. The next look opens it again."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None
         self._version = None
         self._engine.dispose()
+
+    def _current(self) -> tuple[Connection, tuple[int, int]]:
+        inode = self._path.stat().st_ino
+        if self._connection is None or self._version is None or self._version[0] != inode:
+            self.close()
+            self._connection = self._engine.connect()
+        version = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+        return self._connection, (inode, version)
 
     def _name_faults(self, connection: Connection, report: Report) -> None:
         trunks = (Trunk.of(row) for row in connection.execute(select(*TRUNK_COLUMNS)))

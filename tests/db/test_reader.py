@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,21 +33,31 @@ def by_hand(url: URL, name: str) -> None:
     """Run a file of db/ with the server's own client, as the README says."""
     kind = url.get_backend_name()
     path = PROJECT / "db" / FOLDERS[kind] / name
-    where = {"host": str(url.host), "port": str(url.port), "user": str(url.username)}
-    secret = str(url.password)
-    if kind == "postgresql":
-        command = [program("psql"), "-d", str(url.database), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(path)]
-        command += ["-h", where["host"], "-p", where["port"], "-U", where["user"]]
-        environment = {"PGPASSWORD": secret}
-    else:
-        command = [program("mariadb"), "--no-defaults", "-h", where["host"], "-P", where["port"], "-u", where["user"]]
-        command += [str(url.database)]
-        environment = {"MYSQL_PWD": secret}
-    with path.open() as sql:
-        environment = {**os.environ, **environment}
+    host, port, user, secret, database = map(str, (url.host, url.port, url.username, url.password, url.database))
+    with path.open() as sql, tempfile.NamedTemporaryFile("w") as options:
+        options.write(
+            f'[client]\npassword="{secret}"\n'
+        )  # given by MYSQL_PWD, it is none to the client's TLS, which warns
+        options.flush()
+        if kind == "postgresql":
+            command = [program("psql"), "-d", database, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(path)]
+            command += ["-h", host, "-p", port, "-U", user]
+        else:
+            command = [
+                program("mariadb"),
+                f"--defaults-file={options.name}",
+                "-h",
+                host,
+                "-P",
+                port,
+                "-u",
+                user,
+                database,
+            ]
+        environment = {**os.environ, "PGPASSWORD": secret}
         done = subprocess.run(
             command, stdin=sql, env=environment, capture_output=True, text=True, timeout=30, check=False
-        )  # fmt: skip
+        )
     assert (done.returncode, done.stderr) == (0, "")
 
 

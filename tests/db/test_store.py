@@ -155,8 +155,10 @@ def test_the_file_itself_is_ready_at_once_and_a_copy_when_it_is_filled(file: Fil
     replica.prepare(copy, source)
     store = TrunkStore(copy, source)
     assert not store.is_ready()
-    with replica.Copy(copy).transaction() as writer:
+    writers = replica.Copy(copy)
+    with writers.transaction() as writer:
         writer.note_synced()
+    writers.close()
     assert store.is_ready()
     store.close()
 

@@ -47,6 +47,8 @@ def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handlers
     schema.create(engine)
     routes = Handlers(settings)
     yield routes
+    if routes._keeper:
+        routes._keeper.close()
     engine.dispose()
 
 
