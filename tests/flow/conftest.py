@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from kemi import schema
+from kemi import key, schema
 from kemi.handlers import Handlers
 from kemi.settings import Settings
 from kemi.trunks.tables import open_file
-from tests.flow.scene import INSERT_TRUNKS, PBX, Send, execute, routes_with
+from tests.flow.scene import INSERT_TRUNKS, PBX, Marks, Send, execute, routes_with
 from tests.ksr.mock import MockKSR
 
 
@@ -31,6 +31,11 @@ def routes(database: Settings) -> Iterator[Handlers]:
     routes = routes_with(database)
     yield routes
     routes.trunks.close()
+
+
+@pytest.fixture
+def marks(database: Settings, routes: Handlers) -> Marks:
+    return Marks(key.load(database.key_file), routes._dialogs.started)
 
 
 @pytest.fixture

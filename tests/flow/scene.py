@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, text
 
-from kemi.auth import codec
-from kemi.auth.codec import Route
+from kemi import mark
 from kemi.handlers import Handlers
+from kemi.mark import Mark
 from kemi.settings import Settings
 from kemi.trunks.tables import open_file
+from tests.ksr.fixtures import installed
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
@@ -34,7 +38,8 @@ VALUES
  ('no-next-hop', 'erin', '', '', '', '', 'erin', 'correct horse', '', ''),
  ('bad-socket', 'frank', '', 'carrier.test', '', '', 'frank', 'correct horse', '', 'udp:198.51.100.99:5060'),
  ('own-socket', 'grace', '', 'carrier.test', '', '', 'grace', 'correct horse', '', 'udp:192.0.2.1:5060'),
- ('no-secret', 'heidi', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'heidi', '', '', '')
+ ('no-secret', 'heidi', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'heidi', '', '', ''),
+ ('by-address', 'judy', '', '', 'carrier', 'sip:203.0.113.5', 'judy', 'correct horse', '', '')
 """
 
 
@@ -44,6 +49,8 @@ def request(
     caller: str = "<sip:alice@pbx.test>",
     to_tag: str = "",
     headers: str = "",
+    cseq: int | str = 1,
+    call_id: str = "call-1",
 ) -> str:
     return (
         f"{method} {uri} SIP/2.0\r\n"
@@ -51,8 +58,8 @@ def request(
         "Max-Forwards: 70\r\n"
         f"From: {caller};tag=a\r\n"
         f"To: <sip:4930123@192.0.2.1>{';tag=' + to_tag if to_tag else ''}\r\n"
-        "Call-ID: call-1\r\n"
-        f"CSeq: 1 {method}\r\n"
+        f"Call-ID: {call_id}\r\n"
+        f"CSeq: {cseq} {method}\r\n"
         f"{headers}"
         "Content-Length: 0\r\n\r\n"
     )
@@ -80,7 +87,9 @@ def reply(ksr: MockKSR, routes: Handlers, code: int, *headers: str) -> None:
 
 
 def fail(ksr: MockKSR, routes: Handlers, code: int, *headers: str) -> None:
-    """The carrier's final reply comes; whichever failure route is armed is run."""
+    """The carrier's final reply comes; whichever reply and failure routes are armed are run."""
+    if ksr.state.reply_route:
+        reply(ksr, routes, code, *headers)
     with ksr.failure_route(code, "No", headers) as route:
         assert getattr(routes, route)(None) == 1
 
@@ -95,16 +104,45 @@ def credential_avps(ksr: MockKSR) -> list[str | int]:
     return [value for name in ("auser", "apass", "arealm") for value in ksr.state.avps.get(name, [])]
 
 
-def dialog_route(uuid: str, carrier: str = "sip:sbc.carrier.test carrier.test") -> str:
-    """A dialog's route: its trunk, and the destination that the row named."""
-    return codec.route_text(Route(uuid, carrier))
+def cseqs(ksr: MockKSR) -> list[str | None]:
+    """The CSeq of each message that left for the request at hand."""
+    return [relayed.message.get("CSeq") for relayed in ksr.relayed]
 
 
-def in_dialog(ksr: MockKSR, trunk: str = "berlin", from_tag: str = "a") -> None:
-    """The next request has our Route, and its dialog is known; the dialog's caller has this From tag."""
+BERLIN = "sip:sbc.carrier.test carrier.test"  # its destination
+
+
+class Marks:
+    """Marks that this deployment has sealed, of dialogs that request() belongs to."""
+
+    def __init__(self, key: bytes, started: int) -> None:
+        self.key = key
+        self.now = int(time.time())
+        self.mark = Mark(1, mark.fingerprint(self.key, BERLIN), 1, 0, self.now, started)
+
+    def sealed(self, call_id: str = "call-1", tag: str = "a", **changes: Any) -> str:
+        """Return the parameter's value for a dialog that the trunk berlin was asked for; tag: of its first sender."""
+        return mark.seal(self.key, self.mark._replace(**changes), mark.dialog_id(call_id, tag))
+
+    def request(self, method: str, value: str | None = None, headers: str = "", **others: Any) -> str:
+        """Return a request inside the dialog, which comes with our Route."""
+        route = f"Route: <sip:192.0.2.1;lr;ta={self.sealed() if value is None else value}>\r\n"
+        return request(method, headers=route + headers, **{"to_tag": "b", **others})
+
+
+@contextmanager
+def another_worker(ksr: MockKSR) -> Iterator[MockKSR]:
+    """Another SIP worker of the same Kamailio: it has a request of its own at hand."""
+    other = MockKSR(ksr.version, ksr.handlers, ksr.tables)
+    other.world = ksr.world
+    with installed(other):
+        yield other
+
+
+def in_dialog(ksr: MockKSR) -> None:
+    """The next request has a Route of ours, and its dialog is tracked."""
     ksr.world.loose_route = 1
-    ksr.world.dialog = {"trunk": dialog_route(trunk), "peer": ksr.world.carrier}
-    ksr.world.dialog_from_tag = from_tag
+    ksr.world.dialog = {"peer": ksr.world.carrier}
 
 
 def changed(path: Path, statement: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kemi.handlers import Handlers
-from tests.flow.scene import CHALLENGE, Send, challenge, reply, request
+from tests.flow.scene import CHALLENGE, Marks, Send, challenge, in_dialog, reply, request
 from tests.ksr.mock import MockKSR
 
 
@@ -13,19 +15,37 @@ def crossings(pbx: MockKSR, before: int) -> int:
 
 def test_a_call_that_is_challenged(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
-    assert crossings(pbx, 0) <= 26
+    assert crossings(pbx, 0) <= 22
     before = len(pbx.calls)
-    challenge(pbx, routes)
-    assert crossings(pbx, before) <= 25
+    challenge(pbx, routes)  # the reply route, and the failure route
+    assert crossings(pbx, before) <= 2 + 30
+    for status, most in ((180, 11), (200, 8)):
+        before = len(pbx.calls)
+        reply(pbx, routes, status)
+        assert crossings(pbx, before) <= most
 
 
 def test_a_call_that_carries_a_preemptive_response(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    send(request())
+    send(request(call_id="call-0"))
     challenge(pbx, routes)
     reply(pbx, routes, 200)
     before = len(pbx.calls)
     send(request())
-    assert crossings(pbx, before) <= 29
+    assert crossings(pbx, before) <= 25
     before = len(pbx.calls)
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
-    assert crossings(pbx, before) <= 27
+    assert crossings(pbx, before) <= 2 + 32
+    send(request(call_id="call-2"))
+    for status, most in ((180, 4), (200, 4)):
+        before = len(pbx.calls)
+        reply(pbx, routes, status)
+        assert crossings(pbx, before) <= most
+
+
+@pytest.mark.parametrize(("method", "raised", "most"), [
+    ("ACK", 0, 9), ("INFO", 0, 22), ("BYE", 0, 18), ("ACK", 1, 11), ("INFO", 1, 25), ("BYE", 1, 21),
+])  # fmt: skip
+def test_a_request_inside_a_dialog(pbx: MockKSR, send: Send, marks: Marks, method: str, raised: int, most: int) -> None:
+    in_dialog(pbx)
+    send(marks.request(method, marks.sealed(raised=raised)))
+    assert crossings(pbx, 0) <= most

@@ -1,18 +1,24 @@
-"""Requests inside dialogs over the mocked KSR: who is answered for, and which CSeq they have."""
+"""Requests inside dialogs over the mocked KSR: whose mark serves, which way they go, and who is answered for."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from kemi import mark
 from kemi.handlers import Handlers
+from kemi.mark import LONGEST_LIFE
 from kemi.settings import Settings
 from kemi.trunks.tables import open_file
 from tests.flow.scene import (
+    BERLIN,
     FAILED,
     PBX,
+    Marks,
     Send,
     challenge,
-    dialog_route,
+    cseqs,
     execute,
     in_dialog,
     reply,
@@ -22,165 +28,104 @@ from tests.flow.scene import (
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
-
-@pytest.mark.parametrize("method", ["INVITE", "BYE", "UPDATE", "INFO", "PRACK", "REFER", "NOTIFY", "MESSAGE"])
-def test_a_challenge_in_a_dialog_is_answered(pbx: MockKSR, routes: Handlers, send: Send, method: str) -> None:
-    in_dialog(pbx)
-    send(request(method, uri="sip:callee@far.test", to_tag="b"))
-    challenge(pbx, routes)
-    assert [relayed.message.get("Proxy-Authorization") is not None for relayed in pbx.relayed] == [False, True]
-    assert pbx.relayed[1].ruri == "sip:callee@far.test"
+NO_DIALOG = Reply(481, "Call/Transaction Does Not Exist")
 
 
-def test_the_caller_is_not_answered_for_by_the_callee(pbx: MockKSR, send: Send) -> None:
-    in_dialog(pbx, from_tag="the caller's")
-    send(request("BYE", to_tag="b"), source="203.0.113.9")
-    assert len(pbx.relayed) == 1
-    assert pbx.called("tm.t_on_failure") == []
+# --- the mark that a request comes with
 
 
-def test_a_source_that_may_not_call_gets_no_answer_in_a_dialog(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    in_dialog(pbx)
-    send(request("INVITE", to_tag="b"), source="203.0.113.9")
-    challenge(pbx, routes)
-    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+def sent_mark(ksr: MockKSR, marks: Marks, number: int = -1) -> mark.Mark | None:
+    """The mark in the Record-Route of a message that left."""
+    route = ksr.relayed[number].message.get("Record-Route") or ""
+    return mark.unseal(marks.key, route.partition(";ta=")[2].rstrip(">"), mark.dialog_id("call-1", "a"))
 
 
-def test_who_is_not_the_trunks_carrier_gets_no_answer_in_a_dialog(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    in_dialog(pbx)
-    pbx.world.carrier = "203.0.113.66"
-    send(request("BYE", to_tag="b"))
-    challenge(pbx, routes)
-    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
-
-
-def test_a_trunk_that_leads_elsewhere_by_now_gives_no_answer_in_a_dialog(
-    pbx: MockKSR, routes: Handlers, send: Send
+@pytest.mark.parametrize("method", ["INVITE", "SUBSCRIBE", "REFER"])
+def test_the_mark_says_how_the_dialog_was_set_up(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one who asks is the carrier that the dialog was set up with; the row's password is for another one."""
-    in_dialog(pbx)
-    assert pbx.world.dialog is not None
-    pbx.world.dialog["trunk"] = dialog_route("berlin", "sip:former.carrier.test carrier.test")
-    send(request("BYE", to_tag="b"))
+    monkeypatch.setattr(time, "time", lambda: marks.now)
+    send(request(method))
     challenge(pbx, routes)
-    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+    assert [sent_mark(pbx, marks, number) for number in (0, 1)] == [marks.mark, marks.mark._replace(raised=1)]
 
 
-def test_the_carrier_is_who_answered_the_first_invite(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    send(request())
-    reply(pbx, routes, 100)
-    assert pbx.state.dialog == {"trunk": dialog_route("berlin")}
-    reply(pbx, routes, 180)
-    assert pbx.state.dialog == {"trunk": dialog_route("berlin"), "peer": pbx.world.carrier}
+def wrong_marks(marks: Marks) -> dict[str, str]:
+    other = Marks(bytes(32), marks.mark.started)
+    ours = marks.sealed()
+    return {
+        "none": "",
+        "no base64": "=",
+        "cut": ours[:-1],
+        "forged": ("B" if ours[0] == "A" else "A") + ours[1:],
+        "another deployment's": other.sealed(),
+        "another Call-ID's": marks.sealed(call_id="call-2"),
+        "another tag's": marks.sealed(tag="c"),
+        "a day old": marks.sealed(since=marks.now - LONGEST_LIFE),
+    }
 
 
-def test_a_listed_source_in_an_unknown_dialog_sees_no_challenge(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    pbx.world.loose_route = 1
-    send(request("SUBSCRIBE", to_tag="b"))
-    challenge(pbx, routes)
-    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
-
-
-def test_a_raised_cseq_is_not_ordered_twice(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    in_dialog(pbx)
-    assert pbx.world.dialog is not None
-    pbx.world.dialog["cseq_diff"] = "1"
-    send(request("BYE", to_tag="b"))
-    challenge(pbx, routes)
-    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == ["2 BYE", "3 BYE"]
-    assert not any("P-K-CSeq-Refresh" in relayed.message.names for relayed in pbx.relayed)
-
-
-def test_a_row_that_another_worker_has_seen_first_is_looked_for(pbx: MockKSR, database: Settings) -> None:
-    first, second = routes_with(database), routes_with(database)
-    assert second.trunks.by_uuid("new") is None
-    engine = open_file(database.local_file)
-    execute(engine, "INSERT INTO uacreg (l_uuid, r_domain, realm, auth_username, auth_password)"
-                    " VALUES ('new', 'carrier.test', 'carrier', 'u', 'p')")  # fmt: skip
-    first.trunks.look_again()
-    pbx.handlers = first
-    pbx.receive(request(headers="X-Trunk: new\r\n"), source=(PBX, 5060))
-    first.ksr_request_route(None)
-    pbx.handlers = second
-    challenge(pbx, second)
-    assert len(pbx.relayed) == 2
-    execute(engine, "DELETE FROM uacreg WHERE l_uuid = 'new'")
-    engine.dispose()
-    first.trunks.close()
-    second.trunks.close()
-
-
-RACKS = {
-    "as the callee knows it": ({"invites": "[1,[1,2]]"}, "RAck: 7 1 INVITE", "7 3 INVITE"),
-    "another INVITE": ({"invites": "[1,[7,2]]"}, "RAck: 7 1 INVITE", "7 1 INVITE"),
-    "nothing was raised": ({}, "RAck: 7 1 INVITE", "7 1 INVITE"),
-    "none": ({"invite_diff": "2"}, "X: y", None),
-    "one that cannot be read": ({"invites": "[1,[1,2]]"}, "RAck: 7 one INVITE", "7 one INVITE"),
-}
-
-
-@pytest.mark.parametrize(("raised", "field", "sent"), RACKS.values(), ids=RACKS)
-def test_a_prack_names_the_invite(
-    pbx: MockKSR, send: Send, raised: dict[str, str], field: str, sent: str | None
+@pytest.mark.parametrize("name", wrong_marks(Marks(bytes(32), 0)))
+@pytest.mark.parametrize("source", [PBX, "203.0.113.9"])
+def test_without_a_mark_that_serves_481_whoever_sends(
+    pbx: MockKSR, send: Send, marks: Marks, name: str, source: str
 ) -> None:
-    in_dialog(pbx)
-    assert pbx.world.dialog is not None
-    pbx.world.dialog |= raised
-    send(request("PRACK", to_tag="b", headers=f"{field}\r\n"))
-    assert pbx.relayed[0].message.get("RAck") == sent
-
-
-def test_a_reinvite_is_named_by_its_own_cseq(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    in_dialog(pbx)
-    assert pbx.world.dialog is not None
-    pbx.world.dialog["cseq_diff"] = "1"
-    send(request(to_tag="b"))
-    assert pbx.world.dialog["invites"] == "[1,[1,1]]"
-    challenge(pbx, routes)
-    assert pbx.world.dialog["invites"] == "[1,[1,2]]"
-
-
-def test_the_last_invites_of_a_dialog_are_remembered(pbx: MockKSR, send: Send) -> None:
-    in_dialog(pbx)
-    assert pbx.world.dialog is not None
-    pbx.world.dialog |= {"cseq_diff": "9", "invites": "[1,[2,1],[3,1],[4,2],[5,2]]"}
-    send(request(to_tag="b"))
-    assert pbx.world.dialog["invites"] == "[1,[3,1],[4,2],[5,2],[1,9]]"
-
-
-@pytest.mark.parametrize(
-    ("raised", "sent"),
-    [
-        ({"cseq_diff": "2", "invites": "[1,[1,1]]"}, "2 ACK"),
-        ({"cseq_diff": "1", "invites": "[1,[1,1]]"}, "2 ACK"),
-        ({"cseq_diff": "1"}, "1 ACK"),
-        ({}, "1 ACK"),
-    ],
-)
-def test_the_ack_of_a_success_has_its_invites_cseq(pbx: MockKSR, send: Send, raised: dict[str, str], sent: str) -> None:
-    in_dialog(pbx)
-    assert pbx.world.dialog is not None
-    pbx.world.dialog |= raised
-    send(request("ACK", to_tag="b"))
-    assert pbx.relayed[0].message.get("CSeq") == sent
-
-
-def test_private_headers_go_no_further_in_a_dialog(pbx: MockKSR, send: Send) -> None:
-    in_dialog(pbx)
-    send(request("INFO", to_tag="b", headers="P-K-CSeq-Auth: 9\r\nAuthorization: Digest x\r\nX-Trunk: y\r\n"))
-    assert not {"P-K-CSeq-Auth", "Authorization", "X-Trunk"} & set(pbx.relayed[0].message.names)
-
-
-def test_the_ack_of_a_success_follows_its_route(pbx: MockKSR, send: Send) -> None:
-    in_dialog(pbx)
-    send(request("ACK", to_tag="b"))
-    assert len(pbx.relayed) == 1
-
-
-def test_a_strangers_ack_is_dropped(pbx: MockKSR, send: Send) -> None:
     pbx.world.loose_route = 1
-    send(request("ACK", to_tag="b"), source="203.0.113.9")
+    value = wrong_marks(marks)[name]
+    for method in ("INVITE", "BYE", "NOTIFY", "INFO"):
+        send(marks.request(method, value), source=source)
+        assert (pbx.relayed, pbx.replies) == ([], [NO_DIALOG])
+    send(marks.request("ACK", value), source=source)
     assert (pbx.relayed, pbx.replies) == ([], [])
+
+
+def test_a_mark_is_read_from_the_route_that_is_ours(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    send(marks.request("INVITE"))  # loose_route() finds that its top Route is another proxy's
+    assert pbx.replies == [NO_DIALOG]
+
+
+@pytest.mark.parametrize(("age", "known"), [(LONGEST_LIFE - 60, False), (LONGEST_LIFE, True), (9 * LONGEST_LIFE, True)])
+def test_an_old_mark_serves_in_a_dialog_that_is_tracked(
+    pbx: MockKSR, send: Send, marks: Marks, age: int, known: bool
+) -> None:
+    in_dialog(pbx)
+    pbx.world.dialog = {} if known else None
+    send(marks.request("BYE", marks.sealed(since=marks.now - age)))
+    assert (cseqs(pbx), pbx.replies) == (["1 BYE"], [])
+
+
+def test_the_mark_is_one_parameter_among_others(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    pbx.world.loose_route = 1
+    route = f"Route: <sip:192.0.2.1;r2=on;lr;xta=1;ta={marks.sealed()};did=1.2>, <sip:192.0.2.60;lr>\r\n"
+    send(request("BYE", to_tag="b", headers=route))
+    assert len(pbx.relayed) == 1
+
+
+# --- which way it goes
+
+
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "INFO", "PRACK", "ACK"])
+def test_what_comes_from_the_trunk_is_passed_on_as_it_is(pbx: MockKSR, send: Send, marks: Marks, method: str) -> None:
+    in_dialog(pbx)
+    value = marks.sealed(tag="b", raised=5, started=0)
+    send(marks.request(method, value, "RAck: 1 1 INVITE\r\n"), source="203.0.113.9")
+    assert (cseqs(pbx), pbx.relayed[0].message.get("RAck")) == ([f"1 {method}"], "1 1 INVITE")
+    assert pbx.called("tm.t_on_failure") == pbx.called("tm.t_on_branch") == []
+    assert pbx.tables.content("sequences") == {}
+
+
+@pytest.mark.parametrize("tag", ["a", "b"])
+def test_a_next_hop_that_cannot_be_sent_to_in_a_dialog_503(pbx: MockKSR, send: Send, marks: Marks, tag: str) -> None:
+    pbx.world.loose_route = 1
+    pbx.world.unreachable.add("sip:callee@far.test")
+    send(marks.request("BYE", marks.sealed(tag=tag), uri="sip:callee@far.test"))
+    assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
+
+
+def test_private_headers_go_no_further_in_a_dialog(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("INFO", headers="Authorization: Digest x\r\nX-Trunk: y\r\n"))
+    assert not {"Authorization", "X-Trunk", "Route"} & set(pbx.relayed[0].message.names)
 
 
 def test_the_ack_of_a_failure_ends_in_its_transaction(pbx: MockKSR, send: Send) -> None:
@@ -189,31 +134,118 @@ def test_the_ack_of_a_failure_ends_in_its_transaction(pbx: MockKSR, send: Send) 
     assert len(pbx.relayed) == 1
 
 
-def test_a_to_tag_without_our_route_481(pbx: MockKSR, send: Send) -> None:
-    send(request("INVITE", to_tag="b"))
-    assert pbx.replies == [Reply(481, "Call/Transaction Does Not Exist")]
+# --- who is answered for
+
+
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "UPDATE", "INFO", "PRACK", "REFER", "NOTIFY", "MESSAGE"])
+def test_a_challenge_in_a_dialog_is_answered(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str
+) -> None:
+    in_dialog(pbx)
+    send(marks.request(method, uri="sip:callee@far.test"))
+    challenge(pbx, routes)
+    assert [relayed.message.get("Proxy-Authorization") is not None for relayed in pbx.relayed] == [False, True]
+    assert pbx.relayed[1].ruri == "sip:callee@far.test"
+
+
+def no_answer(ksr: MockKSR, routes: Handlers) -> bool:
+    challenge(ksr, routes)
+    return (len(ksr.relayed), ksr.replies) == (1, [FAILED])
+
+
+def test_a_source_that_may_not_call_gets_no_answer_in_a_dialog(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    in_dialog(pbx)
+    send(marks.request("INVITE"), source="203.0.113.9")
+    assert no_answer(pbx, routes)
+
+
+def test_who_is_not_the_dialogs_peer_gets_no_answer(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    pbx.world.carrier = "203.0.113.66"
+    send(marks.request("BYE"))
+    assert no_answer(pbx, routes)
 
 
 @pytest.mark.parametrize(
-    ("method", "source", "passes"),
+    ("row", "destination", "carrier", "is_answered"),
     [
-        ("INVITE", "203.0.113.9", False),
-        ("BYE", "203.0.113.9", True),
-        ("NOTIFY", "203.0.113.9", True),
-        ("INFO", PBX, True),
+        (10, "sip:203.0.113.5", "203.0.113.5", True),
+        (10, "sip:203.0.113.5", "203.0.113.66", False),
+        (1, BERLIN, "203.0.113.5", False),  # which addresses a host name has is not known
     ],
 )
-def test_in_an_unknown_dialog_a_stranger_can_start_nothing(
-    pbx: MockKSR, send: Send, method: str, source: str, passes: bool
+def test_after_a_restart_the_peer_is_whom_the_row_names_by_address(
+    pbx: MockKSR,
+    routes: Handlers,
+    send: Send,
+    marks: Marks,
+    row: int,
+    destination: str,
+    carrier: str,
+    is_answered: bool,
 ) -> None:
     pbx.world.loose_route = 1
-    send(request(method, to_tag="b"), source=source)
-    assert len(pbx.relayed) == passes
-    assert pbx.replies == ([] if passes else [Reply(481, "Call/Transaction Does Not Exist")])
+    pbx.world.carrier = carrier
+    send(marks.request("BYE", marks.sealed(row=row, destination=mark.fingerprint(marks.key, destination), started=0)))
+    assert no_answer(pbx, routes) is not is_answered
 
 
-def test_a_next_hop_that_cannot_be_sent_to_in_a_dialog_503(pbx: MockKSR, send: Send) -> None:
-    pbx.world.loose_route = 1
-    pbx.world.unreachable.add("sip:callee@far.test")
-    send(request("BYE", uri="sip:callee@far.test", to_tag="b"))
-    assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
+def test_a_row_that_is_gone_gives_no_answer(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("BYE", marks.sealed(row=99)))
+    assert no_answer(pbx, routes)
+
+
+def test_a_row_that_leads_elsewhere_by_now_gives_no_answer(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    """The one who asks is the carrier that the dialog was set up with; the row's password is for another one."""
+    in_dialog(pbx)
+    former = mark.fingerprint(marks.key, "sip:former.carrier.test carrier.test")
+    send(marks.request("BYE", marks.sealed(destination=former)))
+    assert no_answer(pbx, routes)
+
+
+def test_the_peer_is_who_answered_the_first_invite(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    reply(pbx, routes, 100)
+    assert pbx.state.dialog == {}
+    reply(pbx, routes, 180)
+    assert pbx.state.dialog == {"peer": pbx.world.carrier}
+
+
+INSERT = (
+    "INSERT INTO uacreg (id, l_uuid, r_domain, realm, auth_username, auth_password)"
+    " VALUES (50, 'new', 'carrier.test', 'carrier', 'u', 'p')"
+)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_row_that_another_worker_has_seen_first_is_looked_for(
+    pbx: MockKSR, database: Settings, marks: Marks, inside: bool
+) -> None:
+    """By the failure route of a call, or by a request inside its dialog."""
+    first, second = routes_with(database), routes_with(database)
+    assert (second.trunks.by_uuid("new"), second.trunks.by_row(50)) == (None, None)
+    engine = open_file(database.local_file)
+    execute(engine, INSERT)
+    first.trunks.look_again()
+    pbx.handlers = first
+    if inside:
+        in_dialog(pbx)
+        pbx.handlers = second
+        value = marks.sealed(row=50, destination=mark.fingerprint(marks.key, "carrier.test"))
+        pbx.receive(marks.request("BYE", value), source=(PBX, 5060))
+        second.ksr_request_route(None)
+    else:
+        pbx.receive(request(headers="X-Trunk: new\r\n"), source=(PBX, 5060))
+        first.ksr_request_route(None)
+        pbx.handlers = second
+    challenge(pbx, second)
+    execute(engine, "DELETE FROM uacreg WHERE l_uuid = 'new'")
+    engine.dispose()
+    first.trunks.close()
+    second.trunks.close()
+    assert len(pbx.relayed) == 2

@@ -16,7 +16,6 @@ from tests.flow.scene import (
     changed,
     credential_avps,
     fail,
-    in_dialog,
     request,
 )
 from tests.ksr.mock import MockKSR
@@ -120,21 +119,6 @@ def test_what_uac_auth_gets_wrong_is_answered_in_python(
     assert pbx.replies == []
 
 
-def test_cseq_rises_with_every_resend_whichever_way_it_was_answered(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    send(request())
-    challenge(pbx, routes)
-    challenge(pbx, routes, STALE.replace("MD5", "SHA-256"))
-    challenge(pbx, routes, STALE.replace("n2", "n3"))
-    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == [f"{n} INVITE" for n in (1, 2, 3, 4)]
-
-
-def test_without_a_dialog_cseq_stays(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    send(request("MESSAGE", caller="<sip:dave@x.test>"))
-    challenge(pbx, routes)
-    assert [relayed.message.get("CSeq") for relayed in pbx.relayed] == ["1 MESSAGE", "1 MESSAGE"]
-    assert "P-K-CSeq-Auth" not in pbx.relayed[1].message.names
-
-
 def test_a_proxy_and_the_far_end_both_get_their_answer(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     challenge(pbx, routes)
@@ -150,13 +134,6 @@ def test_a_body_that_cannot_be_had_is_no_wrong_digest(pbx: MockKSR, routes: Hand
     challenge(pbx, routes, CHALLENGE.replace('"auth"', '"auth-int"'))
     had = 2 * size <= 32767  # each of these characters is two bytes of UTF-8
     assert (len(pbx.relayed), pbx.replies) == ((2, []) if had else (1, [FAILED]))
-
-
-def test_a_trunk_that_is_gone_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    in_dialog(pbx, trunk="deleted")
-    send(request("BYE", to_tag="b"))
-    challenge(pbx, routes)
-    assert pbx.replies == [FAILED]
 
 
 def test_a_trunk_that_leads_elsewhere_by_now_503(

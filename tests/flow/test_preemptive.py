@@ -16,8 +16,10 @@ from tests.flow.scene import (
     FAILED,
     PASSWORD,
     PBX,
+    Marks,
     Send,
     challenge,
+    cseqs,
     execute,
     fail,
     in_dialog,
@@ -40,14 +42,10 @@ def _nonce_and_count(value: bytes) -> str:
     return " ".join(re.findall(r'\b(?:nonce="|nc=)(\w+)', value.decode()))
 
 
-def cseqs(ksr: MockKSR) -> list[str | None]:
-    return [relayed.message.get("CSeq") for relayed in ksr.relayed]
-
-
 @pytest.fixture
 def learned(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     """A call has been challenged with nonce n1, answered, and accepted."""
-    send(request())
+    send(request(call_id="call-0"))
     challenge(pbx, routes)
     assert carried(pbx) == ["", "n1"]
     reply(pbx, routes, 180)
@@ -70,16 +68,16 @@ def test_only_what_was_accepted_is_carried(pbx: MockKSR, routes: Handlers, send:
     assert carried(pbx) == ["" if provisional == 100 else "n1 00000002"]
 
 
-def test_a_request_that_fails_has_taught_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+def test_a_request_that_fails_has_taught_nothing(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
     send(request())
     challenge(pbx, routes)
     reply(pbx, routes, 486)
     in_dialog(pbx)
-    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    send(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"))
     assert carried(pbx) == [""]
     challenge(pbx, routes)
     reply(pbx, routes, 481)
-    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    send(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"))
     assert carried(pbx) == [""]
 
 
@@ -123,33 +121,35 @@ def test_a_carrier_that_rejects_is_backed_off_and_the_log_says_so(pbx: MockKSR, 
 
 @pytest.mark.usefixtures("learned")
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "UPDATE", "INFO"])
-def test_a_request_in_a_dialog_carries_it_too(pbx: MockKSR, routes: Handlers, send: Send, method: str) -> None:
+def test_a_request_in_a_dialog_carries_it_too(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str
+) -> None:
     in_dialog(pbx)
-    send(request(method, uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    send(marks.request(method, uri=f"sip:callee@{pbx.world.carrier}"))
     assert (carried(pbx), cseqs(pbx)) == (["n1 00000002"], [f"1 {method}"])
     assert "reply" not in pbx.armed  # there is nothing to be learned
 
 
 @pytest.mark.usefixtures("learned")
 def test_the_replies_in_a_dialog_are_read_where_the_carrier_names_its_nonces(
-    pbx: MockKSR, routes: Handlers, send: Send
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
 ) -> None:
     send(request())
     reply(pbx, routes, 200, 'Proxy-Authentication-Info: nextnonce="n2"')
     in_dialog(pbx)
-    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    send(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"))
     reply(pbx, routes, 200, 'Proxy-Authentication-Info: nextnonce="n3"')
     send(request())
     assert carried(pbx) == ["n3 00000001"]
 
 
-def test_an_accepted_bye_proves_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+def test_an_accepted_bye_proves_nothing(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
     for number in range(nonces.MOST_REJECTED):
         send(request())
         challenge(pbx, routes, CHALLENGE.replace("n1", f"n{number}"))
         reply(pbx, routes, 200, f'Proxy-Authentication-Info: nextnonce="m{number}"')
         in_dialog(pbx)
-        send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+        send(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"))
         reply(pbx, routes, 200)
         pbx.world.dialog = None
     send(request())
@@ -166,9 +166,9 @@ def test_a_call_that_was_forbidden_after_it_rang_is_forbidden(pbx: MockKSR, rout
 
 
 @pytest.mark.usefixtures("learned")
-def test_a_request_in_a_dialog_teaches_too(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+def test_a_request_in_a_dialog_teaches_too(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
     in_dialog(pbx)
-    send(request("BYE", uri="sip:callee@far.test", to_tag="b"))
+    send(marks.request("BYE", uri="sip:callee@far.test"))
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
     reply(pbx, routes, 200)
     send(request())
@@ -176,35 +176,35 @@ def test_a_request_in_a_dialog_teaches_too(pbx: MockKSR, routes: Handlers, send:
 
 
 @pytest.mark.usefixtures("learned")
-def test_in_a_dialog_a_host_that_is_not_the_carriers_address_gets_none(pbx: MockKSR, send: Send) -> None:
+def test_in_a_dialog_a_host_that_is_not_the_carriers_address_gets_none(pbx: MockKSR, send: Send, marks: Marks) -> None:
     send(request())
     assert carried(pbx) == ["n1 00000002"]
     in_dialog(pbx)
     for uri in ("sip:callee@far.test", "sip:callee@203.0.113.6"):
-        send(request("BYE", uri=uri, to_tag="b"))
+        send(marks.request("BYE", uri=uri))
         assert carried(pbx) == [""]
     pbx.world.route_leads_to = "sip:203.0.113.6;lr"
-    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    send(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"))
     assert carried(pbx) == [""]
 
 
 @pytest.mark.usefixtures("learned")
-def test_in_a_dialog_a_source_that_may_not_call_gets_none(pbx: MockKSR, send: Send) -> None:
+def test_in_a_dialog_a_source_that_may_not_call_gets_none(pbx: MockKSR, send: Send, marks: Marks) -> None:
     in_dialog(pbx)
-    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"), source="203.0.113.9")
+    send(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"), source="203.0.113.9")
     assert carried(pbx) == [""]
 
 
 @pytest.mark.usefixtures("learned")
 def test_a_request_in_a_dialog_goes_whatever_the_file_is_like(
-    pbx: MockKSR, routes: Handlers, send: Send, monkeypatch: pytest.MonkeyPatch
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_uuid: str) -> None:
+    def broken(_row: int) -> None:
         raise OSError("no file")
 
-    monkeypatch.setattr(routes.trunks, "by_uuid", broken)
+    monkeypatch.setattr(routes.trunks, "by_row", broken)
     in_dialog(pbx)
-    send(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"))
+    send(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"))
     assert (carried(pbx), pbx.replies) == ([""], [])
     assert any(text.startswith("fault=OSError@") for _, text in pbx.log)
 
@@ -255,7 +255,7 @@ def test_a_row_that_names_no_carrier_carries_nothing(pbx: MockKSR, routes: Handl
     assert pbx.tables.content("nonces") == pbx.tables.content("nonce_counts") == {}
 
 
-def test_off_is_off(pbx: MockKSR, database: Settings) -> None:
+def test_off_is_off(pbx: MockKSR, database: Settings, marks: Marks) -> None:
     routes = pbx.handlers = routes_with(database, {"TRUNKAUTH_PREEMPTIVE": "off"})
     for _ in range(2):
         pbx.receive(request(), source=(PBX, 5060))
@@ -264,11 +264,11 @@ def test_off_is_off(pbx: MockKSR, database: Settings) -> None:
         challenge(pbx, routes)
         reply(pbx, routes, 200)
     in_dialog(pbx)
-    pbx.receive(request("BYE", uri=f"sip:callee@{pbx.world.carrier}", to_tag="b"), source=(PBX, 5060))
+    pbx.receive(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"), source=(PBX, 5060))
     routes.ksr_request_route(None)
     routes.trunks.close()
     assert carried(pbx) == [""]
-    assert not [name for name, _ in pbx.calls if name.startswith("htable")]
+    assert {args[0] for name, args in pbx.calls if name.startswith("htable")} == {"sequences"}
 
 
 @pytest.mark.usefixtures("learned")
@@ -341,9 +341,11 @@ def test_a_far_end_of_another_realm_has_to_ask(pbx: MockKSR, routes: Handlers, s
 
 
 @pytest.mark.usefixtures("learned")
-def test_an_r_uri_that_is_not_utf8_is_relayed_without_a_response(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+def test_an_r_uri_that_is_not_utf8_is_relayed_without_a_response(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
     in_dialog(pbx)
-    bye = request("BYE", uri=f"sip:@{pbx.world.carrier}", to_tag="b").encode().replace(b"sip:@", b"sip:\xff@", 1)
+    bye = marks.request("BYE", uri=f"sip:@{pbx.world.carrier}").encode().replace(b"sip:@", b"sip:\xff@", 1)
     pbx.receive(bye, source=(PBX, 5060))
     assert routes.ksr_request_route(None) == 1
     assert (carried(pbx), pbx.replies) == ([""], [])

@@ -52,7 +52,7 @@ def prack(rack: str) -> Message:
         [FIRST, OK, ACK_OF_OK, ACK_OF_OK, invite("z9hG4bK3", 2, "BYE", ";tag=b")],
         [FIRST, RINGING, CANCEL],
         [FIRST.with_header("Proxy-Authorization", CREDENTIALS)],
-        [TEXT, response(TEXT, 407), invite("z9hG4bK2", 1, "MESSAGE")],
+        [TEXT, response(TEXT, 407), invite("z9hG4bK2", 2, "MESSAGE")],
         [FIRST, RELIABLE, prack("1 1 INVITE")],
     ],
 )
@@ -75,7 +75,7 @@ def _uri(of: Message, uri: str) -> Message:
         ([FIRST, invite("z9hG4bK1", 2)], "branch reused"),
         ([invite("1234")], "magic cookie"),
         ([FIRST, BUSY, invite("z9hG4bK2", 1)], "CSeq 1 is not greater than 1"),
-        ([TEXT, response(TEXT, 407), invite("z9hG4bK2", 2, "MESSAGE")], "resend is not 0 more than 1"),
+        ([TEXT, response(TEXT, 407), invite("z9hG4bK2", 1, "MESSAGE")], "resend is not 1 more than 1"),
         ([FIRST, RELIABLE, prack("1 2 INVITE")], "RAck '1 2 INVITE' names none of ['1 1 INVITE']"),
         ([FIRST, RINGING, prack("1 1 INVITE")], "RAck '1 1 INVITE' names none of []"),
         ([FIRST, CHALLENGE, invite("z9hG4bK2", 1)], "resend is not 1 more than 1"),

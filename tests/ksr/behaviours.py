@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 
 from tests.ksr import variables
-from tests.ksr.message import Edits, address, parse_uri
-from tests.ksr.state import CSEQ_AUTH, CSEQ_REFRESH, Route, State, with_value
+from tests.ksr.message import address
+from tests.ksr.state import Route, State, with_value
 
 Result = str | int | None
 Behaviour = Callable[..., Result]
@@ -50,18 +50,8 @@ def _hdr_append_to_reply(state: State, text: str) -> int:
     return 1
 
 
-def _msg_apply_changes(state: State) -> int:
-    """The edits so far become part of the message. Not in a failure route, and not after record_route."""
-    if state.run.route is not Route.REQUEST or state.run.edits.record_route is not None:
-        return -1
-    start_line = b"%s %s SIP/2.0" % (state.request.method, state.run.ruri)
-    state.request = state.run.edits.apply(state.request, start_line)
-    state.run.edits = Edits()
-    return 1
-
-
 def _hdr_remove(state: State, name: str) -> int:
-    state.run.edits.remove(state.request, name)
+    state.run.edits.remove(state.message, name)
     return 1  # whether there was one or not
 
 
@@ -140,14 +130,7 @@ def _loose_route(state: State) -> int:
     if state.world.loose_route in {1, -3}:
         state.run.edits.remove(state.request, "Route")
         state.run.dst_uri = state.world.route_leads_to
-        state.order_cseq(CSEQ_REFRESH)
     return state.world.loose_route
-
-
-def _check_route_param(state: State, pattern: str) -> int:
-    """Of the top Route as it came in, if it is ours; before loose_route as well as after it."""
-    route = parse_uri(address(state.request.value("Route"))[0])
-    return _yes(route and state.is_own(route) and re.search(pattern, route.rest.decode(), re.I))
 
 
 def _add_rr_param(state: State, parameter: str) -> int:
@@ -181,6 +164,14 @@ def _sht_setex(state: State, table: str, key: str, seconds: int) -> int:
     return state.tables.set_expiry(table, key, seconds)
 
 
+def _sht_lock(state: State, table: str, key: str) -> int:
+    return state.tables.lock(table, key)
+
+
+def _sht_unlock(state: State, table: str, key: str) -> int:
+    return state.tables.unlock(table, key)
+
+
 def _sht_rm(state: State, table: str, key: str) -> int:
     return state.tables.remove(table, key)
 
@@ -209,7 +200,6 @@ def _uac_auth(state: State) -> int:
         f'uri="{uri}", response="{"0" * 32}", algorithm=MD5\r\n',
     )
     state.set_uri(state.branch_uri)
-    _count_cseq(state)
     return 1
 
 
@@ -221,13 +211,6 @@ def _first_challenge(state: State) -> str | None:
     if not state.version.startswith("6.1"):
         del values[1:]  # 6.1 takes the first that it can parse, the others the first or none
     return next(filter(_PARSABLE.match, values), None)
-
-
-def _count_cseq(state: State) -> None:
-    dialog = state.known_dialog
-    if dialog is not None and state.goes_downstream:
-        dialog["cseq_diff"] = str(int(dialog.get("cseq_diff", "0")) + 1)
-        state.order_cseq(CSEQ_AUTH)
 
 
 TABLE: dict[str, Behaviour] = {
@@ -246,7 +229,6 @@ TABLE: dict[str, Behaviour] = {
     "hdr.remove": _hdr_remove,
     "hdr.rmappend": _hdr_replace,
     "hdr.append_to_reply": _hdr_append_to_reply,
-    "textopsx.msg_apply_changes": _msg_apply_changes,
     "sl.send_reply": _send_reply,
     "sl.sl_send_reply": _send_reply,
     "tm.t_reply": _t_reply,
@@ -266,7 +248,6 @@ TABLE: dict[str, Behaviour] = {
     "rr.loose_route": _loose_route,
     "rr.record_route": _record_route,
     "rr.add_rr_param": _add_rr_param,
-    "rr.check_route_param": _check_route_param,
     "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),
     "dialog.is_known_dlg": lambda state: _yes(state.known_dialog is not None),
     "uac.uac_auth": _uac_auth,
@@ -277,6 +258,8 @@ TABLE: dict[str, Behaviour] = {
     "htable.sht_inc": _sht_inc,
     "htable.sht_setex": _sht_setex,
     "htable.sht_rm": _sht_rm,
+    "htable.sht_lock": _sht_lock,
+    "htable.sht_unlock": _sht_unlock,
 }  # fmt: skip
 
 # What was asked in the routes in which most of the table has no business: in the others everything was.
@@ -286,7 +269,6 @@ _ANYWHERE = frozenset({
     "hdr.is_present", "siputils.has_totag",
 })  # fmt: skip
 ASKED_IN = {
-    Route.BRANCH: _ANYWHERE
-    | {"hdr.append", "hdr.remove", "dialog.is_known_dlg", "rr.add_rr_param", "rr.check_route_param"},
-    Route.REPLY: _ANYWHERE,
+    Route.BRANCH: _ANYWHERE | {"hdr.append", "hdr.remove", "dialog.is_known_dlg", "rr.add_rr_param"},
+    Route.REPLY: _ANYWHERE | {"hdr.append", "hdr.remove"},
 }

@@ -47,6 +47,7 @@ class SharedTables:
     def __init__(self, *definitions: str) -> None:
         self._tables = dict(map(_table, definitions))
         self._now = 0
+        self._locked: set[tuple[str, str]] = set()
 
     @classmethod
     def of(cls, config: Path) -> SharedTables:
@@ -105,6 +106,22 @@ class SharedTables:
     def remove(self, name: str, key: str) -> int:
         """sht_rm: 1, whether it was there or not."""
         self._named(name).entries.pop(_checked(key), None)
+        return 1
+
+    def lock(self, name: str, key: str) -> int:
+        """sht_lock. Another worker would wait for ever for a lock that nobody gives back."""
+        self._named(name)
+        if (name, _checked(key)) in self._locked:
+            raise MisuseError(f"sht_lock of {name}=>{key}, which is locked")
+        self._locked.add((name, key))
+        return 1
+
+    def unlock(self, name: str, key: str) -> int:
+        """sht_unlock."""
+        self._named(name)
+        if (name, _checked(key)) not in self._locked:
+            raise MisuseError(f"sht_unlock of {name}=>{key}, which is not locked")
+        self._locked.remove((name, key))
         return 1
 
     def _named(self, name: str) -> _Table:

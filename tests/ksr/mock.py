@@ -144,12 +144,15 @@ class MockKSR:
             raise MisuseError("no reply route was armed when the request was relayed")
         before = state.run
         state.run = Run(Route.REPLY, Edits(), before.ruri)
+        state.reply_edits = state.run.edits
         state.reply = _with_dialog_fields(_reply(code, reason, headers), state.relayed[-1].message)
         state.reply_code, state.reply_reason = code, reason
         yield state.reply_route
         state.run = before
         if 100 < code < 300:
-            state.replies.append(Reply(code, reason, passed_on=True))
+            state.pass_on()
+        if code < 300:
+            state.reply_edits = Edits()
         if 200 <= code < 300:
             state.final_reply_sent, state.relayed_in_run = True, False
 
@@ -170,12 +173,13 @@ class MockKSR:
             raise MisuseError(f"no failure route is armed: {code} goes to the caller")
         state.run = Run(Route.FAILURE, start.edits.copy(), start.ruri, start.dst_uri, start.socket)
         state.reply_code, state.reply_reason = code, reason
-        state.reply, state.local_reply = reply, reply is None
+        state.reply = _with_dialog_fields(reply, state.relayed[-1].message) if reply else None
+        state.local_reply = reply is None
         state.relayed_in_run = False
         yield route
         if not state.relayed_in_run and not state.final_reply_sent:
             state.final_reply_sent = True
-            state.replies.append(Reply(code, reason, passed_on=True))
+            state.pass_on()
 
     # --- what a test asks
 

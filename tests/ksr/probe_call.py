@@ -75,17 +75,23 @@ HAS_ROUTE = "probe-2"  # the call whose INVITE comes with a Route of ours
 
 @dataclass(frozen=True)
 class Record:
-    """The probe's calls: the answers by route, and each INVITE as it left: its start line and header fields."""
+    """The probe's calls: the answers by route; each INVITE as it left: its start line and header fields; and each final
+    reply that the caller got: its code and CSeq.
+    """
 
     answers: Answers
     sent: list[list[str]]
+    replies: list[str]
 
     def to_json(self, version: str) -> str:
         """The text of the committed file: one answer a line, so that two versions compare well."""
         routes = [f'  "{route}": {_lines(asked, "   ")}' for route, asked in self.answers.items()]
         answers = ",\n".join(routes)
         sent = ",\n".join(f"  {_lines(fields, '   ')}" for fields in self.sent)
-        return f'{{\n "kamailio": "{version}",\n "answers": {{\n{answers}\n }},\n "sent": [\n{sent}\n ]\n}}\n'
+        return (
+            f'{{\n "kamailio": "{version}",\n "answers": {{\n{answers}\n }},\n "sent": [\n{sent}\n ],\n'
+            f' "replies": {_lines(self.replies, "  ")}\n}}\n'
+        )
 
 
 def _lines(items: Sequence[object], indent: str) -> str:
@@ -95,7 +101,7 @@ def _lines(items: Sequence[object], indent: str) -> str:
 def load_record(version: str) -> Record:
     """What this version answered when it was asked last."""
     stored = json.loads((ANSWERS / f"{version}.json").read_text(encoding="utf-8"))
-    return Record(stored["answers"], stored["sent"])
+    return Record(stored["answers"], stored["sent"], stored["replies"])
 
 
 @dataclass(frozen=True)
@@ -134,13 +140,13 @@ class Ends:
             "X-Fold: a\r\n  b\r\n"
         ).encode() + b"X-Latin: caf\xe9\r\nContent-Length: 5\r\n\r\na\xff\0\r\n"
 
-    def record(self, answers: Answers, sent: list[Message]) -> Record:
+    def record(self, answers: Answers, sent: list[Message], replies: list[str]) -> Record:
         """A record of these calls."""
         named = {
             route: [[question, self.without_ports(answer)] for question, answer in asked]
             for route, asked in answers.items()
         }
-        return Record(named, [self._fields(message) for message in sent])
+        return Record(named, [self._fields(message) for message in sent], replies)
 
     def _fields(self, message: Message) -> list[str]:
         lines = [message.start_line, *(h.name + b": " + h.value for h in message.headers if not h.is_called(b"Via"))]
@@ -165,6 +171,7 @@ def through_the_mock(version: str) -> Record:
     ksr.trust("127.0.0.0/8")
     probe = ksr.handlers = Probe(ksr)
     sent: list[Message] = []
+    replies: list[str] = []
     for call_id, answers in CALLS.items():
         ksr.receive(ends.invite(call_id), ends.caller)
         ksr.world.loose_route = -3 if call_id == HAS_ROUTE else -1
@@ -172,8 +179,9 @@ def through_the_mock(version: str) -> Record:
         for answer in answers:
             _answer_in_the_mock(ksr, answer)
         sent += [relayed.message for relayed in ksr.relayed]
+        replies.append(f"{ksr.replies[-1].code} {ksr.replies[-1].cseq}")
         ksr.tables.pass_time(EXPIRED)
-    return ends.record(probe.answers, sent)
+    return ends.record(probe.answers, sent, replies)
 
 
 def _answer_in_the_mock(ksr: MockKSR, answer: Answer) -> None:
@@ -205,14 +213,15 @@ def through_a_live_one(image: str | None = None) -> tuple[Api, Record]:
         with _kamailio(Path(folder), port, image):
             api = read_live(f"unixs:{folder}/rpc.sock")
             sent: list[Message] = []
+            replies: list[str] = []
             for call_id, answers in CALLS.items():
                 _wait_for_second(_whole_seconds() + EXPIRED if sent else 0)
                 caller.sendto(ends.invite(call_id), ends.kamailio)
                 sent += _answer_invites(ends, carrier, call_id, answers)
-                _receive_final_reply(caller, call_id)  # a worker that is stopped before may leave a lock behind
+                replies.append(_final_reply(caller, call_id))  # a worker that is stopped before may leave a lock behind
             report = Path(folder, "report.json")
             _wait_until(report.exists, "the probe's report", Path(folder, "log"))
-            return api, ends.record(json.loads(report.read_text(encoding="utf-8")), sent)
+            return api, ends.record(json.loads(report.read_text(encoding="utf-8")), sent, replies)
 
 
 @contextmanager
@@ -287,11 +296,13 @@ def _answer_invites(ends: Ends, carrier: socket.socket, call_id: str, answers: S
     return list(came.values())
 
 
-def _receive_final_reply(caller: socket.socket, call_id: str) -> None:
+def _final_reply(caller: socket.socket, call_id: str) -> str:
+    """The code and the CSeq of a call's final reply."""
     while True:
         reply = parse(caller.recv(65535))
-        if reply.get("Call-ID") == call_id and int(reply.start_line.split()[1]) >= 200:
-            return
+        code = int(reply.start_line.split()[1])
+        if reply.get("Call-ID") == call_id and code >= 200:
+            return f"{code} {reply.get('CSeq')}"
 
 
 def _reply(request: Message, answer: Answer) -> bytes:

@@ -13,13 +13,10 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
-from tests.ksr.message import Edits, Header, Message, Uri, address, parse_uri
+from tests.ksr.message import Edits, Header, Message, Uri, parse_uri
 
 if TYPE_CHECKING:
     from tests.ksr.htable import SharedTables
-
-CSEQ_AUTH = b"P-K-CSeq-Auth"
-CSEQ_REFRESH = b"P-K-CSeq-Refresh"
 
 
 class MisuseError(AssertionError):
@@ -52,12 +49,13 @@ class Relayed:
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply to the caller; passed_on: it is the carrier's own, which the script left alone."""
+    """A reply to the caller; passed_on: it is the carrier's own."""
 
     code: int
     reason: str
     passed_on: bool = False
     headers: tuple[str, ...] = field(default=(), compare=False)  # those that append_to_reply added
+    cseq: str = field(default="", compare=False)
 
 
 @dataclass
@@ -71,7 +69,6 @@ class World:
     loose_route: int = -1  # 1: the top Route is ours, or leads on (then `route_leads_to`); -3: so, without a To tag
     route_leads_to: str | None = None
     dialog: dict[str, str] | None = None  # variables of the dialog that the request belongs to; None: unknown dialog
-    dialog_from_tag: str = ""  # of the INVITE that started that dialog
     cancelled: bool = False  # the caller has sent CANCEL
     carrier: str = "203.0.113.5"  # where replies come from
     rpc_code: int = 0  # the status of the last RPC command's answer; 0: there was none
@@ -102,6 +99,7 @@ class State:
     source: tuple[str, int]
     run: Run
     reply: Message | None = None  # the carrier's, in a failure or reply route
+    reply_edits: Edits = field(default_factory=Edits)  # of the reply route, for the caller alone
     reply_code: int = 0
     reply_reason: str = ""
     local_reply: bool = False
@@ -199,7 +197,6 @@ class State:
     def _send(self, branch_edits: Edits) -> None:
         method = self.request.start_line.split(b" ")[0]
         message = branch_edits.apply(self.request, b"%s %s SIP/2.0" % (method, self.run.ruri))
-        message = self._obey_cseq_order(message)
         ruri = self.run.ruri.decode("utf-8", "backslashreplace")
         self.relayed.append(Relayed(message, ruri, self.run.dst_uri, self.run.socket))
         self.branch_uri = self.run.ruri
@@ -224,25 +221,6 @@ class State:
             self.run = run
         return branch_edits
 
-    def order_cseq(self, name: bytes) -> None:
-        """Add the header that tells the dialog module to raise CSeq on sending (dialog/dlg_cseq.c)."""
-        dialog = self.known_dialog
-        if dialog is None or not self.goes_downstream or "cseq_diff" not in dialog:
-            return
-        cseq = int(self.request.value("CSeq").split()[0]) + int(dialog["cseq_diff"])
-        self.run.edits.at_the_end.append(b"%s: %d\r\n" % (name, cseq))
-
-    def _obey_cseq_order(self, message: Message) -> Message:
-        """One order is carried out and taken off, P-K-CSeq-Auth before -Refresh; a second one leaves as it is."""
-        if self.known_dialog is None or not self.goes_downstream:
-            return message
-        orders = [h for n in (CSEQ_AUTH, CSEQ_REFRESH) for h in message.headers if h.is_called(n)]
-        if not orders:
-            return message
-        method = message.value("CSeq").split(maxsplit=1)[1]
-        rest = Message(message.start_line, tuple(h for h in message.headers if h is not orders[0]), message.body)
-        return with_value(rest, b"CSeq", orders[0].value + b" " + method)
-
     def answer(self, code: int, reason: str) -> int:
         """A reply of ours to the caller, final or not."""
         if self.request.method == b"ACK":
@@ -251,22 +229,23 @@ class State:
             if self.final_reply_sent:
                 raise MisuseError(f"second final reply: {code} {reason} after {self.replies[-1]}")
             self.final_reply_sent = True
-        self.replies.append(Reply(code, reason, headers=tuple(self.reply_headers)))
+        cseq = self.request.value("CSeq").decode()
+        self.replies.append(Reply(code, reason, headers=tuple(self.reply_headers), cseq=cseq))
         return 1
+
+    def pass_on(self) -> None:
+        """The carrier's reply goes to the caller, with what the reply route changed in it."""
+        cseq = self.request.value("CSeq").decode()
+        if self.reply is not None:
+            cseq = self.reply_edits.apply(self.reply, self.reply.start_line).get("CSeq") or ""
+        self.replies.append(Reply(self.reply_code, self.reply_reason, passed_on=True, cseq=cseq))
 
     # --- the dialog
 
     @property
     def known_dialog(self) -> dict[str, str] | None:
-        """The variables of the dialog that the request starts or belongs to, matched by Call-ID and tags."""
+        """The variables of the dialog that the request starts or belongs to."""
         return self.world.dialog if self.dialog is None else self.dialog
-
-    @property
-    def goes_downstream(self) -> bool:
-        """Whether the request goes the way that the dialog's first INVITE went. Without a dialog it does."""
-        if self.dialog is not None or self.world.dialog is None:
-            return True
-        return address(self.request.value("From"))[2].decode() == self.world.dialog_from_tag
 
     def dialog_variables(self) -> dict[str, str]:
         """Where $dlg_var lives: in the dialog, or until there is one, beside it."""

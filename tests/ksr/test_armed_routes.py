@@ -209,6 +209,35 @@ def test_failure_is_the_failure_routes_to_pass_on(ksr: MockKSR) -> None:
     assert ksr.replies == [Reply(486, "Busy", passed_on=True)]
 
 
+@pytest.mark.parametrize("code", [183, 200, 486])
+def test_edits_of_a_reply_route_are_for_the_caller_alone(ksr: MockKSR, code: int) -> None:
+    def number() -> None:
+        ksr.hdr.remove("CSeq")
+        ksr.hdr.append("CSeq: 7 INVITE\r\n")
+
+    relay(ksr, number)
+    with ksr.reply_route(code, "x"):
+        assert (ksr.pv.get("$cs"), ksr.pv.get("$T_req($hdr(CSeq))")) == ("7", "1 INVITE")
+        ksr.hdr.remove("CSeq")
+        ksr.hdr.append(f"CSeq: {ksr.pv.get('$T_req($hdr(CSeq))')}\r\n")
+        assert ksr.pv.get("$cs") == "7"
+    if code >= 300:
+        with ksr.failure_route(code, "x"):
+            assert ksr.pv.get("$cs") == "1"
+    assert [reply.cseq for reply in ksr.replies] == ["1 INVITE"]
+
+
+def test_reply_without_a_reply_route_has_the_cseq_that_was_sent(ksr: MockKSR) -> None:
+    def number() -> None:
+        ksr.hdr.remove("CSeq")
+        ksr.hdr.append("CSeq: 7 INVITE\r\n")
+
+    relay(ksr, number)
+    with ksr.failure_route(486, "Busy"):
+        pass
+    assert ksr.replies[0].cseq == "7 INVITE"
+
+
 def test_reply_without_a_relayed_request_raises(ksr: MockKSR) -> None:
     ksr.tm.t_on_reply("REPLY")
     with pytest.raises(MisuseError, match="not relayed"), ksr.reply_route(200):
@@ -220,10 +249,9 @@ def test_reply_without_a_relayed_request_raises(ksr: MockKSR) -> None:
     [
         lambda ksr: ksr.tm.t_relay(),
         lambda ksr: ksr.sl.send_reply(500, "x"),
-        lambda ksr: ksr.hdr.append("X-New: one\r\n"),
-        lambda ksr: ksr.hdr.remove("Contact"),
+        lambda ksr: ksr.hdr.append_to_reply("X-New: one\r\n"),
         lambda ksr: ksr.pv.get("$ru"),
-        lambda ksr: ksr.pv.get("$cs"),
+        lambda ksr: ksr.pv.get("$T_req($ru)"),
         lambda ksr: ksr.pv.sets("$du", "sip:192.0.2.50"),
     ],
 )

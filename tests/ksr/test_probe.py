@@ -34,6 +34,10 @@ def test_mock_sends_what_kamailio_sent(ksr_version: str) -> None:
     assert mocked(ksr_version).sent == real.sent
 
 
+def test_caller_hears_from_the_mock_what_kamailio_told_him(ksr_version: str) -> None:
+    assert mocked(ksr_version).replies == load_record(ksr_version).replies == ["503 1 INVITE", "200 1 INVITE"]
+
+
 def test_mock_raises_where_kamailio_says_nothing(ksr_version: str) -> None:
     refused = mocked(ksr_version).answers["refused"]
     assert [question for question, _ in refused] == [

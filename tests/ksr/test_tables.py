@@ -169,8 +169,22 @@ def test_number_that_would_turn_negative_raises(ksr: MockKSR) -> None:
         ksr.htable.sht_inc("counts", "n")
 
 
+def test_lock_is_given_back_before_anyone_takes_it_again(ksr: MockKSR) -> None:
+    other = worker(ksr.version, ksr.tables)
+    assert ksr.htable.sht_lock("texts", "a") == 1
+    ksr.htable.sht_sets("texts", "a", "x")
+    assert other.htable.sht_lock("texts", "b") == 1
+    with pytest.raises(MisuseError, match="which is locked"):
+        other.htable.sht_lock("texts", "a")
+    assert ksr.htable.sht_unlock("texts", "a") == 1
+    with pytest.raises(MisuseError, match="not locked"):
+        ksr.htable.sht_unlock("texts", "a")
+    assert other.htable.sht_lock("texts", "a") == 1
+
+
 def test_table_that_is_not_there_raises(ksr: MockKSR) -> None:
-    for call in (ksr.htable.sht_get, ksr.htable.sht_inc, ksr.htable.sht_rm):
+    tables = ksr.htable
+    for call in (tables.sht_get, tables.sht_inc, tables.sht_rm, tables.sht_lock, tables.sht_unlock):
         with pytest.raises(MisuseError, match="no table 'COUNTS'"):
             call("COUNTS", "a")
     with pytest.raises(MisuseError):

@@ -34,6 +34,7 @@ class Name:
 
 
 _PLAIN = re.compile(r"\$(?P<kind>[A-Za-z_]+)(?:\((?P<inner>.*)\))?", re.S)
+_IN_A_TEXT = re.compile(rb"\$[A-Za-z_]+(?:\([^()]*\))?")
 _IN_HEX = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\{s\.encode\.hexa\}\)")
 _INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)
 
@@ -138,7 +139,8 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "ft": _party("From", lambda party: party[2]),
     "tt": _party("To", lambda party: party[2]),
     "ci": lambda state: state.message.value("Call-ID") or None,
-    "cs": lambda state: state.request.value("CSeq").split()[0],
+    "cs": lambda state: state.message.value("CSeq").split()[0],
+    "route_uri": lambda state: address(state.request.value("Route"))[0] or None,
     "rm": lambda state: state.request.method,
     "rb": lambda state: state.request.body or None,
     "bs": lambda state: len(state.request.body),
@@ -183,15 +185,25 @@ def _avp(state: State, name: Name) -> Value:
     return values[name.index] if 0 <= name.index < len(values) else None
 
 
-def _dialog(state: State, name: Name) -> Value:
-    """$dlg(from_tag): the From tag of the INVITE that started the dialog; null outside a known one."""
-    if name.inner != "from_tag":
-        raise UnknownVariableError(f"$dlg({name.inner})")
-    if state.known_dialog is None:
-        return None
-    if state.dialog is None:
-        return state.world.dialog_from_tag
-    return address(state.request.value("From"))[2]
+def _of_request(state: State, name: Name) -> Value:
+    """$T_req($x): x of the transaction's request, in a reply route."""
+    inner = parse(name.inner or "")
+    if state.run.route is not Route.REPLY or inner.kind != "hdr":
+        raise MisuseError(f"$T_req({name.inner}) in a {state.run.route.value} route: nobody has asked Kamailio")
+    return _header(state.request, inner)
+
+
+def _printed(state: State, name: Name) -> Value:
+    """$_s(text): the text, with each variable in it printed."""
+    return _IN_A_TEXT.sub(lambda found: _print(state, found[0].decode()), (name.inner or "").encode())
+
+
+def _print(state: State, text: str) -> bytes:
+    name = parse(text)
+    value = _read(state, name, text)
+    if value is None:  # 5.6 and 6.0 print $route_uri as if it were there
+        return b"" if name.kind == "route_uri" and not state.version.startswith("6.1") else b"<null>"
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def _in_hex(state: State, name: Name) -> Value:
@@ -214,7 +226,8 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "T_rpl": _of_reply,
     "avp": _avp,
     "dlg_var": lambda state, name: state.dialog_variables().get(name.inner or ""),
-    "dlg": _dialog,
+    "T_req": _of_request,
+    "_s": _printed,
     "hex": _in_hex,
     "jsonrpl": _rpc_answer,
 }
@@ -222,7 +235,7 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
 
 # What a reply route can read: of the reply itself, and what it shares with the request's routes.
 _IN_A_REPLY = frozenset({
-    "rs", "rr", "si", "ci", "ft", "rm", "hdr", "T_reply_code", "T_rpl", "avp", "dlg_var", "dlg",
+    "rs", "rr", "si", "ci", "ft", "rm", "cs", "hdr", "T_reply_code", "T_rpl", "T_req", "avp", "dlg_var",
 })  # fmt: skip
 
 # What can be set everywhere. The rest belongs to one run of a request or failure route.

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from kemi.auth import codec
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
-from kemi.auth.codec import Route
 from kemi.auth.nonces import UNKNOWN, Record
+from kemi.cseq import Sequence
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 CHALLENGES = st.builds(
@@ -32,8 +32,17 @@ SENT = st.builds(
     st.booleans(),
     st.booleans(),
 )
+CSEQS = st.integers(0, 2**31 - 1)
 ATTEMPTS = st.builds(
-    Attempt, TEXTS, TEXTS, TEXTS, st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.lists(SENT).map(tuple)
+    Attempt,
+    *[TEXTS] * 4,
+    CSEQS,
+    CSEQS,
+    TEXTS,
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.lists(SENT).map(tuple),
 )
 
 
@@ -53,21 +62,17 @@ def test_a_record_comes_back_as_one_object(held: list[Sent], rejected: int, sinc
     assert codec.record(text) is codec.record(text)
 
 
-@given(TEXTS, TEXTS)
-def test_a_route_comes_back(trunk: str, destination: str) -> None:
-    assert codec.route(codec.route_text(Route(trunk, destination))) == Route(trunk, destination)
-
-
-def test_the_invites_come_back_in_their_order() -> None:
-    invites = {10: 1, 9: 0, 2**31: 4}
-    assert list(codec.invites(codec.invites_text(invites)).items()) == list(invites.items())
+@given(CSEQS, st.lists(st.tuples(CSEQS, CSEQS)).map(tuple))
+def test_a_sequence_comes_back(highest: int, invites: tuple[tuple[int, int], ...]) -> None:
+    text = codec.sequence_text(Sequence(highest, invites))
+    assert codec.sequence(text) == Sequence(highest, invites)
+    assert text.isascii()
 
 
 @pytest.mark.parametrize("text", ["", "x", "[", "[2]", "[2,3,4]", "1:2", '["1"]', "{}", "[]", "7", "null"])
 def test_text_of_another_version_or_damaged_text_is_empty(text: str) -> None:
     assert codec.attempt(text) == Attempt()
-    assert codec.route(text) == Route()
-    assert codec.invites(text) == {}
+    assert codec.sequence(text) == Sequence()
     assert codec.record(text) is UNKNOWN
 
 

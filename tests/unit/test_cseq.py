@@ -1,60 +1,75 @@
-"""The arithmetic of raised CSeqs, each row derived from RFC 3261 22.2 and 13.2.2.4 or RFC 3262 7.2."""
+"""The CSeq numbers that a carrier sees, each row derived from RFC 3261 22.2, 12.2.1.1, 13.2.2.4 or RFC 3262 7.2."""
 
 from __future__ import annotations
 
 import pytest
 
 from kemi import cseq
-from kemi.cseq import Invites, Resend
+from kemi.cseq import BEYOND, MOST_INVITES, Sequence, TooHighError
+
+NOTHING = Sequence()
 
 
 @pytest.mark.parametrize(
-    ("caller", "raised", "sent"),
+    ("highest", "base", "number"),
     [
-        (10, 0, Resend(11, 1)),  # the INVITE went out as 10, was challenged, and goes out again
-        (10, 1, Resend(12, 2)),  # it went out as 11, and is challenged once more
-        (11, 1, Resend(13, 2)),  # the BYE went out as 12
+        (0, 10, 10),  # nothing was sent yet
+        (11, 10, 12),  # the INVITE went out as 10 and 11: the caller's BYE, 11, was raised by less
+        (11, 12, 12),  # it was raised by just as much
+        (11, 20, 20),  # CSeq may have gaps
     ],
 )
-def test_a_resend_is_one_above_the_last_that_was_sent(caller: int, raised: int, sent: Resend) -> None:
-    assert cseq.resend(caller, raised) == sent
+def test_a_request_is_above_all_that_was_sent(highest: int, base: int, number: int) -> None:
+    assert cseq.first(Sequence(highest), base) == number
 
 
-ACKS: dict[str, tuple[Invites, int, int, int | None]] = {
-    "nothing was raised": ({}, 10, 0, None),
-    "its own INVITE was the last to be raised": ({10: 1}, 10, 1, None),
-    "a challenged INFO came between": ({10: 1}, 10, 2, 11),
-    "only a later INFO was raised": ({10: 0}, 10, 1, 10),
-    "an INVITE that is not remembered": ({}, 10, 1, 10),
-    "the re-INVITE's": ({10: 1, 12: 3}, 12, 3, None),
-    "the first INVITE's, again, after the re-INVITE": ({10: 1, 12: 3}, 10, 3, 11),
-}
+@pytest.mark.parametrize(("highest", "last", "number"), [(0, 10, 11), (10, 10, 11), (14, 10, 15), (9, 10, 11)])
+def test_a_resend_is_one_above_the_highest(highest: int, last: int, number: int) -> None:
+    assert cseq.resend(Sequence(highest), last) == number
 
 
-@pytest.mark.parametrize(("invites", "caller", "raised", "ordered"), ACKS.values(), ids=ACKS)
-def test_an_ack_has_the_cseq_of_its_invite(invites: Invites, caller: int, raised: int, ordered: int | None) -> None:
-    assert cseq.ack(invites, caller, raised) == ordered
+def test_a_number_is_below_two_to_the_31() -> None:
+    assert (cseq.first(NOTHING, BEYOND - 1), cseq.resend(NOTHING, BEYOND - 2)) == (2**31 - 1, 2**31 - 1)
+    with pytest.raises(TooHighError, match="2147483648"):
+        cseq.first(NOTHING, BEYOND)
+    with pytest.raises(TooHighError):
+        cseq.first(Sequence(BEYOND - 1), 1)
+    with pytest.raises(TooHighError):
+        cseq.resend(NOTHING, BEYOND - 1)
 
 
-RACKS: dict[str, tuple[Invites, str, str | None]] = {
-    "a raised INVITE": ({10: 2}, "7 10 INVITE", "7 12 INVITE"),
-    "white space and leading zeros": ({10: 2}, "7 \t 0010  INVITE", "7 12 INVITE"),
-    "an INVITE that was not raised": ({10: 0}, "7 10 INVITE", None),
-    "another INVITE": ({9: 2}, "7 10 INVITE", None),
-    "malformed": ({10: 2}, "7 ten INVITE", None),
-    "too long a number": ({10: 2}, f"7 {'1' * 11} INVITE", None),
-    "empty": ({10: 2}, "", None),
-}
-
-
-@pytest.mark.parametrize(("invites", "value", "sent"), RACKS.values(), ids=RACKS)
-def test_a_rack_names_the_invite_as_it_was_sent(invites: Invites, value: str, sent: str | None) -> None:
-    assert cseq.rack(invites, value) == sent
+def test_the_highest_stays_the_highest() -> None:
+    sent = cseq.noted(NOTHING, "INFO", 10, 12)
+    assert sent == Sequence(12)
+    assert cseq.noted(sent, "INFO", 9, 11) == Sequence(12)
 
 
 def test_the_last_invites_are_noted_the_newest_last() -> None:
-    invites: Invites = {}
-    for number in range(1, cseq.MOST_INVITES + 2):
-        invites = cseq.noted(invites, number, raised=number + 5)
-    assert list(invites.items()) == [(2, 7), (3, 8), (4, 9), (5, 10)]
-    assert list(cseq.noted(invites, 3, raised=20)) == [2, 4, 5, 3]
+    sent = NOTHING
+    for number in range(1, MOST_INVITES + 2):
+        sent = cseq.noted(sent, "INVITE", number, number + 5)
+    assert sent.invites == ((2, 7), (3, 8), (4, 9), (5, 10))
+    assert cseq.noted(sent, "INVITE", 3, 20).invites == ((2, 7), (4, 9), (5, 10), (3, 20))
+
+
+def test_an_invite_is_found_by_the_number_that_its_caller_knows() -> None:
+    sent = cseq.noted(cseq.noted(NOTHING, "INVITE", 10, 11), "INFO", 11, 12)
+    assert cseq.of_invite(sent, 10, otherwise=99) == 11
+    assert cseq.of_invite(sent, 11, otherwise=99) == 99
+
+
+@pytest.mark.parametrize(
+    ("value", "invite", "sent"),
+    [
+        ("7 10 INVITE", 10, "7 12 INVITE"),
+        ("7 \t 0010  INVITE", 10, "7 12 INVITE"),
+        ("7 ten INVITE", None, ""),
+        (f"7 {'1' * 11} INVITE", None, ""),
+        ("7 10", None, ""),
+        ("", None, ""),
+    ],
+)
+def test_a_rack_names_the_invite_as_it_was_sent(value: str, invite: int | None, sent: str) -> None:
+    assert cseq.rack_cseq(value) == invite
+    if sent:
+        assert cseq.rack(value, 12) == sent

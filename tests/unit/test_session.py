@@ -39,7 +39,7 @@ BY_MD5 = Credentials("sip:carrier", realm="carrier", username="user", ha1=HA1_MD
 BY_SHA256 = replace(BY_MD5, ha1=HA1_MD5 * 2)
 
 
-ATTEMPT = Attempt("trunk", "sip:carrier", "INVITE", is_tracked=True)
+ATTEMPT = Attempt("trunk", "sip:carrier", "INVITE")
 
 
 def decide(
@@ -247,15 +247,9 @@ ASKERS = {
     "the row leads elsewhere by now": (
         Failure(407, (MD5,)), ATTEMPT._replace(destination="sip:former"), "refuse: not asked by the trunk's carrier",
     ),
-    "the peer, in a dialog": (
-        Failure(407, (MD5,), source="::1", peer="::1"), ATTEMPT._replace(in_dialog=True), "carrier MD5",
-    ),
-    "somebody else, in a dialog": (
-        Failure(407, (MD5,), source="192.0.2.2", peer="192.0.2.1"), ATTEMPT._replace(in_dialog=True),
+    "somebody else than the dialog's peer": (
+        Failure(407, (MD5,), is_peers=False), ATTEMPT._replace(in_dialog=True),
         "refuse: not asked by the trunk's carrier",
-    ),
-    "in a dialog whose peer is unknown": (
-        Failure(407, (MD5,)), ATTEMPT._replace(in_dialog=True), "refuse: not asked by the trunk's carrier",
     ),
     "a field that is not UTF-8": (Failure(407, None), ATTEMPT, "refuse: a challenge that is not UTF-8"),
 }  # fmt: skip

@@ -1,0 +1,290 @@
+"""The CSeqs that a carrier and a caller see, over the mocked KSR: kemi/cseq.py has the rules."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from kemi.dialogs import KEPT, KEPT_RAISED
+from kemi.handlers import Handlers
+from tests.flow.scene import (
+    FAILED,
+    PBX,
+    STALE,
+    Marks,
+    Send,
+    another_worker,
+    challenge,
+    cseqs,
+    fail,
+    in_dialog,
+    reply,
+    request,
+)
+from tests.ksr.fixtures import installed
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+
+TOO_HIGH = Reply(500, "CSeq Too High")
+HIGHEST = 2**31 - 1
+
+
+# --- outside a dialog
+
+
+@pytest.mark.parametrize("method", ["INVITE", "SUBSCRIBE", "MESSAGE", "OPTIONS", "PUBLISH"])
+def test_a_resend_is_one_above(pbx: MockKSR, routes: Handlers, send: Send, method: str) -> None:
+    send(request(method))
+    challenge(pbx, routes)
+    challenge(pbx, routes, STALE.replace("MD5", "SHA-256"))
+    challenge(pbx, routes, STALE.replace("n2", "n3"))
+    assert cseqs(pbx) == [f"{number} {method}" for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+@pytest.mark.parametrize("code", [180, 200, 422, 503])
+def test_the_caller_gets_his_cseq_back_as_he_wrote_it(
+    pbx: MockKSR, routes: Handlers, send: Send, method: str, code: int
+) -> None:
+    send(request(method, cseq="0009"))
+    challenge(pbx, routes)
+    if code < 300:
+        reply(pbx, routes, code)
+    else:
+        fail(pbx, routes, code)
+    assert cseqs(pbx) == [f"0009 {method}", f"10 {method}"]
+    assert [(one.code, one.cseq) for one in pbx.replies] == [(code, f"0009 {method}")]
+
+
+def test_a_refusal_of_ours_has_the_callers_cseq(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request(cseq="0009"))
+    challenge(pbx, routes)
+    challenge(pbx, routes)
+    assert (pbx.replies, pbx.replies[0].cseq) == ([FAILED], "0009 INVITE")
+
+
+def test_a_caller_who_tries_again_counts_on_from_what_he_knows(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    fail(pbx, routes, 422)
+    send(request(cseq=2))
+    challenge(pbx, routes)
+    assert cseqs(pbx) == ["3 INVITE", "4 INVITE"]
+    fail(pbx, routes, 422)
+    send(request(cseq=9))
+    assert cseqs(pbx) == ["9 INVITE"]
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(KEPT, "3 INVITE"), (KEPT + 1, "2 INVITE")])
+def test_what_was_sent_is_remembered_for_a_while(
+    pbx: MockKSR, routes: Handlers, send: Send, seconds: int, sent: str
+) -> None:
+    send(request())
+    challenge(pbx, routes)
+    pbx.tables.pass_time(seconds)
+    send(request(cseq=2))
+    assert cseqs(pbx) == [sent]
+
+
+def test_a_call_that_is_not_challenged_leaves_nothing_behind(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    reply(pbx, routes, 200)
+    assert pbx.tables.content("sequences") == {}
+
+
+@pytest.mark.parametrize(("tag", "sent"), [("a", "3 INVITE"), ("z", "2 INVITE")])
+def test_invites_of_one_call_id_and_from_tag_share_their_numbers(
+    pbx: MockKSR, routes: Handlers, send: Send, tag: str, sent: str
+) -> None:
+    send(request())
+    challenge(pbx, routes)
+    with another_worker(pbx) as other:
+        other.receive(request(cseq=2).replace(";tag=a", f";tag={tag}"), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+        assert cseqs(other) == [sent]
+    challenge(pbx, routes, STALE)
+    assert cseqs(pbx) == ["1 INVITE", "2 INVITE", "4 INVITE" if tag == "a" else "3 INVITE"]
+
+
+def test_another_destination_starts_anew(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    challenge(pbx, routes)
+    fail(pbx, routes, 503)
+    for trunk, sent in (("plain", "2 INVITE"), ("berlin", "3 INVITE")):
+        send(request(cseq=2, headers=f"X-Trunk: {trunk}\r\n"))
+        assert cseqs(pbx) == [sent]
+
+
+def test_a_number_that_would_be_too_high_500(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request(cseq=HIGHEST - 1))
+    challenge(pbx, routes)
+    challenge(pbx, routes, STALE)
+    assert (cseqs(pbx), pbx.replies) == ([f"{HIGHEST - 1} INVITE", f"{HIGHEST} INVITE"], [TOO_HIGH])
+    send(request(cseq=HIGHEST))  # and no lock is left behind
+    assert (pbx.relayed, pbx.replies) == ([], [TOO_HIGH])
+
+
+# --- inside a dialog
+
+
+@pytest.mark.parametrize("method", ["INVITE", "INFO", "BYE"])
+def test_a_request_is_raised_as_its_dialog_was(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str
+) -> None:
+    in_dialog(pbx)
+    send(marks.request(method, marks.sealed(cseq=1, raised=2), cseq=2))
+    challenge(pbx, routes)
+    assert cseqs(pbx) == [f"4 {method}", f"5 {method}"]
+    reply(pbx, routes, 200)
+    assert pbx.replies[-1].cseq == f"2 {method}"
+
+
+def test_a_request_follows_what_was_raised_inside(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    for method, cseq, sent in (("INFO", 2, [2, 3]), ("INFO", 3, [4, 5]), ("BYE", 4, [6, 7])):
+        send(marks.request(method, cseq=cseq))
+        challenge(pbx, routes)
+        assert cseqs(pbx) == [f"{number} {method}" for number in sent]
+
+
+def test_requests_that_overlap_have_numbers_of_their_own(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    in_dialog(pbx)
+    send(marks.request("INFO", cseq=2))
+    with another_worker(pbx) as other:
+        other.receive(marks.request("UPDATE", cseq=3), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+    challenge(pbx, routes)
+    with installed(other):
+        challenge(other, routes)
+    assert (cseqs(pbx), cseqs(other)) == (["2 INFO", "4 INFO"], ["3 UPDATE", "5 UPDATE"])
+
+
+def test_a_dialog_that_has_ended_is_forgotten(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("INFO"))
+    send(marks.request("BYE", marks.sealed(raised=1), cseq=2))
+    assert len(pbx.tables.content("sequences")) == 1
+    reply(pbx, routes, 200)
+    assert pbx.tables.content("sequences") == {}
+
+
+def test_a_bye_of_a_dialog_that_was_not_raised_costs_nothing(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("BYE"))
+    assert (pbx.tables.content("sequences"), pbx.called("htable.sht_lock")) == ({}, [])
+
+
+def test_a_number_that_would_be_too_high_in_a_dialog_500(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("INFO", marks.sealed(raised=1), cseq=HIGHEST))
+    assert (pbx.relayed, pbx.replies) == ([], [TOO_HIGH])
+    send(marks.request("INFO", cseq=HIGHEST))
+    assert cseqs(pbx) == [f"{HIGHEST} INFO"]
+
+
+# --- after a restart, or on another node
+
+
+@pytest.mark.parametrize("method", ["INFO", "BYE"])
+def test_after_a_restart_a_number_is_above_all_that_may_have_been_sent(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the caller's, by how much the dialog was raised, and its age in seconds, rounded up: 5 + 2 + 100 + 1."""
+    monkeypatch.setattr(time, "time", lambda: marks.now)
+    in_dialog(pbx)
+    value = marks.sealed(raised=2, since=marks.now - 100, started=marks.mark.started - 50)
+    send(marks.request(method, value, cseq=5))
+    challenge(pbx, routes)
+    assert cseqs(pbx) == [f"108 {method}", f"109 {method}"]
+    send(marks.request(method, value, cseq=6))
+    assert cseqs(pbx) == [f"110 {method}"]
+
+
+@pytest.mark.parametrize(("ago", "kept"), [(0, KEPT), (1, KEPT_RAISED)])
+def test_what_the_mark_does_not_tell_is_remembered_for_a_day(
+    pbx: MockKSR, send: Send, marks: Marks, ago: int, kept: int
+) -> None:
+    in_dialog(pbx)
+    send(marks.request("INFO", marks.sealed(started=marks.mark.started - ago)))
+    pbx.tables.pass_time(kept)
+    assert len(pbx.tables.content("sequences")) == 1
+    pbx.tables.pass_time(1)
+    assert pbx.tables.content("sequences") == {}
+
+
+def test_what_was_raised_inside_is_remembered_for_a_day(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    in_dialog(pbx)
+    send(marks.request("INFO", cseq=2))
+    challenge(pbx, routes)
+    pbx.tables.pass_time(KEPT_RAISED)
+    send(marks.request("INFO", cseq=3))
+    assert cseqs(pbx) == ["4 INFO"]
+
+
+@pytest.mark.xfail(reason="a request that is not challenged cuts what is remembered of its dialog to 300 seconds")
+def test_what_was_raised_inside_is_remembered_beyond_a_request_that_was_not(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    in_dialog(pbx)
+    send(marks.request("INFO", cseq=2))
+    challenge(pbx, routes)
+    send(marks.request("INFO", cseq=3))
+    assert cseqs(pbx) == ["4 INFO"]
+    pbx.tables.pass_time(KEPT + 1)
+    send(marks.request("INFO", cseq=4))
+    assert cseqs(pbx) == ["5 INFO"]
+
+
+# --- ACK and PRACK
+
+
+@pytest.mark.parametrize(("raised", "cseq", "sent"), [(0, "01", "01 ACK"), (2, "1", "3 ACK"), (2, "7", "9 ACK")])
+def test_the_ack_of_a_success_has_its_invites_number(
+    pbx: MockKSR, send: Send, marks: Marks, raised: int, cseq: str, sent: str
+) -> None:
+    in_dialog(pbx)
+    send(marks.request("ACK", marks.sealed(raised=raised), cseq=cseq))
+    assert cseqs(pbx) == [sent]
+
+
+def test_acks_of_re_invites_have_the_numbers_of_their_own(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    in_dialog(pbx)
+    value = marks.sealed(raised=1)
+    for method, number in (("INVITE", 2), ("INFO", 3), ("INVITE", 4)):  # sent as 3 and 4; 5 and 6; 7 and 8
+        send(marks.request(method, value, cseq=number))
+        challenge(pbx, routes)
+    for cseq, sent in ((1, 2), (2, 4), (4, 8)):
+        send(marks.request("ACK", value, cseq=cseq))
+        assert cseqs(pbx) == [f"{sent} ACK"]
+
+
+RACKS = {
+    "as the caller knows it": ("7 1 INVITE", "7 3 INVITE"),
+    "white space and leading zeros": ("7 \t 0001  INVITE", "7 3 INVITE"),
+    "malformed": ("7 one INVITE", "7 one INVITE"),
+    "none": (None, None),
+}
+
+
+@pytest.mark.parametrize(("value", "sent"), RACKS.values(), ids=RACKS)
+def test_a_prack_names_the_invite_by_its_number(
+    pbx: MockKSR, send: Send, marks: Marks, value: str | None, sent: str | None
+) -> None:
+    in_dialog(pbx)
+    send(marks.request("PRACK", marks.sealed(raised=2), f"RAck: {value}\r\n" if value else "", cseq=2))
+    assert (pbx.relayed[0].message.get("RAck"), cseqs(pbx)) == (sent, ["4 PRACK"])
+
+
+def test_a_prack_of_a_re_invite_names_it_by_its_own(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("INVITE", cseq=2))
+    challenge(pbx, routes)
+    send(marks.request("PRACK", headers="RAck: 1 2 INVITE\r\n", cseq=3))
+    assert (pbx.relayed[0].message.get("RAck"), cseqs(pbx)) == ("1 3 INVITE", ["4 PRACK"])

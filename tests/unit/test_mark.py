@@ -1,0 +1,79 @@
+"""A dialog's mark: it comes back whole, to the one who sealed it, for the dialog that it was sealed for."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kemi import mark
+from kemi.mark import KEY_BYTES, Mark, dialog_id, fingerprint, seal, unseal
+
+KEY = bytes(range(KEY_BYTES))
+DIALOG = dialog_id("call-1", "a")
+NUMBER = st.integers(0, 2**32 - 1)
+MARKS = st.builds(Mark, NUMBER, st.binary(min_size=8, max_size=8), NUMBER, NUMBER, NUMBER, NUMBER)
+MARK = Mark(7, b"12345678", 1, 2, 1_800_000_000, 1_799_999_000)
+SEALED = seal(KEY, MARK, DIALOG)
+
+
+def text(value: bytes) -> str:
+    return urlsafe_b64encode(value).decode().rstrip("=")
+
+
+BYTES = urlsafe_b64decode(SEALED + "=" * (-len(SEALED) % 4))
+
+
+@given(MARKS, st.text(max_size=50), st.text(max_size=50))
+def test_a_mark_comes_back(sealed: Mark, call_id: str, tag: str) -> None:
+    dialog = dialog_id(call_id, tag)
+    value = seal(KEY, sealed, dialog)
+    assert unseal(KEY, value, dialog) == sealed
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,100}", value)  # a token, as request.py reads it
+
+
+@given(st.text(max_size=80) | st.from_regex(r"[A-Za-z0-9_=-]{0,80}", fullmatch=True))
+def test_no_text_of_a_stranger_is_a_mark(value: str) -> None:
+    assert unseal(KEY, value, DIALOG) is None
+
+
+@pytest.mark.parametrize("place", range(len(BYTES)))
+def test_no_byte_of_a_mark_can_be_changed(place: int) -> None:
+    for bit in range(8):
+        changed = bytearray(BYTES)
+        changed[place] ^= 1 << bit
+        assert unseal(KEY, text(bytes(changed)), DIALOG) is None
+
+
+def test_a_mark_that_is_cut_or_lengthened_is_none() -> None:
+    for length in range(len(BYTES)):
+        assert unseal(KEY, text(BYTES[:length]), DIALOG) is None
+    assert unseal(KEY, text(BYTES + b"\0"), DIALOG) is None
+    assert unseal(KEY, text(b"\0" + BYTES), DIALOG) is None
+
+
+@pytest.mark.parametrize("dialog", [dialog_id("call-2", "a"), dialog_id("call-1", "b"), ""])
+def test_a_mark_serves_its_own_dialog_alone(dialog: str) -> None:
+    assert unseal(KEY, SEALED, dialog) is None
+
+
+def test_a_mark_serves_its_own_deployment_alone() -> None:
+    assert unseal(KEY[::-1], SEALED, DIALOG) is None
+
+
+def test_a_mark_of_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mark, "_VERSION", 2)
+    assert unseal(KEY, SEALED, DIALOG) is None
+
+
+def test_call_id_and_tag_do_not_run_into_each_other() -> None:
+    assert re.fullmatch("[0-9a-f]{32}", DIALOG)
+    assert dialog_id("call-1a", "") != DIALOG != dialog_id("call-", "1a")
+
+
+def test_a_fingerprint_is_of_the_destination_and_the_key() -> None:
+    prints = {fingerprint(key, destination) for key in (KEY, KEY[::-1]) for destination in ("sip:a", "sip:b")}
+    assert [len(one) for one in prints] == [8, 8, 8, 8]
