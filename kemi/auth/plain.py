@@ -20,8 +20,10 @@ Pure: no I/O, no clock, no state.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 
-from kemi.auth.challenge import Challenge
+from kemi.auth.challenge import Challenge, ChallengeError, parse
 
 _TEXT = r"[ !#-\[\]-~]"
 
@@ -56,3 +58,18 @@ def spelled(challenge: Challenge) -> str:
     field += ', qop="auth"' if challenge.qop else ""
     field += ", stale=true" if challenge.stale else ""
     return field if is_plain(field) else ""
+
+
+def first_plain(fields: Sequence[str]) -> str:
+    """Return the first challenge of these fields that has the proven form, in it; empty if none has.
+
+    The C code of 5.6 and 6.0 looks at the first field alone, that of 6.1 at the first that it can read.
+    """
+    if fields and is_plain(fields[0]):
+        return fields[0]
+    for field in fields:
+        with suppress(ChallengeError):
+            for challenge in parse(field):
+                if plain := spelled(challenge):
+                    return plain
+    return ""
