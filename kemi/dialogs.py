@@ -64,7 +64,7 @@ class Dialogs:
         sequence = f"{dialog_id(incoming.call_id, incoming.from_tag)}{destination.hex()}"
         number = caller
         if shared.sequence(sequence).highest:  # the caller tries again
-            number = shared.next_number(sequence, method, caller, lambda sent: cseq.first(sent, caller), KEPT)
+            number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
         attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
         if method not in STARTS_DIALOG:
             return attempt
@@ -84,20 +84,18 @@ class Dialogs:
         number = base
         if method != "BYE" or age or shared.sequence(sequence).highest:  # nothing follows a BYE
 
-            def choose(sent: cseq.Sequence) -> int:
-                return cseq.first(sent, base if sent.highest else base + age)
+            def choose(sent: cseq.Sequence) -> tuple[int, int]:
+                number = cseq.first(sent, base if sent.highest else base + age)
+                return number, KEPT if number == base else KEPT_RAISED
 
-            number = shared.next_number(sequence, method, caller, choose, KEPT_RAISED if age else KEPT)
+            number = shared.next_number(sequence, method, caller, choose)
         return Attempt(uuid, destination, method, sequence, caller, number, in_dialog=True)
 
     def again(self, attempt: Attempt) -> Attempt:
         """Return the attempt with the CSeq of its resend. Raises cseq.TooHighError."""
+        seconds = KEPT_RAISED if attempt.in_dialog else KEPT
         number = shared.next_number(
-            attempt.sequence,
-            attempt.method,
-            attempt.cseq,
-            lambda sent: cseq.resend(sent, attempt.number),
-            KEPT_RAISED if attempt.in_dialog else KEPT,
+            attempt.sequence, attempt.method, attempt.cseq, lambda sent: (cseq.resend(sent, attempt.number), seconds)
         )
         mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
         if mark is None:

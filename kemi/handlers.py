@@ -1,5 +1,5 @@
-"""All handlers in one object: the SIP flow, and the process that keeps the copy. The entry script hands it to Kamailio;
-a script of one's own derives from it.
+"""All handlers in one object: the SIP flow, registrations, and the process that keeps the copy. The entry script hands
+it to Kamailio; a script of one's own derives from it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from kemi.flow import TrunkAuth
+from kemi.registration import Registration
 from kemi.replica.process import ReplicaProcess
 from kemi.settings import Settings
 
@@ -19,7 +20,7 @@ _MAIN = os.getpid()  # of the process that forks all others
 _FORKED_WITHIN = 1.0  # seconds
 
 
-class Handlers(TrunkAuth, ReplicaProcess):
+class Handlers(TrunkAuth, Registration, ReplicaProcess):
     """The object that mod_init() returns."""
 
     def __init__(self, settings: Settings) -> None:

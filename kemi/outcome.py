@@ -58,7 +58,17 @@ class Unreachable(NamedTuple):
         return f"trunk={self.trunk} outcome=unreachable call-id={call_id}"
 
 
-Outcome = Answered | Refused | BackedOff | Unusable | Unreachable
+class Unregistered(NamedTuple):
+    """A registrar's challenge was kept from the uac module, and the registration fails. account: the URI registered."""
+
+    account: str
+    reason: str
+
+    def line(self, call_id: str) -> str:
+        return f"register={self.account!r} outcome=refused reason={self.reason!r} call-id={call_id}"
+
+
+Outcome = Answered | Refused | BackedOff | Unusable | Unreachable | Unregistered
 
 
 def _about(challenge: Challenge) -> str:

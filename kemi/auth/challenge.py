@@ -11,6 +11,19 @@ The rules, as the parser keeps them:
 7. A Digest challenge has exactly one realm and one nonce; no parameter that matters here comes twice.
 8. Whatever breaks a rule is refused whole, with a reason. Nothing is guessed: a wrong guess is a wrong digest.
 
+Broken, but with one meaning only, and therefore read:
+
+9. A semicolon in place of a comma; no comma at all, if white space and another `name=` follow.
+10. A value without quotes that is no token, as a base64 nonce with its `=` and `/`: it ends before white space, comma
+    or semicolon, and holds no quote and no backslash.
+11. qop=auth,auth-int without quotes: `auth` or `auth-int` alone between commas is a qop value, not a scheme.
+12. A parameter that comes again with the same value.
+
+Broken, with more than one meaning, and therefore refused by rule 8: a parameter again with another value; quotes that
+do not close, or stand inside a value; a word that is neither a parameter nor a scheme in its place
+(`realm=my carrier`, `qop="auth","auth-int"`); a parameter with nothing behind its `=`; parameters behind a lone word
+other than Digest, which may belong to the challenge before it (`qop=auth,token, opaque="o"`).
+
 Pure: no I/O, no clock, no state. The time taken is linear in the length of the field.
 """
 
@@ -23,13 +36,16 @@ from typing import NamedTuple
 
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_GAP = re.compile(r"[ \t,]*+")
+_GAP = re.compile(r"[ \t,;]*+")
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 (RFC 9110 5.6.2)
-_PARAMETER = re.compile(  # its name, and its value as a token or a quoted string
-    rf'{_GAP.pattern}({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"([^"\\]*(?:\\.[^"\\]*)*)")[ \t]*(?=,|$)'
+_BARE = r"[!#-+\--:<>-\[\]-~][!#-+\--:<-\[\]-~]*+"  # a token, and rule 10
+_PARAMETER = re.compile(  # its name, and its value without or with quotes
+    rf'{_GAP.pattern}({_TOKEN})[ \t]*=[ \t]*(?:({_BARE})|"([^"\\]*(?:\\.[^"\\]*)*)")'
+    rf"(?:[ \t]*(?=[,;]|$)|[ \t]+(?={_TOKEN}[ \t]*=))"
 )
-_SCHEME = re.compile(rf"{_GAP.pattern}({_TOKEN})(?:[ \t]+|(?=,|$))")
-_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*[ \t]*(?=,|$)")  # what NTLM and Negotiate carry (RFC 9110 11.2)
+_MORE_QOP = re.compile(r"(?:[ \t]*,[ \t]*auth(?:-int)?[ \t]*(?=[,;]|$))*+", re.IGNORECASE)  # rule 11
+_SCHEME = re.compile(rf"{_GAP.pattern}({_TOKEN})(?:([ \t]+)|(?=[,;]|$))")
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*[ \t]*(?=[,;]|$)")  # what NTLM and Negotiate carry (RFC 9110 11.2)
 _QUOTED_PAIR = re.compile(r"\\(.)")
 
 _NONCE = re.compile(r'nonce="([\x20!#-\[\]-~]+)"')  # as nearly all write it
@@ -108,16 +124,21 @@ def next_nonce(field: str) -> str:
 
 
 def _schemes(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Split a field into its schemes, in lower case, each with its parameters (rules 1 to 4)."""
+    """Split a field into its schemes, in lower case, each with its parameters (rules 1 to 4, and 9 to 11)."""
     found: list[tuple[str, list[tuple[str, str]]]] = []
     position = 0
     while scheme := _SCHEME.match(text, position):
-        name, position = scheme[1].lower(), scheme.end()
+        name, is_lone, position = scheme[1].lower(), scheme[2] is None, scheme.end()
         parameters: list[tuple[str, str]] = []
         while parameter := _PARAMETER.match(text, position):
-            called, token, quoted = parameter.groups()
-            parameters.append((called.lower(), _QUOTED_PAIR.sub(r"\1", quoted) if token is None else token))
+            if is_lone and name != "digest":
+                raise ChallengeError("a parameter behind a lone word")
+            called, bare, quoted = parameter.groups()
             position = parameter.end()
+            value = _QUOTED_PAIR.sub(r"\1", quoted) if bare is None else bare
+            if bare and called.lower() == "qop" and (more := _MORE_QOP.match(text, position)):
+                value, position = f"{bare}{more[0]}", more.end()
+            parameters.append((called.lower(), value))
         if not parameters and name != "digest" and (blob := _TOKEN68.match(text, position)):
             position = blob.end()
         found.append((name, parameters))
@@ -128,13 +149,11 @@ def _schemes(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _digest(parameters: list[tuple[str, str]], escaped: bool) -> Challenge:
-    """Put one challenge together (rules 5 and 7)."""
+    """Put one challenge together (rules 5, 7 and 12)."""
     values: dict[str, str] = {}
     for name, value in parameters:
-        if name in _KNOWN:
-            if name in values:
-                raise ChallengeError(f"{name} comes twice")
-            values[name] = value
+        if name in _KNOWN and values.setdefault(name, value) != value:
+            raise ChallengeError(f"{name} comes twice")
     for name in ("realm", "nonce"):
         if name not in values:
             raise ChallengeError(f"no {name}")
@@ -145,7 +164,7 @@ def _digest(parameters: list[tuple[str, str]], escaped: bool) -> Challenge:
         nonce=values["nonce"],
         opaque=values.get("opaque"),
         algorithm=values.get("algorithm"),
-        qop=tuple(word.strip() for word in values.get("qop", "").split(",") if word.strip()),
+        qop=tuple(filter(None, [word.strip(" \t") for word in values.get("qop", "").split(",")])),
         stale=values.get("stale", "").lower() == "true",
         escaped=escaped,
     )

@@ -50,6 +50,7 @@ from kemi.auth.attempt import CHALLENGES, Attempt, Responses, Sent
 from kemi.auth.challenge import Challenge, ChallengeError, parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
+from kemi.auth.plain import is_plain
 
 MOST_ANSWERED = 5  # challenges of one request, whatever the carrier does
 MOST_RETRIES = 3  # of these, for the same challenge again
@@ -59,7 +60,6 @@ CONCERNS = frozenset({*CHALLENGES, FORBIDDEN})  # any other status is passed on
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STRENGTH = {name: place for place, name in enumerate(digest.HASHES)}  # lower is stronger
-_EMPTY_ELEMENT = re.compile(r",\s*,")  # of a list, at which uac_auth() stops reading
 _NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
 
@@ -101,7 +101,7 @@ class Resend(NamedTuple):
     """Send the request again.
 
     attempt: with the responses that it is to carry. challenge: the one that is answered, None if nothing was asked.
-    is_plain: True if uac_auth() reads that challenge as the parser did. rejected: the preemptive responses that the
+    is_plain: True if uac_auth() may be given that challenge (plain.py). rejected: the preemptive responses that the
     failure rejected.
     """
 
@@ -209,8 +209,8 @@ def _answer(failure: Failure, attempt: Attempt, credentials: Credentials) -> Ref
     if refusal := _refusal(failure.status, chosen, attempt.sent):
         return Refuse(refusal, chosen)
     sent = _carried(failure.status, chosen, attempt.sent)
-    is_plain = first == (chosen,) and _is_plain(failure.fields[0], chosen, credentials)
-    return Resend(attempt._replace(sent=sent, by_uac_auth=False), chosen, is_plain)
+    plain = first == (chosen,) and _suits_uac_auth(failure.fields[0], credentials)
+    return Resend(attempt._replace(sent=sent, by_uac_auth=False), chosen, plain)
 
 
 def _read(fields: Sequence[str]) -> tuple[tuple[Challenge, ...], list[Challenge], str]:
@@ -263,17 +263,13 @@ def _carried(status: int, challenge: Challenge, sent: Sequence[Sent]) -> tuple[S
     return (*nearer, mine, *farther)
 
 
-def _is_plain(text: str, challenge: Challenge, credentials: Credentials) -> bool:
-    """Return True for MD5 from a plain password, in a field that holds nothing which uac_auth() copies, compares or
-    skips in its own way (uac/auth.c, uac/auth_hdr.c of 5.6 to 6.1). text: the challenge's field.
+def _suits_uac_auth(text: str, credentials: Credentials) -> bool:
+    """Return True for a plain challenge that is answered from a password which uac_auth() takes as it is. text: the
+    challenge's field.
     """
     return (
         not credentials.ha1
-        and challenge.algorithm in (None, "MD5")
-        and (not challenge.qop or challenge.qop[0] == "auth")
-        and challenge.opaque != ""
-        and not challenge.escaped
-        and not _EMPTY_ELEMENT.search(text)
+        and is_plain(text)
         and not _NEEDS_QUOTED_PAIR.search(credentials.username)
         and not _CONTROL.search(credentials.password)
     )

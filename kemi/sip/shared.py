@@ -44,12 +44,14 @@ def sequence(key: str) -> Sequence:
     return codec.sequence(str(KSR.htable.sht_get("sequences", key) or ""))
 
 
-def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], int], seconds: int) -> int:
-    """Choose the CSeq of a request and note it, for so long; no other worker chooses meanwhile. cseq: the caller's."""
+def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], tuple[int, int]]) -> int:
+    """Choose the CSeq of a request, and for how many seconds it is noted; no other worker chooses meanwhile. cseq: the
+    caller's.
+    """
     KSR.htable.sht_lock("sequences", key)
     try:
         before = sequence(key)
-        number = choose(before)
+        number, seconds = choose(before)
         KSR.htable.sht_sets("sequences", key, codec.sequence_text(noted(before, method, cseq, number)))
         KSR.htable.sht_setex("sequences", key, seconds)
     finally:

@@ -226,7 +226,6 @@ def test_what_was_raised_inside_is_remembered_for_a_day(
     assert cseqs(pbx) == ["4 INFO"]
 
 
-@pytest.mark.xfail(reason="a request that is not challenged cuts what is remembered of its dialog to 300 seconds")
 def test_what_was_raised_inside_is_remembered_beyond_a_request_that_was_not(
     pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
 ) -> None:

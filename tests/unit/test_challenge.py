@@ -48,6 +48,22 @@ READ = {
     'Negotiate, Digest realm="r", nonce="n"': [Challenge("r", "n")],
     "Bearer": [],
     "": [],
+    # broken, with one meaning only (rules 9 to 12)
+    'Digest realm="r"; nonce="n";qop="auth"': [Challenge("r", "n", qop=("auth",))],
+    'Digest realm="r" nonce="n"  qop="auth"': [Challenge("r", "n", qop=("auth",))],
+    "Digest realm=r nonce=n": [Challenge("r", "n")],
+    'Digest realm="r", nonce=dcd98b+/0c==, qop="auth"': [Challenge("r", "dcd98b+/0c==", qop=("auth",))],
+    "Digest realm=sip.c.test:5060, nonce=a@b=c": [Challenge("sip.c.test:5060", "a@b=c")],
+    'Digest realm="r", nonce="n", qop=auth,auth-int, opaque="abc"': [
+        Challenge("r", "n", "abc", qop=("auth", "auth-int"))
+    ],
+    'Digest qop=auth-int , AUTH,realm="r", nonce="n"': [Challenge("r", "n", qop=("auth-int", "AUTH"))],
+    'Digest realm="r", nonce="n", qop=auth, auth-int': [Challenge("r", "n", qop=("auth", "auth-int"))],
+    'Digest realm="r", nonce="n", algorithm=MD5, nonce="n", ALGORITHM="MD5"': [Challenge("r", "n", algorithm="MD5")],
+    'Digest , realm="r", nonce="n"': [Challenge("r", "n")],
+    'Digest, realm="r", nonce="n"': [Challenge("r", "n")],
+    'Digest realm="r", nonce="n", qop=",auth"': [Challenge("r", "n", qop=("auth",))],
+    'Digest realm="r", nonce="n", qop="\xa0auth"': [Challenge("r", "n", qop=("\xa0auth",))],
 }
 
 
@@ -95,7 +111,15 @@ REFUSED = {
     'Digest realm="r", nonce="n", nonce="m"': "nonce comes twice",
     'Digest realm="r", nonce="n", algorithm=MD5, Algorithm=SHA-256': "algorithm comes twice",
     'Digest realm="r", nonce="n': "neither a scheme nor a parameter",
-    'Digest realm="r" nonce="n"': "neither a scheme nor a parameter",
+    'Digest realm="a"nonce="n"': "neither a scheme nor a parameter",
+    'Digest realm="the "best" one", nonce="n"': "neither a scheme nor a parameter",
+    'Digest realm=my carrier, nonce="n"': "neither a scheme nor a parameter",
+    'Digest realm=, nonce="n"': "neither a scheme nor a parameter",
+    'Digest realm="r", nonce="n", qop="auth","auth-int"': "neither a scheme nor a parameter",
+    'Digest realm="r", nonce="n", qop=auth auth-int': "neither a scheme nor a parameter",
+    'Digest realm="r", nonce="n" Basic realm="r"': "neither a scheme nor a parameter",
+    'Digest realm="r", nonce="n", qop=auth,token, opaque="o"': "a parameter behind a lone word",
+    'Digest realm="r", nonce="n", opaque="o", opaque="p"': "opaque comes twice",
     'Digest realm="r", nonce="n\r\nX: y"': "a control character",
     'Digest realm="r", nonce="n\0"': "a control character",
     'Digest realm="r", nonce=': "neither a scheme nor a parameter",
@@ -141,7 +165,7 @@ def test_nothing_from_the_wire_raises_anything_else(field: str) -> None:
 
 PARTS = (
     "Digest ", "Bearer ", 'realm="r"', 'nonce="n"', 'nonce="a b"', "nonce=n", 'nonce="?"', 'xnonce="m"', 'opaque="',
-    ", ", '"', "?", "\\",
+    ", ", '"', "?", "\\", "; ", " ", "qop=auth", ",auth-int", "=",
 )  # fmt: skip
 
 
@@ -173,6 +197,10 @@ HUGE = {
     "an open quote": 'Digest realm="' + "\\" * 60_000,
     "one long token": "a" * 60_000,
     "spaces": "Digest " + " " * 60_000 + "x",
+    "no commas": "Digest" + " a=b" * 15_000,
+    "a qop list": "Digest qop=auth" + ",auth" * 12_000,
+    "a qop list that ends in a parameter": "Digest qop=auth" + ",auth" * 12_000 + "=x",
+    "one long value without quotes": "Digest realm=" + "=" * 60_000,
 }
 
 

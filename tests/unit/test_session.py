@@ -278,6 +278,7 @@ UAC = {
     "auth and auth-int": ([MD5.replace('"auth"', '"auth,auth-int"')], TRUNK, True),
     "auth-int and auth": ([MD5.replace('"auth"', '"auth-int,auth"')], TRUNK, False),
     "an empty list element": ([MD5.replace(", qop", ", ,qop")], TRUNK, False),
+    "a space in front of auth, at which the C code crashes": ([MD5.replace('"auth"', '" auth"')], TRUNK, False),
     "a second field": ([MD5, SHA256.replace("SHA-256", "SHA3-512")], TRUNK, True),
     "stale": ([STALE], TRUNK, True),
     "sha-256": ([SHA256], TRUNK, False),

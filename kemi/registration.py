@@ -1,0 +1,42 @@
+"""Registrations: the uac module sends them, and answers the challenges to them by C code of its own.
+
+Before it sees a challenge, REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in
+it; if that cannot be done, the reply becomes a 488, and the registration fails as it would with any other refusal.
+"""
+
+from __future__ import annotations
+
+from kemi.auth.attempt import CHALLENGES
+from kemi.auth.plain import first_plain
+from kemi.outcome import Unregistered
+from kemi.sip import api, registration, relay
+from kemi.sip.api import guarded
+
+
+class Registration:
+    """The handlers of requests that Kamailio sends on its own."""
+
+    def LOCAL_REQUEST(self, _message: object, _event: object) -> int:
+        """Kamailio is about to send a request of its own: a REGISTER, or what the dialog module sends."""
+        if registration.is_register():
+            registration.screen_replies("REGISTER_REPLY")
+        return 1
+
+    @guarded(registration.refuse)
+    def REGISTER_REPLY(self, _message: object) -> int:
+        """A reply to a REGISTER, which the uac module sees next."""
+        asked = CHALLENGES.get(relay.reply_status())
+        if asked is None:
+            return 1
+        fields = registration.fields(asked.challenge)
+        plain = first_plain(fields)
+        if not plain:
+            _refuse("no challenge that the uac module can answer")
+        elif plain != fields[0] and not registration.replace(asked.challenge, plain):
+            _refuse("the challenge could not be written anew")
+        return 1
+
+
+def _refuse(reason: str) -> None:
+    api.tell(Unregistered(registration.account(), reason))
+    registration.refuse(488, "Not Acceptable Here")

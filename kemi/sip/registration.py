@@ -1,0 +1,50 @@
+"""The REGISTERs that the uac module sends, and the replies that it is about to see."""
+
+from __future__ import annotations
+
+import KSR
+
+from kemi.sip.failure import MOST_FIELDS
+
+
+def is_register() -> bool:
+    """Return True if the request that Kamailio sends on its own is a REGISTER."""
+    return KSR.is_REGISTER()
+
+
+def screen_replies(handler: str) -> None:
+    """Let this handler see the replies to the request at hand before the uac module does."""
+    KSR.tm.t_on_reply(handler)
+
+
+def account() -> str:
+    """Return the URI that is being registered, as the reply repeats it."""
+    return str(KSR.pv.gete("$hdr(To)")).partition(">")[0].lstrip("<")
+
+
+def fields(name: str) -> list[str]:
+    """Return the reply's header fields of this name in order; one that is not UTF-8 is an empty text."""
+    found: list[str] = []
+    while len(found) < MOST_FIELDS and (field := _field(name, len(found))) is not None:
+        found.append(field)
+    return found
+
+
+def _field(name: str, place: int) -> str | None:
+    try:
+        field = KSR.pv.get(f"$(hdr({name})[{place}])")
+    except UnicodeDecodeError:
+        return ""
+    return None if field is None else str(field)
+
+
+def replace(name: str, field: str) -> bool:
+    """Put one field in place of all of this name. Return False if the uac module would still see the old ones."""
+    KSR.hdr.remove(name)
+    KSR.hdr.append(f"{name}: {field}\r\n")
+    return KSR.textopsx.msg_apply_changes() > 0
+
+
+def refuse(code: int, reason: str) -> None:
+    """Make the reply a failure that is no challenge; a success cannot be made one."""
+    KSR.textopsx.change_reply_status(code, reason)

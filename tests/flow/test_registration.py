@@ -1,0 +1,82 @@
+"""The uac module's own REGISTERs, over the mocked KSR: what it sees of the replies."""
+
+from __future__ import annotations
+
+import pytest
+
+from kemi.handlers import Handlers
+from tests.flow.scene import raising, request
+from tests.ksr.mock import MockKSR
+
+PLAIN = 'Digest realm="carrier", nonce="n1", qop="auth"'
+LETHAL = PLAIN.replace('"auth"', '" auth"')
+SHA_256 = f"{PLAIN}, algorithm=SHA-256"
+EDITS = {"hdr.remove": 1, "hdr.append": 1, "textopsx.msg_apply_changes": 1, "textopsx.change_reply_status": 1}
+
+
+@pytest.fixture
+def registering(ksr: MockKSR, routes: Handlers) -> MockKSR:
+    """A Kamailio whose uac module has sent a REGISTER."""
+    for path, answer in EDITS.items():
+        ksr.answer(path, answer)
+    ksr.answer("is_REGISTER", True)
+    ksr.receive(request("REGISTER"))
+    assert routes.LOCAL_REQUEST(None, "tm:local-request") == 1
+    ksr.tm.t_relay()
+    return ksr
+
+
+def screened(ksr: MockKSR, routes: Handlers, code: int, *headers: str | bytes) -> dict[str, list[tuple[object, ...]]]:
+    """Return the edits of a reply, by the function that made them."""
+    ksr.calls.clear()
+    with ksr.reply_route(code, "So", headers) as route:
+        assert getattr(routes, route)(None) == 1
+    return {path: calls for path in EDITS if (calls := ksr.called(path))}
+
+
+def test_only_registers_are_screened(ksr: MockKSR, routes: Handlers) -> None:
+    ksr.answer("is_REGISTER", False)
+    ksr.receive(request("OPTIONS"))
+    assert routes.LOCAL_REQUEST(None, "tm:local-request") == 1
+    assert ksr.armed == {}
+
+
+@pytest.mark.parametrize("reply", [(200,), (403, f"WWW-Authenticate: {LETHAL}"), (401, f"WWW-Authenticate: {PLAIN}")])
+def test_what_is_harmless_is_seen_as_it_is(
+    registering: MockKSR, routes: Handlers, reply: tuple[int, *tuple[str, ...]]
+) -> None:
+    assert screened(registering, routes, *reply) == {}
+
+
+@pytest.mark.parametrize(("code", "name"), [(401, "WWW-Authenticate"), (407, "Proxy-Authenticate")])
+def test_a_challenge_that_is_not_plain_is_written_anew(
+    registering: MockKSR, routes: Handlers, code: int, name: str
+) -> None:
+    fields = (f"{name}: {SHA_256}", f"{name}: \xff".encode("latin-1"), f"{name}: {LETHAL}")
+    assert screened(registering, routes, code, *fields) == {
+        "hdr.remove": [(name,)],
+        "hdr.append": [(f"{name}: {PLAIN}\r\n",)],
+        "textopsx.msg_apply_changes": [()],
+    }
+
+
+@pytest.mark.parametrize("fields", [(), (f"WWW-Authenticate: {SHA_256}",), (b"WWW-Authenticate: \xff",)])
+def test_what_has_no_plain_form_is_no_challenge_any_more(
+    registering: MockKSR, routes: Handlers, fields: tuple[str | bytes, ...]
+) -> None:
+    edits = screened(registering, routes, 401, *fields)
+    assert edits == {"textopsx.change_reply_status": [(488, "Not Acceptable Here")]}
+    (line,) = [line for level, line in registering.log if level == "warn"]
+    assert line.startswith("register='sip:4930123@192.0.2.1' outcome=refused reason='no challenge")
+
+
+def test_one_that_cannot_be_written_anew_neither(registering: MockKSR, routes: Handlers) -> None:
+    registering.answer("textopsx.msg_apply_changes", -1)
+    edits = screened(registering, routes, 401, f"WWW-Authenticate: {LETHAL}")
+    assert edits["textopsx.change_reply_status"] == [(488, "Not Acceptable Here")]
+
+
+def test_after_a_fault_it_is_none_either(registering: MockKSR, routes: Handlers) -> None:
+    registering.answer("hdr.remove", raising(RuntimeError()))
+    edits = screened(registering, routes, 401, f"WWW-Authenticate: {LETHAL}")
+    assert edits["textopsx.change_reply_status"] == [(500, "Internal Server Error")]

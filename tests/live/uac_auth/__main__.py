@@ -1,0 +1,30 @@
+"""Gives uac_auth() of a throw-away Kamailio the fields that plain.py takes: none may end it, none be answered wrongly.
+
+python -m tests.live.uac_auth [--fields N] [--image IMAGE] [--seed N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.live.uac_auth.fuzz import fuzz
+
+
+def main() -> int:
+    """Run, report, and return 1 if anything was wrong."""
+    arguments = argparse.ArgumentParser(prog="python -m tests.live.uac_auth", description=__doc__)
+    arguments.add_argument("--fields", type=int, default=10_000, help="given to uac_auth()")
+    arguments.add_argument("--image", help="of a container with kamailio and app_python3; default: this machine's")
+    arguments.add_argument("--seed", type=int, default=1)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as workspace:
+        result = fuzz(given.fields, given.image, given.seed, Path(workspace))
+    print(result)
+    return 1 if result.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
