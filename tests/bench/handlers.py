@@ -31,7 +31,7 @@ TRUNK = {
     "realm": "carrier.example", "auth_proxy": "sip:192.0.2.2", "auth_username": "u1", "auth_password": "secret",
 }  # fmt: skip
 MESSAGE = {
-    "$hdr(X-Trunk)": "trunk", "$ru": "sip:4930123@192.0.2.1:5060", "$ft": "a", "$cs": "1", "$ci": "call", "$bs": 0,
+    "$hdr(X-Trunk)": "trunk", "$ru": "sip:4930123@192.0.2.1:5060", "$fu": "sip:pbx@pbx.example", "$ft": "a", "$bs": 0,
     "$si": "192.0.2.2", "$dd": "192.0.2.2", "$dlg(from_tag)": "a", "$T_reply_code": 407,
 }  # fmt: skip
 
@@ -46,7 +46,7 @@ class Handlers:
 
 
 def measure(letter: str, calls: int = CALLS) -> Handlers:
-    """The handlers of one of CONFIGURATIONS, in a process of its own. (k) has 3 messages, (f) 4, (e) 5."""
+    """The handlers of one of CONFIGURATIONS, in a process of its own. (k) has 3 messages, (f) 4, (e) 6."""
     with multiprocessing.get_context("spawn").Pool(1) as process:
         return process.apply(_measure, (letter, calls))
 
@@ -132,13 +132,19 @@ class Kamailio:
         self._is_new = True
         self._branch_route = ""
         self._reply_route = ""
-        self._nonces: dict[str, str] = {}
+        self._shared: dict[tuple[str, str], str] = {}
+        self._mark = ""  # the parameter of our Record-Route
         self._count = 0
         get, sets = self._variables.get, self._variables.__setitem__
 
         def gete(name: str) -> Any:
             value = get(name)
+            if value is None and name.startswith("$_s("):
+                value = self._print(name)
             return "" if value is None else value
+
+        def fault(line: str) -> int:
+            raise AssertionError(line)
 
         self.pv = SimpleNamespace(get=get, gete=gete, sets=sets, unset=yes, is_null=lambda _: True)
         self.maxfwd = SimpleNamespace(process_maxfwd=yes)
@@ -146,28 +152,32 @@ class Kamailio:
         self.permissions = SimpleNamespace(allow_source_address=yes)
         self.siputils = SimpleNamespace(has_totag=lambda: -1 if self._is_new else 1)
         self.hdr = SimpleNamespace(remove=yes, append=self._append)
-        self.rr = SimpleNamespace(loose_route=yes, record_route=yes)
+        self.rr = SimpleNamespace(
+            loose_route=yes, record_route=yes, add_rr_param=lambda parameter: setattr(self, "_mark", parameter)
+        )
         self.dialog = SimpleNamespace(is_known_dlg=yes, dlg_manage=yes)
         self.uac = SimpleNamespace(uac_auth=yes)
         self.htable = SimpleNamespace(
-            sht_get=lambda _, key: self._nonces.get(key),
-            sht_sets=lambda _, key, value: self._nonces.__setitem__(key, value),
+            sht_get=lambda table, key: self._shared.get((table, key)),
+            sht_sets=lambda table, key, value: self._shared.__setitem__((table, key), value),
+            sht_rm=lambda table, key: self._shared.pop((table, key), None),
             sht_inc=self._next,
-            sht_setex=yes,
-        )
+            sht_setex=yes, sht_lock=yes, sht_unlock=yes,
+        )  # fmt: skip
         self.tm = SimpleNamespace(
             t_check_trans=no, t_is_canceled=no, t_on_failure=yes,
             t_on_branch=lambda name: setattr(self, "_branch_route", name),
             t_on_reply=lambda name: setattr(self, "_reply_route", name), t_relay=self._relay,
         )  # fmt: skip
         self.setdsturi = self.notice = self.warn = yes
+        self.err = fault
 
     def call(self, pause: float) -> float:
         """INVITE, the challenge if it carries no credentials, 200, ACK and BYE; seconds that the handlers took."""
-        forgotten = ("$dlg_var(trunk)", "$dlg_var(peer)", "$dlg_var(invites)", "$dlg_var(cseq_diff)", "$avp(attempt)")
-        self._variables |= dict.fromkeys(forgotten)
-        self._reply_route, self.carried, self.answered = "", False, False
-        spent = self._request("INVITE", pause)
+        self._variables |= dict.fromkeys(("$dlg_var(trunk)", "$dlg_var(peer)", "$avp(attempt)"))
+        self._variables["$ci"] = f"call-{self._next()}"
+        self._mark, self.carried, self.answered = "", False, False
+        spent = self._request("INVITE", pause, cseq=1)
         is_package = bool(self._reply_route)
         if is_package and not self.carried:
             self._variables["$T_rpl($(hdr(Proxy-Authenticate)[0]))"] = CHALLENGE.format(self._next())
@@ -175,12 +185,28 @@ class Kamailio:
             self.answered = True
         if is_package:
             spent += self._reply(200, pause)
-        return spent + self._request("ACK", pause) + self._request("BYE", pause)
+        spent += self._request("ACK", pause, cseq=1) + self._request("BYE", pause, cseq=2)
+        return spent + (self._reply(200, pause) if self._reply_route else 0)
 
-    def _request(self, method: str, pause: float) -> float:
-        self._variables["$rm"] = method
+    def _request(self, method: str, pause: float, cseq: int) -> float:
         self._is_new = method == "INVITE"
+        self._reply_route = ""
+        self._variables |= {
+            "$rm": method,
+            "$cs": str(cseq),
+            "$T_req($hdr(CSeq))": f"{cseq} {method}",
+            "$tt": None if self._is_new else "b",
+            "$route_uri": "" if self._is_new else f"sip:192.0.2.1;lr{self._mark}",
+        }
+        for name in [name for name in self._variables if name.startswith("$_s(")]:
+            self._print(name)
         return self._run("ksr_request_route", pause)
+
+    def _print(self, name: str) -> str:
+        """Make the text of a `$_s(…)` ready, one variable a line."""
+        values = [self._variables.get(variable) for variable in name[len("$_s(") : -1].split("\n")]
+        text = self._variables[name] = "\n".join("<null>" if value is None else str(value) for value in values)
+        return text
 
     def _reply(self, status: int, pause: float) -> float:
         self._variables["$rs"] = status
