@@ -57,6 +57,7 @@ def wrong_marks(marks: Marks) -> dict[str, str]:
         "none": "",
         "no base64": "=",
         "cut": ours[:-1],
+        "with a tail": f"{ours}.x",
         "forged": ("B" if ours[0] == "A" else "A") + ours[1:],
         "another deployment's": other.sealed(),
         "another Call-ID's": marks.sealed(call_id="call-2"),
