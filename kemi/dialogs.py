@@ -80,7 +80,7 @@ class Dialogs:
         if trunk:
             uuid, destination = trunk.uuid, trunk.destination if self.is_of(opened, trunk) else ELSEWHERE
         base = caller + mark.raised
-        age = 0 if mark.started == self.started else int(time.time()) - mark.since + 1
+        age = 0 if mark.started == self.started else max(int(time.time()) - mark.since, 0) + 1
         number = base
         if method != "BYE" or age or shared.sequence(sequence).highest:  # nothing follows a BYE
 

@@ -284,6 +284,6 @@ class TrunkAuth:
                 dialog.note_peer()
             if self._settings.preemptive:
                 responses.learn(status, attempt)
-        if status >= 200 and attempt.method == "BYE":
+        if 200 <= status < 300 and attempt.method == "BYE":
             shared.forget_sequence(attempt.sequence)
         return 1

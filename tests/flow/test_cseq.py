@@ -171,6 +171,18 @@ def test_a_dialog_that_has_ended_is_forgotten(pbx: MockKSR, routes: Handlers, se
     assert pbx.tables.content("sequences") == {}
 
 
+def test_a_challenged_bye_has_not_ended_its_dialog(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    value = marks.sealed(raised=1)
+    send(marks.request("INFO", value, cseq=2))
+    with another_worker(pbx) as other:
+        other.receive(marks.request("BYE", value, cseq=3), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+        reply(other, routes, 407)  # and its failure route has not been run yet
+    challenge(pbx, routes)
+    assert (cseqs(pbx), cseqs(other)) == (["3 INFO", "5 INFO"], ["4 BYE"])
+
+
 def test_a_bye_of_a_dialog_that_was_not_raised_costs_nothing(pbx: MockKSR, send: Send, marks: Marks) -> None:
     in_dialog(pbx)
     send(marks.request("BYE"))
@@ -202,6 +214,15 @@ def test_after_a_restart_a_number_is_above_all_that_may_have_been_sent(
     monkeypatch.setattr(time, "time", lambda: marks.now + 1000)  # which matters no more
     send(marks.request(method, value, cseq=6))
     assert cseqs(pbx) == [f"110 {method}"]
+
+
+def test_a_node_whose_clock_is_behind_sends_no_lower_number(
+    pbx: MockKSR, send: Send, marks: Marks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: marks.now)
+    in_dialog(pbx)
+    send(marks.request("INFO", marks.sealed(since=marks.now + 5, started=0), cseq=9))
+    assert cseqs(pbx) == ["10 INFO"]
 
 
 @pytest.mark.parametrize(("ago", "kept"), [(0, KEPT), (1, KEPT_RAISED)])
