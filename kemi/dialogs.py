@@ -21,7 +21,7 @@ STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
 ELSEWHERE = "\n"  # the destination of a row that no longer names the one of its dialog; it equals none
 
-KEPT = 300  # seconds for which a caller may try again after a failure; as in kamailio.cfg
+KEPT = 0  # for 300 s, the table's own time (kamailio.cfg): so long a caller may try again after a failure
 KEPT_RAISED = 86400  # seconds for which a dialog may need what was raised inside it
 
 
@@ -35,10 +35,10 @@ class Opened(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialogs:
-    """key: the deployment's. started: when this Kamailio was started, in seconds of the epoch."""
+    """key: the deployment's. run: 32 random bits of this Kamailio, others after each start."""
 
     key: bytes
-    started: int
+    run: int
 
     def opened(self, incoming: Incoming) -> Opened | None:
         """Return the dialog of a request; None if its mark is not ours, of another dialog, or older than a day and of a
@@ -68,7 +68,7 @@ class Dialogs:
         attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
         if method not in STARTS_DIALOG:
             return attempt
-        mark = Mark(trunk.row, destination, caller, number - caller, int(time.time()), self.started)
+        mark = Mark(trunk.row, destination, caller, number - caller, int(time.time()), self.run)
         return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
 
     def inside(self, incoming: Incoming, opened: Opened, trunk: Trunk | None) -> Attempt:
@@ -80,7 +80,7 @@ class Dialogs:
         if trunk:
             uuid, destination = trunk.uuid, trunk.destination if self.is_of(opened, trunk) else ELSEWHERE
         base = caller + mark.raised
-        age = 0 if mark.started == self.started else int(time.time()) - mark.since + 1
+        age = 0 if mark.run == self.run else max(int(time.time()) - mark.since, 0) + 1
         number = base
         if method != "BYE" or age or shared.sequence(sequence).highest:  # nothing follows a BYE
 

@@ -15,7 +15,7 @@ and the worker goes on. The caller never sees a carrier's 401 or 407.
 from __future__ import annotations
 
 import gc
-import time
+import secrets
 from typing import TYPE_CHECKING
 
 from kemi import key, responses
@@ -51,7 +51,7 @@ class TrunkAuth:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._dialogs = Dialogs(key.load(settings.key_file), started=int(time.time()))
+        self._dialogs = Dialogs(key.load(settings.key_file), run=secrets.randbits(32))
         self._trunks: TrunkStore | None = None
 
     def child_init(self, rank: int) -> int:
@@ -284,6 +284,6 @@ class TrunkAuth:
                 dialog.note_peer()
             if self._settings.preemptive:
                 responses.learn(status, attempt)
-            if attempt.method == "BYE":
-                shared.forget_sequence(attempt.sequence)
+        if 200 <= status < 300 and attempt.method == "BYE":
+            shared.forget_sequence(attempt.sequence)
         return 1

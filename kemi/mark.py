@@ -32,7 +32,8 @@ class Mark(NamedTuple):
 
     row: the id of the trunk's row. destination: fingerprint() of the destination that it named. cseq: of the request
     that set the dialog up, as its sender wrote it. raised: by how much it was raised. since: when, in seconds of the
-    epoch. started: when the Kamailio that sent it was started.
+    epoch. run: a random number of the Kamailio that sent it, another
+    one after each start.
     """
 
     row: int
@@ -40,7 +41,7 @@ class Mark(NamedTuple):
     cseq: int
     raised: int
     since: int
-    started: int
+    run: int
 
 
 class Direction(Enum):
@@ -76,8 +77,8 @@ def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     body, seal = text[:-_SEAL_BYTES], text[-_SEAL_BYTES:]
     if len(body) != _FORM.size or not compare_digest(seal, _seal(key, body, dialog)):
         return None
-    version, row, cseq, raised, since, started, destination = _FORM.unpack(body)
-    return Mark(row, destination, cseq, raised, since, started) if version == _VERSION else None
+    version, row, cseq, raised, since, run, destination = _FORM.unpack(body)
+    return Mark(row, destination, cseq, raised, since, run) if version == _VERSION else None
 
 
 def _seal(key: bytes, body: bytes, dialog: str) -> bytes:

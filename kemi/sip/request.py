@@ -17,9 +17,10 @@ CALLERS = 1  # group of the address table: who may call
 _SANITY_CHECKS = 17895
 _SANITY_URIS = 7
 
-# Read at once, because each crossing into Kamailio costs every request. None of them can hold a line end.
+# Read at once, because each crossing into Kamailio costs every request; one a line.
 _FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri"
 _URIS = "\n$fu\n$ru"
+_LINES = 8
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;|$)")
 
@@ -97,6 +98,9 @@ def incoming() -> Incoming | None:
         lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n")
     except UnicodeDecodeError:
         lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", ""]
+    if len(lines) != _LINES:  # a header field that is folded where it must not be
+        KSR.sl.sl_send_reply(400, "Bad Request")
+        return None
     transaction = KSR.tm.t_check_trans()
     if transaction == 0 and lines[0] != "CANCEL":
         return None

@@ -45,15 +45,16 @@ def sequence(key: str) -> Sequence:
 
 
 def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], tuple[int, int]]) -> int:
-    """Choose the CSeq of a request, and for how many seconds it is noted; no other worker chooses meanwhile. cseq: the
-    caller's.
+    """Choose the CSeq of a request, and for how many seconds it is noted; 0: as long as the table keeps its entries. No
+    other worker chooses meanwhile. cseq: the caller's.
     """
     KSR.htable.sht_lock("sequences", key)
     try:
         before = sequence(key)
         number, seconds = choose(before)
         KSR.htable.sht_sets("sequences", key, codec.sequence_text(noted(before, method, cseq, number)))
-        KSR.htable.sht_setex("sequences", key, seconds)
+        if seconds:
+            KSR.htable.sht_setex("sequences", key, seconds)
     finally:
         KSR.htable.sht_unlock("sequences", key)
     return number

@@ -35,7 +35,7 @@ def routes(database: Settings) -> Iterator[Handlers]:
 
 @pytest.fixture
 def marks(database: Settings, routes: Handlers) -> Marks:
-    return Marks(key.load(database.key_file), routes._dialogs.started)
+    return Marks(key.load(database.key_file), routes._dialogs.run)
 
 
 @pytest.fixture

@@ -115,10 +115,10 @@ BERLIN = "sip:sbc.carrier.test carrier.test"  # its destination
 class Marks:
     """Marks that this deployment has sealed, of dialogs that request() belongs to."""
 
-    def __init__(self, key: bytes, started: int) -> None:
+    def __init__(self, key: bytes, run: int) -> None:
         self.key = key
         self.now = int(time.time())
-        self.mark = Mark(1, mark.fingerprint(self.key, BERLIN), 1, 0, self.now, started)
+        self.mark = Mark(1, mark.fingerprint(self.key, BERLIN), 1, 0, self.now, run)
 
     def sealed(self, call_id: str = "call-1", tag: str = "a", **changes: Any) -> str:
         """Return the parameter's value for a dialog that the trunk berlin was asked for; tag: of its first sender."""

@@ -18,7 +18,7 @@ def test_a_call_that_is_challenged(pbx: MockKSR, routes: Handlers, send: Send) -
     assert crossings(pbx, 0) <= 22
     before = len(pbx.calls)
     challenge(pbx, routes)  # the reply route, and the failure route
-    assert crossings(pbx, before) <= 2 + 30
+    assert crossings(pbx, before) <= 2 + 29
     for status, most in ((180, 11), (200, 8)):
         before = len(pbx.calls)
         reply(pbx, routes, status)
@@ -34,7 +34,7 @@ def test_a_call_that_carries_a_preemptive_response(pbx: MockKSR, routes: Handler
     assert crossings(pbx, before) <= 25
     before = len(pbx.calls)
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
-    assert crossings(pbx, before) <= 2 + 32
+    assert crossings(pbx, before) <= 2 + 31
     send(request(call_id="call-2"))
     for status, most in ((180, 4), (200, 4)):
         before = len(pbx.calls)

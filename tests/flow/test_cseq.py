@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kemi.dialogs import KEPT, KEPT_RAISED
+from kemi.dialogs import KEPT_RAISED
 from kemi.handlers import Handlers
 from tests.flow.scene import (
     FAILED,
@@ -28,6 +28,7 @@ from tests.ksr.state import Reply
 
 TOO_HIGH = Reply(500, "CSeq Too High")
 HIGHEST = 2**31 - 1
+KEPT = 300  # seconds, of the table `sequences` in kamailio.cfg
 
 
 # --- outside a dialog
@@ -171,6 +172,18 @@ def test_a_dialog_that_has_ended_is_forgotten(pbx: MockKSR, routes: Handlers, se
     assert pbx.tables.content("sequences") == {}
 
 
+def test_a_challenged_bye_has_not_ended_its_dialog(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    value = marks.sealed(raised=1)
+    send(marks.request("INFO", value, cseq=2))
+    with another_worker(pbx) as other:
+        other.receive(marks.request("BYE", value, cseq=3), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+        reply(other, routes, 407)  # and its failure route has not been run yet
+    challenge(pbx, routes)
+    assert (cseqs(pbx), cseqs(other)) == (["3 INFO", "5 INFO"], ["4 BYE"])
+
+
 def test_a_bye_of_a_dialog_that_was_not_raised_costs_nothing(pbx: MockKSR, send: Send, marks: Marks) -> None:
     in_dialog(pbx)
     send(marks.request("BYE"))
@@ -195,12 +208,22 @@ def test_after_a_restart_a_number_is_above_all_that_may_have_been_sent(
     """It is the caller's, by how much the dialog was raised, and its age in seconds, rounded up: 5 + 2 + 100 + 1."""
     monkeypatch.setattr(time, "time", lambda: marks.now)
     in_dialog(pbx)
-    value = marks.sealed(raised=2, since=marks.now - 100, started=marks.mark.started - 50)
+    value = marks.sealed(raised=2, since=marks.now - 100, run=marks.mark.run ^ 1)
     send(marks.request(method, value, cseq=5))
     challenge(pbx, routes)
     assert cseqs(pbx) == [f"108 {method}", f"109 {method}"]
+    monkeypatch.setattr(time, "time", lambda: marks.now + 1000)  # which matters no more
     send(marks.request(method, value, cseq=6))
     assert cseqs(pbx) == [f"110 {method}"]
+
+
+def test_a_node_whose_clock_is_behind_sends_no_lower_number(
+    pbx: MockKSR, send: Send, marks: Marks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: marks.now)
+    in_dialog(pbx)
+    send(marks.request("INFO", marks.sealed(since=marks.now + 5, run=0), cseq=9))
+    assert cseqs(pbx) == ["10 INFO"]
 
 
 @pytest.mark.parametrize(("ago", "kept"), [(0, KEPT), (1, KEPT_RAISED)])
@@ -208,7 +231,7 @@ def test_what_the_mark_does_not_tell_is_remembered_for_a_day(
     pbx: MockKSR, send: Send, marks: Marks, ago: int, kept: int
 ) -> None:
     in_dialog(pbx)
-    send(marks.request("INFO", marks.sealed(started=marks.mark.started - ago)))
+    send(marks.request("INFO", marks.sealed(run=marks.mark.run ^ ago)))
     pbx.tables.pass_time(kept)
     assert len(pbx.tables.content("sequences")) == 1
     pbx.tables.pass_time(1)

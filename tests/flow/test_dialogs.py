@@ -51,12 +51,13 @@ def test_the_mark_says_how_the_dialog_was_set_up(
 
 
 def wrong_marks(marks: Marks) -> dict[str, str]:
-    other = Marks(bytes(32), marks.mark.started)
+    other = Marks(bytes(32), marks.mark.run)
     ours = marks.sealed()
     return {
         "none": "",
         "no base64": "=",
         "cut": ours[:-1],
+        "with a tail": f"{ours}.x",
         "forged": ("B" if ours[0] == "A" else "A") + ours[1:],
         "another deployment's": other.sealed(),
         "another Call-ID's": marks.sealed(call_id="call-2"),
@@ -107,7 +108,7 @@ def test_the_mark_is_one_parameter_among_others(pbx: MockKSR, send: Send, marks:
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "INFO", "PRACK", "ACK"])
 def test_what_comes_from_the_trunk_is_passed_on_as_it_is(pbx: MockKSR, send: Send, marks: Marks, method: str) -> None:
     in_dialog(pbx)
-    value = marks.sealed(tag="b", raised=5, started=0)
+    value = marks.sealed(tag="b", raised=5, run=0)
     send(marks.request(method, value, "RAck: 1 1 INVITE\r\n"), source="203.0.113.9")
     assert (cseqs(pbx), pbx.relayed[0].message.get("RAck")) == ([f"1 {method}"], "1 1 INVITE")
     assert pbx.called("tm.t_on_failure") == pbx.called("tm.t_on_branch") == []
@@ -188,7 +189,7 @@ def test_after_a_restart_the_peer_is_whom_the_row_names_by_address(
 ) -> None:
     pbx.world.loose_route = 1
     pbx.world.carrier = carrier
-    send(marks.request("BYE", marks.sealed(row=row, destination=mark.fingerprint(marks.key, destination), started=0)))
+    send(marks.request("BYE", marks.sealed(row=row, destination=mark.fingerprint(marks.key, destination), run=0)))
     assert no_answer(pbx, routes) is not is_answered
 
 

@@ -14,7 +14,7 @@ def test_an_empty_environment_gives_the_contracts_defaults() -> None:
     settings = Settings.from_environment({"TRUNKAUTH_DEFAULT_TRUNK": "", "TRUNKAUTH_WORKERS": " "})
     assert settings.is_embedded
     assert settings.shown_db_url == f"sqlite:///{PROJECT}/var/trunkauth.sqlite"
-    assert settings.state_dir == PROJECT / "var"
+    assert (settings.state_dir, settings.key_file) == (PROJECT / "var", PROJECT / "var/key")
     assert settings.listen == (Socket("udp", "127.0.0.1", 5060),)
     assert (settings.default_trunk, settings.reg_contact) == ("", "127.0.0.1:5060")
     assert (settings.workers, settings.log_level, settings.preemptive) == (4, 1, True)
@@ -30,9 +30,10 @@ def test_every_variable_is_read() -> None:
         "TRUNKAUTH_WORKERS": "8",
         "TRUNKAUTH_LOG_LEVEL": "-1",
         "TRUNKAUTH_PREEMPTIVE": "off",
+        "TRUNKAUTH_KEY_FILE": "/srv/shared/key",
     })  # fmt: skip
     assert not settings.is_embedded
-    assert settings.state_dir == Path("/srv/state")
+    assert (settings.state_dir, settings.key_file) == (Path("/srv/state"), Path("/srv/shared/key"))
     assert settings.listen == (Socket("udp", "192.0.2.1", 5060), Socket("tcp", "[2001:db8::1]", 5062))
     assert (settings.default_trunk, settings.reg_contact) == ("backup", "sip.example:5060")
     assert (settings.workers, settings.log_level, settings.preemptive) == (8, -1, False)
@@ -94,6 +95,7 @@ WRONG = [
     ("TRUNKAUTH_WORKERS", "\uff14"),
     ("TRUNKAUTH_LOG_LEVEL", "4"),
     ("TRUNKAUTH_LOG_LEVEL", "1.5"),
+    ("TRUNKAUTH_KEY_FILE", "/srv/a key"),
     ("TRUNKAUTH_PREEMPTIVE", "on"),
     ("TRUNKAUTH_PREEMPTIVE", "Auto"),
 ]

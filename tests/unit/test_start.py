@@ -109,6 +109,8 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
     ]  # fmt: skip
     assert environment["TRUNKAUTH_KAMAILIO_DB_URL"] == f"sqlite:///{state}/trunkauth.sqlite"
     assert (environment["TRUNKAUTH_LISTEN"], environment["TRUNKAUTH_REG_CONTACT"]) == ("udp:lo:5060", "127.0.0.1:5060")
+    assert environment["TRUNKAUTH_KEY_FILE"] == f"{state}/key"
+    assert stat.S_IMODE((state / "key").stat().st_mode) == 0o600
     assert environment["PYTHONPATH"].split(":")[0] == str(PROJECT)
     assert "TRUNKAUTH_DB_URL" not in environment
 
@@ -190,6 +192,13 @@ def test_a_state_directory_that_others_can_read(refusal: Refusal, state: Path, n
     path.chmod(mode)
     line = refusal("run")
     assert line.endswith(f"others can read {path}, which holds passwords: chmod {'600' if name else '700'} {path}")
+
+
+def test_a_key_that_others_can_read(refusal: Refusal, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.touch(mode=0o644)
+    line = refusal("run", TRUNKAUTH_KEY_FILE=str(path))
+    assert line.endswith(f"TRUNKAUTH_KEY_FILE: others can read {path}: chmod 600 {path}")
 
 
 def test_a_state_directory_that_cannot_be_made(refusal: Refusal, tmp_path: Path) -> None:
