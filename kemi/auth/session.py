@@ -12,7 +12,8 @@ The rules:
 5. Everything else about a challenge is this table; the first line that holds decides. "Ours" is a challenge whose
    realm is the row's, or any realm if the row names none. "Usable" is one whose algorithm is known, for whose hash the
    row has a secret, and whose qop can be computed: none, auth, or auth-int if the body can be read. Two challenges are
-   "the same" if status (401 or 407) and realm are equal.
+   "the same" if kind and realm are equal. The kind is told by the header field, not by the status: a 401 with
+   Proxy-Authenticate is answered by Proxy-Authorization.
 
        the reply, and what this request was challenged with     decision
        -------------------------------------------------------  ----------------------------------------------------
@@ -24,11 +25,13 @@ The rules:
        the same was answered before; the new one is not stale,
          nor has another nonce after the old one was proven     refuse: credentials refused
        the same was answered 4 times                            refuse: too many challenges
-       otherwise                                                resend, with the response to the strongest of ours
+       otherwise                                                resend, with the response to the strongest of ours of
+                                                                each realm (RFC 3261 22.3)
 
 6. The strongest is SHA-512-256, then SHA-256, then MD5, each before its -sess form; of equals the carrier's first.
 7. The resend also carries a fresh response to every other challenge that was answered before: a proxy that let the
-   request pass asks for its credentials again.
+   request pass asks for its credentials again. Preemptive responses of the challenge's kind and another realm are left
+   out: whoever asked has not taken them, and may read no further than the first.
 
 A new nonce without `stale` does not earn a retry, although some clients retry once: nearly every server sends a new
 nonce with each challenge, so it tells a wrong password from an expired nonce no better than the old nonce would, and
@@ -45,15 +48,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from kemi.auth import digest, nonces
+from kemi.auth import digest, nonces, resend
 from kemi.auth.attempt import CHALLENGES, Attempt, Responses, Sent
 from kemi.auth.challenge import Challenge, ChallengeError, parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
 from kemi.auth.plain import is_plain
-
-MOST_ANSWERED = 5  # challenges of one request, whatever the carrier does
-MOST_RETRIES = 3  # of these, for the same challenge again
 
 FORBIDDEN = 403
 CONCERNS = frozenset({*CHALLENGES, FORBIDDEN})  # any other status is passed on
@@ -66,9 +66,10 @@ _NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 class Failure(NamedTuple):
     """A final reply to an attempt.
 
-    fields: the values of its WWW-Authenticate (401) or Proxy-Authenticate (407) fields in order, None if one is not
-    UTF-8. is_cancelled: True if the caller has cancelled. is_peers: False if it came from somebody else than the peer
-    of the request's dialog. can_read_body: False if the request's body is too long.
+    fields: the values of its WWW-Authenticate or Proxy-Authenticate fields in order, None if one is not UTF-8.
+    is_cancelled: True if the caller has cancelled. is_peers: False if it came from somebody else than the peer of the
+    request's dialog. can_read_body: False if the request's body is too long. kind: 401 if the fields are
+    WWW-Authenticate, 407 if they are Proxy-Authenticate; 0: as the status says.
     """
 
     status: int
@@ -76,6 +77,7 @@ class Failure(NamedTuple):
     is_cancelled: bool = False
     is_peers: bool = True
     can_read_body: bool = True
+    kind: int = 0
 
 
 class PassOn(NamedTuple):
@@ -100,15 +102,20 @@ class Refuse(NamedTuple):
 class Resend(NamedTuple):
     """Send the request again.
 
-    attempt: with the responses that it is to carry. challenge: the one that is answered, None if nothing was asked.
-    is_plain: True if uac_auth() may be given that challenge (plain.py). rejected: the preemptive responses that the
-    failure rejected.
+    attempt: with the responses that it is to carry. challenges: those that are answered, of one realm each; none if
+    nothing was asked. is_plain: True if uac_auth() may be given the challenge (plain.py). rejected: the preemptive
+    responses that the failure rejected.
     """
 
     attempt: Attempt
-    challenge: Challenge | None = None
+    challenges: tuple[Challenge, ...] = ()
     is_plain: bool = False
     rejected: tuple[Sent, ...] = ()
+
+    @property
+    def challenge(self) -> Challenge | None:
+        """The first that is answered, None if nothing was asked."""
+        return self.challenges[0] if self.challenges else None
 
     @property
     def suits_uac_auth(self) -> bool:
@@ -160,8 +167,9 @@ def after_reply(record: Record, attempt: Attempt, proves: bool, next_nonces: Map
 
 def after_failure(failure: Failure, attempt: Attempt, credentials: Credentials | None) -> Decision:
     """Decide about a final reply. credentials: those of the attempt's trunk as its row is now, None without a row."""
-    rejected = _rejected(failure.status, attempt)
     is_challenge = failure.status in CHALLENGES
+    kind = failure.kind or failure.status
+    rejected = _rejected(kind, attempt)
     if not (rejected or is_challenge):
         return PassOn()
     if failure.is_cancelled:
@@ -172,17 +180,17 @@ def after_failure(failure: Failure, attempt: Attempt, credentials: Credentials |
         return Refuse("no trunk that may answer", rejected=rejected)
     if not _may_get_credentials(failure, attempt, credentials):
         return Refuse("not asked by the trunk's carrier", rejected=rejected)
-    return _answer(failure, attempt, credentials)._replace(rejected=rejected)
+    return _answer(failure, kind, attempt, credentials)._replace(rejected=rejected)
 
 
-def _rejected(status: int, attempt: Attempt) -> tuple[Sent, ...]:
-    """Return the preemptive responses that a failure of this status rejects (rules 1 and 4)."""
+def _rejected(kind: int, attempt: Attempt) -> tuple[Sent, ...]:
+    """Return the preemptive responses that a challenge of this kind, or another status, rejects (rules 1 and 4)."""
     if not attempt.sent:
         return ()
     preemptive = tuple([one for one in attempt.sent if not one.challenged])
-    if status == FORBIDDEN:
+    if kind == FORBIDDEN:
         return preemptive if len(preemptive) == len(attempt.sent) and not attempt.is_accepted else ()
-    return preemptive if any(one.status == status for one in preemptive) else ()
+    return preemptive if any(one.status == kind for one in preemptive) else ()
 
 
 def _may_get_credentials(failure: Failure, attempt: Attempt, credentials: Credentials) -> bool:
@@ -192,7 +200,7 @@ def _may_get_credentials(failure: Failure, attempt: Attempt, credentials: Creden
     return failure.is_peers
 
 
-def _answer(failure: Failure, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:
+def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:
     """Decide about a challenge of the trunk's carrier (rules 5 to 7)."""
     if failure.fields is None:
         return Refuse("a challenge that is not UTF-8")
@@ -205,11 +213,11 @@ def _answer(failure: Failure, attempt: Attempt, credentials: Credentials) -> Ref
     usable = [challenge for challenge in ours if credentials.can_answer(challenge, failure.can_read_body)]
     if not usable:
         return Refuse("no secret, algorithm or qop for it", ours[0])
-    chosen = min(usable, key=_weakness) if len(usable) > 1 else usable[0]
-    if refusal := _refusal(failure.status, chosen, attempt.sent):
-        return Refuse(refusal, chosen)
-    sent = _carried(failure.status, chosen, attempt.sent)
-    plain = first == (chosen,) and _suits_uac_auth(failure.fields[0], credentials)
+    chosen = _strongest(usable) if len(usable) > 1 else (usable[0],)
+    if refusal := resend.refusal(kind, chosen, attempt.sent):
+        return Refuse(*refusal)
+    sent = resend.carried(kind, chosen, attempt.sent)
+    plain = first == chosen and kind == failure.status and _suits_uac_auth(failure.fields[0], credentials)
     return Resend(attempt._replace(sent=sent, by_uac_auth=False), chosen, plain)
 
 
@@ -229,38 +237,16 @@ def _read(fields: Sequence[str]) -> tuple[tuple[Challenge, ...], list[Challenge]
     return first, challenges, fault
 
 
+def _strongest(challenges: Sequence[Challenge]) -> tuple[Challenge, ...]:
+    """Return the strongest challenge of each realm, the realms in the carrier's order (rule 6)."""
+    by_realm: dict[str, list[Challenge]] = {}
+    for challenge in challenges:
+        by_realm.setdefault(challenge.realm, []).append(challenge)
+    return tuple([min(alike, key=_weakness) for alike in by_realm.values()])
+
+
 def _weakness(challenge: Challenge) -> tuple[int, bool]:
     return _STRENGTH[challenge.hash_name], challenge.is_session
-
-
-def _refusal(status: int, challenge: Challenge, sent: Sequence[Sent]) -> str:
-    """Return why not to answer after the answers so far, empty for no reason."""
-    if not sent:
-        return ""
-    if sum(one.challenged + one.retries for one in sent) >= MOST_ANSWERED:
-        return "too many challenges"
-    before = next((one for one in sent if one.is_same(status, challenge)), None)
-    if before is None or not before.challenged:
-        return ""
-    is_new = before.proven and challenge.nonce != before.challenge.nonce
-    if not (challenge.stale or is_new):
-        return "credentials refused"
-    return "too many challenges" if before.retries >= MOST_RETRIES else ""
-
-
-def _carried(status: int, challenge: Challenge, sent: Sequence[Sent]) -> tuple[Sent, ...]:
-    """Return the resend's responses: to this challenge, and again to all others; the nearer servers' are proven."""
-    if not sent:
-        return (Sent(status, challenge),)
-    place = next((n for n, one in enumerate(sent) if one.is_same(status, challenge)), len(sent))
-    mine = Sent(status, challenge)
-    if place < len(sent):
-        before = sent[place]
-        nc = before.nc + 1 if before.challenge.nonce == challenge.nonce else 1
-        mine = Sent(status, challenge, nc, retries=before.retries + 1 if before.challenged else 0)
-    nearer = (one._replace(nc=one.nc + 1, proven=True) for one in sent[:place])
-    farther = (one._replace(nc=one.nc + 1) for one in sent[place + 1 :])
-    return (*nearer, mine, *farther)
 
 
 def _suits_uac_auth(text: str, credentials: Credentials) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.auth.session import MOST_RETRIES
+from kemi.auth.resend import MOST_RETRIES
 from kemi.handlers import Handlers
 from kemi.settings import Settings
 from tests.flow.scene import (

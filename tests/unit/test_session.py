@@ -10,8 +10,8 @@ from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import UNKNOWN, Record
+from kemi.auth.resend import MOST_ANSWERED, MOST_RETRIES
 from kemi.auth.session import (
-    MOST_RETRIES,
     Cancelled,
     Decision,
     Failure,
@@ -56,11 +56,10 @@ def resent(decision: Decision) -> Resend:
 
 
 def chosen(decision: Decision) -> str:
-    """Return the challenge that is answered, or the reason of the refusal."""
+    """Return the challenges that are answered, or the reason of the refusal."""
     if isinstance(decision, Refuse):
         return f"refuse: {decision.reason}"
-    challenge = resent(decision).challenge
-    return f"{challenge.realm} {challenge.algorithm}" if challenge else "no challenge"
+    return ", ".join([f"{challenge.realm} {challenge.algorithm}" for challenge in resent(decision).challenges])
 
 
 DECISIONS = {
@@ -72,6 +71,13 @@ DECISIONS = {
     "sha-512-256 is the strongest": ([MD5, SHA256, SHA512], TRUNK, "carrier SHA-512-256"),
     "plain before sess": ([SESS, MD5], TRUNK, "carrier MD5"),
     "a stronger one elsewhere": ([ELSEWHERE.replace("MD5", "SHA-256"), MD5], TRUNK, "carrier MD5"),
+    "two realms": ([MD5, ELSEWHERE], ANY_REALM, "carrier MD5, elsewhere MD5"),
+    "two realms in one field": ([f"{ELSEWHERE}, {MD5}"], ANY_REALM, "elsewhere MD5, carrier MD5"),
+    "two realms, and two algorithms of one": ([MD5, ELSEWHERE, SHA256], ANY_REALM, "carrier SHA-256, elsewhere MD5"),
+    "two realms, one that cannot be answered": (
+        [MD5, ELSEWHERE.replace("MD5", "SHA3-512")], ANY_REALM, "carrier MD5",
+    ),
+    "two realms, one that is the row's": ([ELSEWHERE, MD5], TRUNK, "carrier MD5"),
     "an unknown algorithm beside md5": ([MD5.replace("MD5", "SHA3-512"), MD5], TRUNK, "carrier MD5"),
     "garbage beside md5": (["Digest realm=", MD5], TRUNK, "carrier MD5"),
     "several in one field": ([f"{SHA256}, {MD5}"], TRUNK, "carrier SHA-256"),
@@ -127,13 +133,46 @@ SECOND = {
 }  # fmt: skip
 
 
+def test_all_realms_of_one_reply_are_answered_at_once() -> None:
+    first = resent(decide(407, [MD5, ELSEWHERE], ANY_REALM))
+    assert (first.suits_uac_auth, carried_by(first)) == (False, [(407, "n1", 1, 0, False)] * 2)
+    assert [one.challenge.realm for one in first.attempt.sent] == ["carrier", "elsewhere"]
+    again = decide(407, [MD5, f"{ELSEWHERE}, stale=true"], ANY_REALM, first.attempt.sent)
+    assert again == Refuse("credentials refused", parse(MD5)[0])
+    stale = resent(decide(407, [STALE, f"{ELSEWHERE}, stale=true"], ANY_REALM, first.attempt.sent))
+    assert carried_by(stale) == [(407, "n2", 1, 1, False), (407, "n1", 2, 1, False)]
+
+
+def test_a_reply_with_more_realms_than_may_be_answered_is_refused() -> None:
+    realms = [MD5.replace("carrier", f"realm {number}") for number in range(MOST_ANSWERED + 1)]
+    assert len(resent(decide(407, realms[1:], ANY_REALM)).challenges) == MOST_ANSWERED
+    assert chosen(decide(407, realms, ANY_REALM)) == "refuse: too many challenges"
+    assert chosen(decide(407, realms[:2], ANY_REALM, after(401, MD5, retries=3))) == "refuse: too many challenges"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, 407), (407, 401)])
+def test_the_header_field_says_which_response_is_wanted(status: int, kind: int) -> None:
+    sent = preemptive(*after(kind, NEW)) + after(status, MD5)
+    decision = resent(after_failure(Failure(status, (MD5,), kind=kind), ATTEMPT._replace(sent=sent), TRUNK))
+    assert carried_by(decision) == [(kind, "n1", 1, 0, False), (status, "n1", 2, 0, False)]
+    assert decision.rejected == sent[:1]
+    first = resent(after_failure(Failure(status, (MD5,), kind=kind), ATTEMPT, TRUNK))
+    assert (first.is_plain, first.attempt.sent[0].status) == (False, kind)
+
+
 @pytest.mark.parametrize(("status", "field", "sent", "decision"), SECOND.values(), ids=SECOND)
 def test_later_challenge(status: int, field: str, sent: tuple[Sent, ...], decision: str) -> None:
     assert chosen(decide(status, [field], ANY_REALM, sent)) == decision
 
 
-def carried(status: int, field: str, sent: tuple[Sent, ...]) -> list[tuple[int, str, int, int, bool]]:
-    resend = resent(decide(status, [field], ANY_REALM, sent))
+Carried = list[tuple[int, str, int, int, bool]]
+
+
+def carried(status: int, field: str, sent: tuple[Sent, ...]) -> Carried:
+    return carried_by(resent(decide(status, [field], ANY_REALM, sent)))
+
+
+def carried_by(resend: Resend) -> Carried:
     return [(one.status, one.challenge.nonce, one.nc, one.retries, one.proven) for one in resend.attempt.sent]
 
 
@@ -178,8 +217,15 @@ def test_a_rejected_preemptive_response_says_nothing_of_the_credentials() -> Non
 
 
 def test_preemptive_responses_do_not_count_among_the_five() -> None:
-    two = preemptive(*after(407, MD5), *after(401, MD5))
+    two = preemptive(*after(401, MD5), *after(401, NEW))
     assert len(carried(407, ELSEWHERE, two + after(407, NEW.replace("carrier", "x"), retries=3))) == 4
+
+
+def test_a_preemptive_response_that_a_challenge_of_another_realm_contradicts_is_left_out() -> None:
+    """Nodes of one carrier may have realms of their own; the one that asks may read no further than the first."""
+    assert carried(407, ELSEWHERE, preemptive(*after(407, NEW))) == [(407, "n1", 1, 0, False)]
+    assert carried(407, ELSEWHERE, preemptive(*after(401, NEW))) == [(401, "n2", 2, 0, True), (407, "n1", 1, 0, False)]
+    assert carried(407, ELSEWHERE, after(407, NEW)) == [(407, "n2", 2, 0, True), (407, "n1", 1, 0, False)]
 
 
 def test_the_response_that_was_not_rejected_is_sent_again() -> None:
@@ -208,7 +254,7 @@ def test_which_failures_reject_preemptive_responses(status: int, sent: tuple[Sen
 def test_forbidden_preemptive_responses_are_left_out_once() -> None:
     sent = preemptive(*after(407, MD5))
     resend = resent(decide(403, [], TRUNK, sent))
-    assert (resend.attempt.sent, resend.challenge) == ((), None)
+    assert (resend.attempt.sent, resend.challenges, resend.challenge) == ((), (), None)
     assert after_failure(Failure(403), resend.attempt, TRUNK) == PassOn()
     assert after_failure(Failure(403), ATTEMPT._replace(sent=sent, is_accepted=True), TRUNK) == PassOn()
 

@@ -1,0 +1,55 @@
+"""What a resend carries after a challenge, and when there is to be none: the counts of RFC 3261 22.2 and 22.3.
+
+The rules stand in session.py: lines 5 to 7 of its table, and what follows it.
+
+Pure: no I/O, no clock, no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kemi.auth.attempt import Sent
+from kemi.auth.challenge import Challenge
+
+MOST_ANSWERED = 5  # challenges of one request, whatever the carrier does
+MOST_RETRIES = 3  # of these, for the same challenge again
+
+
+def refusal(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent]) -> tuple[str, Challenge] | None:
+    """Return why not to answer these challenges after the answers so far, and the one that it is about; None for no
+    reason.
+    """
+    if sum(one.challenged + one.retries for one in sent) + len(challenges) > MOST_ANSWERED:
+        return "too many challenges", challenges[0]
+    for challenge in challenges:
+        before = next((one for one in sent if one.is_same(kind, challenge)), None)
+        if before is None or not before.challenged:
+            continue
+        is_new = before.proven and challenge.nonce != before.challenge.nonce
+        if not (challenge.stale or is_new):
+            return "credentials refused", challenge
+        if before.retries >= MOST_RETRIES:
+            return "too many challenges", challenge
+    return None
+
+
+def carried(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent]) -> tuple[Sent, ...]:
+    """Return the resend's responses: to these challenges, of one realm each, and again to all others that were
+    answered. The servers in front of the first that asks are proven.
+    """
+    if not sent:
+        return tuple([Sent(kind, challenge) for challenge in challenges])
+    asked = {challenge.realm: challenge for challenge in challenges}
+    kept = [one for one in sent if one.challenged or one.status != kind or one.challenge.realm in asked]
+    found: list[Sent] = []
+    is_in_front = True
+    for one in kept:
+        challenge = asked.pop(one.challenge.realm, None) if one.status == kind else None
+        is_in_front = is_in_front and challenge is None
+        if challenge is None:
+            found.append(one._replace(nc=one.nc + 1, proven=one.proven or is_in_front))
+        else:
+            nc = one.nc + 1 if one.challenge.nonce == challenge.nonce else 1
+            found.append(Sent(kind, challenge, nc, retries=one.retries + 1 if one.challenged else 0))
+    return (*found, *[Sent(kind, challenge) for challenge in asked.values()])
