@@ -254,7 +254,7 @@ class TrunkAuth:
     def _resend(self, resend: Resend, credentials: Credentials | None) -> None:
         """Send the request again, with a CSeq of its own."""
         attempt = resend.attempt
-        if attempt.sent and attempt.destination and self._settings.preemptive:
+        if attempt.sent and attempt.destination:
             attempt = responses.counted(attempt)
             resend = resend._replace(attempt=attempt)
         attempt = self._dialogs.again(attempt)

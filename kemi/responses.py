@@ -96,6 +96,11 @@ def learn(status: int, attempt: Attempt) -> None:
 
 
 def _next_nonces(attempt: Attempt) -> dict[int, str]:
-    """Return status -> the nonce that the reply names for the next response to such a challenge (RFC 7616 3.5)."""
+    """Return status -> the nonce that the reply names for the next response to such a challenge (RFC 7616 3.5).
+
+    A proxy that asked alone may say Authentication-Info, as Kamailio does: nobody else has a nonce to name.
+    """
     infos = {one.status: request.header(CHALLENGES[one.status].info) for one in attempt.sent}
+    if 401 not in infos and not infos[407]:
+        infos[407] = request.header(CHALLENGES[401].info)
     return {status: nonce for status, info in infos.items() if info and (nonce := next_nonce(info))}
