@@ -25,10 +25,10 @@ class Uri(NamedTuple):
 
 
 def split(text: str) -> Uri:
-    """Return a URI's parts; port and headers are dropped. A text that is no such URI gives parts without a meaning."""
+    """Return a URI's parts; port and headers are dropped. One of another scheme has none: urn:service:sos no host."""
     scheme, _, rest = text.partition(":")
     if scheme.lower() == "tel":
         number, semicolon, parameters = rest.partition(";")
         return Uri(scheme, number, "", semicolon + parameters)
-    match = _SIP.fullmatch(rest)
+    match = _SIP.fullmatch(rest) if scheme.lower() in ("sip", "sips") else None
     return Uri(scheme, match[1] or "", match[2], match[3]) if match else Uri(scheme, "", "", "")

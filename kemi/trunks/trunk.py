@@ -80,11 +80,14 @@ class Trunk:
     def request_uri(self, dialled: str) -> str:
         """Return the R-URI for this trunk: the dialled user part at `domain`.
 
-        dialled: a sip, sips or tel URI. The port and the parameters of the hop to us go, those of the number stay; a
-        tel URI becomes a sip URI with user=phone (RFC 3261 19.1.6).
+        dialled: of a sip or sips URI the port and the parameters of the hop to us go, those of the number stay; a tel
+        URI becomes a sip URI with user=phone (RFC 3261 19.1.6). One of another scheme is kept as it is: it has no
+        domain to replace, and urn:service:sos is how the carrier knows an emergency call (RFC 5031).
         """
         scheme, userinfo, host, parameters = uri.split(dialled)
-        if not host and scheme.lower() == "tel":
+        if scheme.lower() == "tel":
             return f"sip:{userinfo}{parameters}@{self.domain};user=phone"
+        if scheme.lower() not in ("sip", "sips"):
+            return dialled
         at = "@" if userinfo else ""
         return f"{scheme}:{userinfo}{at}{self.domain}{_HOP_PARAMETERS.sub('', parameters)}"

@@ -9,6 +9,7 @@ import pytest
 from tests.harness.carrier import Script
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import Scene
+from tests.harness.verifier import ACCEPTED
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
 
@@ -54,6 +55,15 @@ def test_the_dialled_domain_is_the_trunks(scene: Scene) -> None:
     trunk = scene.trunk(Script())
     scene.pbx.invite(f"sip:5551234@{trunk.domain}").expect(200)
     trunk.carrier.expect("INVITE")
+
+
+@pytest.mark.parametrize("dialled", ["urn:service:sos", "urn:service:sos.fire"])
+def test_an_emergency_call_keeps_its_uri(scene: Scene, dialled: str) -> None:
+    """RFC 5031: the carrier knows it by that. The digest is for the same URI."""
+    trunk = scene.trunk()
+    scene.pbx.invite(dialled, headers=[("X-Trunk", trunk.uuid)]).expect(200)
+    assert [each.uri for each in trunk.carrier.received("INVITE")] == [dialled] * 2
+    assert trunk.carrier.verdicts[-1][2] == ACCEPTED
 
 
 def test_the_default_trunk_takes_what_nothing_else_does(defaulted: Kamailio) -> None:

@@ -15,6 +15,11 @@ DIALLED = {
     "sip:proxy.example": "sip:carrier.example",
     "tel:+4930123": "sip:+4930123@carrier.example;user=phone",
     "tel:123;phone-context=+49": "sip:123;phone-context=+49@carrier.example;user=phone",
+    "TEL:112": "sip:112@carrier.example;user=phone",
+    "SIP:112@proxy.example": "SIP:112@carrier.example",
+    "urn:service:sos": "urn:service:sos",
+    "URN:service:sos.police": "URN:service:sos.police",
+    "im:alice@proxy.example": "im:alice@proxy.example",
 }
 
 

@@ -15,7 +15,7 @@ URIS = {
     "sip:pbx.test;x=1?subject=y": Uri("sip", "", "pbx.test", ";x=1"),
     "tel:+49-30;phone-context=x": Uri("tel", "+49-30", "", ";phone-context=x"),
     "TEL:112": Uri("TEL", "112", "", ""),
-    "urn:service:sos": Uri("urn", "", "service", ""),
+    "urn:service:sos": Uri("urn", "", "", ""),
     "sip:": Uri("sip", "", "", ""),
     "": Uri("", "", "", ""),
     "sip:a@[": Uri("sip", "a", "[", ""),
