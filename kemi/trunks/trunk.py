@@ -84,7 +84,7 @@ class Trunk:
         URI becomes a sip URI with user=phone (RFC 3261 19.1.6). One of another scheme is kept as it is: it has no
         domain to replace, and urn:service:sos is how the carrier knows an emergency call (RFC 5031).
         """
-        scheme, userinfo, host, parameters = uri.split(dialled)
+        scheme, userinfo, _, parameters = uri.split(dialled)
         if scheme.lower() == "tel":
             return f"sip:{userinfo}{parameters}@{self.domain};user=phone"
         if scheme.lower() not in ("sip", "sips"):

@@ -21,12 +21,13 @@ RELIABLE = (("Require", "100rel"), ("RSeq", "1"))  # RFC 3262 3
 class Script:
     """What the carrier does with a call: whom it challenges, whether it rings, how it ends. No final: it rings on.
 
-    behind: what the far end asks for, once the carrier's own challenge is answered. reliable: it rings as RFC 3262 has
-    it, and wants a PRACK.
+    behind: what the far end asks for, once the carrier's own challenge is answered. together: both ask in one reply, as
+    a proxy that forks puts them together (RFC 3261 16.7). reliable: it rings as RFC 3262 has it, and wants a PRACK.
     """
 
     challenge: Challenge | None = None
     behind: Challenge | None = None
+    together: bool = False
     ring: bool = True
     reliable: bool = False
     final: int | None = 200
@@ -126,6 +127,12 @@ class Carrier(Agent):
             self.trace.clear()
             self.verdicts.clear()
 
+    def ask(self, *challenges: Challenge) -> None:
+        """Challenge like this from now on; the nonces stay."""
+        with self.changed:
+            for verifier, challenge in zip(self._verifiers, challenges, strict=True):
+                verifier.pose(challenge)
+
     def turn_down(self, status: int) -> None:
         """End every INVITE from now on with this status, once it may pass."""
         with self.changed:
@@ -206,7 +213,7 @@ class Carrier(Agent):
 
     def _admits(self, served: Served) -> bool:
         """Whether the request may pass; one that may not gets its challenge."""
-        request = served.request
+        request, challenges = served.request, list[Header]()
         for verifier in self._verifiers:
             verifier.note(request)
         for verifier in self._verifiers:
@@ -220,9 +227,13 @@ class Carrier(Agent):
             verdict = verifier.judge(request)
             self.verdicts.append((served.kind, request.cseq[0], verdict))
             if verdict != ACCEPTED:
-                self.respond(served, challenge.status, verifier.headers(request, verdict))
-                return False
-        return True
+                challenges += verifier.headers(request, verdict)
+                if not self.script.together:
+                    self.respond(served, challenge.status, challenges)
+                    return False
+        if challenges:
+            self.respond(served, self._verifiers[0].challenge.status, challenges)
+        return not challenges
 
     def _next_nonces(self, served: Served) -> list[Header]:
         return [header for verifier in self._verifiers for header in verifier.next_nonces(served.request)]
