@@ -4,7 +4,8 @@
 
 The corpus starts from the fields that the parser's own tests read and refuse.
 Whatever the fields hold, the parser raises its own error or none, the decision raises nothing, what is answered can be
-computed and read back, and what is remembered comes back as it was.
+computed and read back, and what is remembered comes back as it was. No response is for a realm that nobody asked for
+now or before, none comes twice, and uac_auth() is given nothing but one plain field, which says what was read.
 """
 
 from __future__ import annotations
@@ -21,25 +22,45 @@ with atheris.instrument_imports(include=["kemi"]):
     from kemi.auth.challenge import ChallengeError, next_nonce, parse
     from kemi.auth.credentials import Credentials
     from kemi.auth.digest import Request
+    from kemi.auth.plain import first_plain, is_plain
+    from kemi.auth.resend import MOST_ANSWERED
 
 from tests.unit.test_challenge import READ, REFUSED, STYLES
 
 CREDENTIALS = Credentials("", realm="", username="user", password="secret")
 REQUEST = Request("INVITE", "sip:1@carrier.test", b"v=0")
-BEFORE = Attempt("t", sent=tuple(Sent(401, one) for one in parse('Digest realm="before", nonce="n"')))
+[REALM_BEFORE] = parse('Digest realm="before", nonce="n"')
+[CONTRADICTED] = parse('Digest realm="contradicted", nonce="n"')
+BEFORE = (Sent(401, REALM_BEFORE), Sent(407, CONTRADICTED, challenged=False))
 
 
 def one_reply(data: bytes) -> None:
-    """Fields, one a line, of a reply to a request of which another realm's challenge was answered before."""
+    """Fields, with an empty line between them, of a reply to a request without responses, and to one that had some."""
     fields = tuple(data.decode("utf-8", "replace").split("\n\n"))
     for field in fields:
         next_nonce(field)
         with contextlib.suppress(ChallengeError):
             parse(field)
-    decision = session.after_failure(session.Failure(407, fields), BEFORE, CREDENTIALS)
-    if not isinstance(decision, session.Resend):
-        return
+    if plain := first_plain(fields):
+        assert is_plain(plain)
+        assert len(parse(plain)) == 1
+    for sent in ((), BEFORE):
+        decision = session.after_failure(session.Failure(407, fields), Attempt("t", sent=sent), CREDENTIALS)
+        if isinstance(decision, session.Resend):
+            one_resend(decision, fields, sent)
+
+
+def one_resend(decision: session.Resend, fields: tuple[str, ...], before: tuple[Sent, ...]) -> None:
+    """What goes out again, after these responses."""
     attempt = decision.attempt
+    answered = [(one.status, one.challenge.realm) for one in attempt.sent]
+    asked = {(407, challenge.realm) for challenge in decision.challenges}
+    kept = {(one.status, one.challenge.realm) for one in before if one.challenged}
+    assert len(answered) == len(set(answered)) <= MOST_ANSWERED
+    assert set(answered) == asked | kept
+    if decision.suits_uac_auth:
+        assert is_plain(fields[0])
+        assert parse(fields[0]) == decision.challenges
     assert codec.attempt(codec.attempt_text(attempt)) == attempt
     headers = session.responses(attempt.sent, CREDENTIALS).headers(attempt.sent, REQUEST, "0011223344556677")
     for one, header in zip(attempt.sent, headers, strict=True):
