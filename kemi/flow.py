@@ -265,8 +265,9 @@ class TrunkAuth:
         relay.listen()
         if not relay.send(attempt):
             self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))
-        elif resend.challenge:
-            api.tell(Answered(attempt.trunk, resend.challenge))
+        else:
+            for challenge in resend.challenges:
+                api.tell(Answered(attempt.trunk, challenge))
 
     # --- replies
 

@@ -25,7 +25,7 @@ def facts(status: int, attempt: Attempt, addresses: frozenset[str]) -> Failure:
     """Return the reply that the failure route is about. addresses: of the trunk, from which a challenge inside a dialog
     has to come if the dialog's peer is not known any more.
     """
-    fields = _challenge_fields(CHALLENGES[status].challenge) if status in CHALLENGES else ()
+    kind, fields = _challenge(status) if status in CHALLENGES else (status, ())
     asks_for_body = "auth-int" in " ".join(fields or ()).lower()
     return Failure(
         status,
@@ -33,7 +33,18 @@ def facts(status: int, attempt: Attempt, addresses: frozenset[str]) -> Failure:
         is_cancelled=KSR.tm.t_is_canceled() > 0,
         is_peers=not attempt.in_dialog or normalised(str(KSR.pv.gete("$T_rpl($si)"))) in dialog.peers(addresses),
         can_read_body=request.can_read_body() if asks_for_body else True,
+        kind=kind,
     )
+
+
+def _challenge(status: int) -> tuple[int, tuple[str, ...] | None]:
+    """Return the kind of a challenge and its fields: some send a 401 with Proxy-Authenticate alone, or the reverse."""
+    fields = _challenge_fields(CHALLENGES[status].challenge)
+    if fields != ():
+        return status, fields
+    other = 401 if status == 407 else 407
+    fields = _challenge_fields(CHALLENGES[other].challenge)
+    return (status, ()) if fields == () else (other, fields)
 
 
 def _challenge_fields(name: str) -> tuple[str, ...] | None:

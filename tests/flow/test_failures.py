@@ -35,6 +35,26 @@ def test_a_challenge_is_answered(pbx: MockKSR, routes: Handlers, send: Send, cod
     assert (level, line) == ("notice", "trunk=berlin realm='carrier' algorithm='MD5' outcome=answered call-id=call-1\n")
 
 
+@pytest.mark.parametrize(("code", "asks", "answers"), [
+    (401, "Proxy-Authenticate", "Proxy-Authorization"), (407, "WWW-Authenticate", "Authorization"),
+])  # fmt: skip
+def test_the_header_that_was_asked_for_is_sent_whatever_the_status(
+    pbx: MockKSR, routes: Handlers, send: Send, code: int, asks: str, answers: str
+) -> None:
+    send(request())
+    fail(pbx, routes, code, f"{asks}: {CHALLENGE}")
+    assert [relayed.message.get(answers) is None for relayed in pbx.relayed] == [True, False]
+    fail(pbx, routes, code, f"{asks}: {CHALLENGE}")
+    assert (len(pbx.relayed), pbx.replies) == (2, [FAILED])
+
+
+def test_every_realm_that_is_answered_has_its_line(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request(caller="<sip:bob@x.test>"))
+    challenge(pbx, routes, f"{CHALLENGE}, {CHALLENGE.replace('carrier', 'elsewhere')}")
+    lines = [line.partition(" algorithm")[0] for level, line in pbx.log if level == "notice"]
+    assert lines == ["trunk=any-domain realm='carrier'", "trunk=any-domain realm='elsewhere'"]
+
+
 def test_credentials_are_gone_once_they_are_used(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     challenge(pbx, routes)

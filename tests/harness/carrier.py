@@ -229,7 +229,7 @@ class Carrier(Agent):
             if verdict != ACCEPTED:
                 challenges += verifier.headers(request, verdict)
                 if not self.script.together:
-                    self.respond(served, challenge.status, challenges)
+                    self.respond(served, challenge.reply or challenge.status, challenges)
                     return False
         if challenges:
             self.respond(served, self._verifiers[0].challenge.status, challenges)

@@ -56,7 +56,9 @@ class Challenge:
     """How a carrier challenges: which requests, with what, and when it is content.
 
     joined: all offers in one field, comma-joined. before: fields of other schemes that go first. stale: how many good
-    answers are turned down with a new nonce and stale=true. nonces: how long one serves otherwise.
+    answers are turned down with a new nonce and stale=true. nonces: how long one serves otherwise. reply: the status
+    that it is sent with, 0 for the one that its header goes with; info: the header that names the next nonce, empty
+    for the one that goes with its header.
     """
 
     status: int = 407
@@ -68,6 +70,8 @@ class Challenge:
     stale: int = 0
     nonces: Nonces = KEEPING
     refuse_all: bool = False
+    reply: int = 0
+    info: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,8 @@ class Verifier:
         """What a 2xx to this request says of the nonce to use next, if this carrier says it (RFC 7616 3.5)."""
         for params in self._given(request) if self.challenge.nonces.named else ():
             if used := self._nonces.get(params.get("nonce", "")):
-                yield INFO_HEADERS[self.challenge.status], f'nextnonce="{self._issued(used.offer, request)}"'
+                name = self.challenge.info or INFO_HEADERS[self.challenge.status]
+                yield name, f'nextnonce="{self._issued(used.offer, request)}"'
 
     def forget(self) -> None:
         """Know none of the nonces any more."""

@@ -1,4 +1,4 @@
-"""Carriers whose nodes have realms of their own, and replies that want two: RFC 3261 22.3."""
+"""Carriers whose nodes have realms of their own, replies that want two, headers that are mixed up: RFC 3261 22.3."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from tests.harness.carrier import Script
 from tests.harness.message import auth_params
+from tests.harness.nonces import ONCE, Nonces
 from tests.harness.scene import Scene, Trunk
 from tests.harness.steps import talk_and_hang_up
 from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
@@ -43,3 +44,21 @@ def test_one_reply_that_wants_two_realms_gets_both(scene: Scene, offer: Offer) -
     assert trunk.carrier.answers("INVITE") == [407, 200]
     assert [verdict for *_, verdict in trunk.carrier.verdicts] == [MISSING, MISSING, ACCEPTED, ACCEPTED]
     assert realms(trunk) == [[], ["near.test", "far.test"]]
+
+
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+@pytest.mark.parametrize(("reply", "status"), [(401, 407), (407, 401)])
+def test_the_header_that_was_asked_for_is_sent(scene: Scene, reply: int, status: int, offer: Offer) -> None:
+    trunk = scene.trunk(Script(Challenge(status, offers=(offer,), reply=reply)))
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.answers("INVITE") == [reply, 200]
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert [verdict for *_, verdict in trunk.carrier.verdicts] == [MISSING, ACCEPTED, ACCEPTED]
+
+
+def test_a_proxy_may_name_its_next_nonce_as_a_server_does(scene: Scene) -> None:
+    """Kamailio does; each nonce serves once, so that nothing else would do."""
+    trunk = scene.trunk(Script(Challenge(nonces=Nonces(ONCE, named=True), info="Authentication-Info")))
+    for _ in range(3):
+        talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.answers("INVITE") == [407, 200, 200, 200]
