@@ -90,6 +90,18 @@ SPELLINGS = {
     ),
     "unknown qop values": Offer(qop="auth-conf,auth"),
     "a folded field": Offer(layout='Digest realm="{realm}",\r\n nonce="{nonce}",\r\n\t qop="auth"'),
+    "semicolons": Offer(layout='Digest realm="{realm}"; nonce="{nonce}";qop="auth"'),
+    "no commas": Offer(layout='Digest realm="{realm}" nonce="{nonce}" qop="auth"'),
+    "no quotes, no commas": Offer(layout="Digest realm={realm} nonce={nonce} qop=auth"),
+    "a list of qop values, not quoted": Offer(
+        qop="auth,auth-int",
+        opaque="abc",
+        layout='Digest realm="{realm}", nonce="{nonce}", qop=auth,auth-int, opaque="abc"',
+    ),
+    "a parameter twice": Offer(layout='Digest realm="{realm}", nonce="{nonce}", qop="auth", realm="{realm}"'),
+    "an empty list element first": Offer(layout=', Digest , realm="{realm}", nonce="{nonce}", qop="auth"'),
+    "qop that ends Kamailio": Offer(layout='Digest realm="{realm}", nonce="{nonce}", qop=" auth"'),
+    "qop that ends Kamailio, a comma": Offer(layout='Digest realm="{realm}", nonce="{nonce}", qop=",auth"'),
 }
 
 
