@@ -13,6 +13,7 @@ import pytest
 from tests.harness.carrier import Carrier, Script
 from tests.harness.machine import PROJECT
 from tests.harness.node import Kamailio
+from tests.harness.nonces import Nonces
 from tests.harness.scene import Scene, Trunk
 from tests.harness.steps import EVERY_KIND, credentials, refused, refused_because, talk_and_hang_up
 from tests.harness.verifier import ACCEPTED, MISSING, WRONG, Challenge
@@ -193,8 +194,16 @@ def test_off_is_never(kamailio_off: Kamailio) -> None:
         for _ in range(2):
             talk_and_hang_up(trunk, scene.call(trunk))
         assert verdicts(trunk) == CHALLENGED * 4
-        for table in ("nonces", "nonce_counts"):
-            assert "value" not in kamailio_off.rpc("htable.dump", table)
+        assert "value" not in kamailio_off.rpc("htable.dump", "nonces")
+
+
+def test_off_counts_a_nonce_that_several_calls_get(kamailio_off: Kamailio) -> None:
+    with Scene(kamailio_off) as scene:
+        trunk = scene.trunk(Script(Challenge(nonces=Nonces(shared=True))))
+        for _ in range(3):
+            talk_and_hang_up(trunk, scene.call(trunk))
+        assert trunk.carrier.answers("INVITE") == [407, 200] * 3
+        assert trunk.carrier.nonce_counts() == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize("wrong", ["on", "AUTO", "yes please"])
