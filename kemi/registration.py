@@ -1,7 +1,8 @@
-"""Registrations: the uac module sends them, and answers the challenges to them by C code of its own.
+"""The requests that Kamailio sends on its own: registrations, and the dialog module's keepalives.
 
-Before it sees a challenge, REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in
-it; if that cannot be done, the reply becomes a 488, and the registration fails as it would with any other refusal.
+The uac module sends REGISTERs, and answers the challenges to them by C code of its own. Before it sees a challenge,
+REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in it; if that cannot be done,
+the reply becomes a 488, and the registration fails as it would with any other refusal.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from kemi.auth.attempt import CHALLENGES
 from kemi.auth.plain import first_plain
 from kemi.outcome import Unregistered
-from kemi.sip import api, registration, relay
+from kemi.sip import api, dialog, edit, registration, relay
 from kemi.sip.api import guarded
 
 
@@ -20,6 +21,8 @@ class Registration:
         """Kamailio is about to send a request of its own: a REGISTER, or what the dialog module sends."""
         if registration.is_register():
             registration.screen_replies("REGISTER_REPLY")
+        elif dialog.is_keepalive():
+            edit.set_cseq(0, "OPTIONS")  # below all that the callee will send; the module may take a number of his
         return 1
 
     @guarded(registration.refuse)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kemi.auth import codec
 from kemi.handlers import Handlers
+from kemi.memory import Guard, Memory
 from kemi.replica import copy as replica
 from kemi.settings import Settings
 from tests.flow.scene import (
     PBX,
+    Marks,
     Send,
+    challenge,
+    in_dialog,
     request,
     routes_with,
 )
@@ -27,6 +32,7 @@ def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
     assert relayed.next_hop == "sip:sbc.carrier.test"
     assert "Record-Route" in relayed.message.names
     assert pbx.state.dialog == {}
+    assert pbx.called("dialog.dlg_set_property") == [("ka-src",)]
     assert pbx.replies == []
 
 
@@ -164,6 +170,36 @@ def test_an_ack_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
     assert (pbx.relayed, pbx.replies) == ([], [])
 
 
+RETRY_LATER = [(503, "Service Unavailable", ("Retry-After: 10",))]
+
+
+def told(pbx: MockKSR) -> list[tuple[int, str, tuple[str, ...]]]:
+    """What the caller was told, header fields of ours included."""
+    return [(reply.code, reply.reason, reply.headers) for reply in pbx.replies]
+
+
+@pytest.fixture
+def full_memory() -> Iterator[None]:
+    Guard().judge(Memory(total=1024, free=10), now=100.0)
+    yield
+    Guard().judge(Memory(total=1024, free=1000), now=100.0)
+
+
+@pytest.mark.usefixtures("full_memory")
+def test_while_memory_is_full_a_new_call_503_retry_after(pbx: MockKSR, send: Send) -> None:
+    send(request())
+    assert told(pbx) == RETRY_LATER
+    assert pbx.relayed == []
+
+
+@pytest.mark.usefixtures("full_memory")
+def test_while_memory_is_full_calls_that_are_up_go_on(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("BYE"))
+    challenge(pbx, routes)
+    assert ([relayed.message.method for relayed in pbx.relayed], pbx.replies) == ([b"BYE", b"BYE"], [])
+
+
 def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path) -> None:
     settings = Settings.from_environment({
         "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_DB_URL": "postgresql+psycopg://u@h/d",
@@ -174,4 +210,4 @@ def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path) -> 
     pbx.receive(request(), source=(PBX, 5060))
     routes.ksr_request_route(None)
     routes.trunks.close()
-    assert pbx.replies == [Reply(503, "Service Unavailable", headers=("Retry-After: 10\r\n",))]
+    assert told(pbx) == RETRY_LATER

@@ -50,6 +50,7 @@ class Options:
     state: Path | None = None
     sip: Address | None = None
     preemptive: str = "auto"
+    memory: int = 512
 
 
 AS_IT_COMES = Options()
@@ -214,6 +215,7 @@ def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
         "TRUNKAUTH_DEFAULT_TRUNK": options.default_trunk,
         "TRUNKAUTH_REG_CONTACT": "",
         "TRUNKAUTH_WORKERS": str(options.workers),
+        "TRUNKAUTH_MEMORY": str(options.memory),
         "TRUNKAUTH_LOG_LEVEL": "1",
         "TRUNKAUTH_PREEMPTIVE": options.preemptive,
     }
