@@ -80,7 +80,10 @@ class TrunkAuth:
         elif incoming.to_tag:
             self.in_dialog(incoming)
         elif method == "OPTIONS" and request.asks_for_us():
-            relay.reply(200, "OK")
+            if memory.is_full() or not self.trunks.can_be_read():
+                relay.reply_try_later()
+            else:
+                relay.reply(200, "OK")
         elif method != "ACK":
             self.new_request(incoming)
         return 1

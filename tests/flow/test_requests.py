@@ -200,14 +200,41 @@ def test_while_memory_is_full_calls_that_are_up_go_on(pbx: MockKSR, routes: Hand
     assert ([relayed.message.method for relayed in pbx.relayed], pbx.replies) == ([b"BYE", b"BYE"], [])
 
 
-def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path) -> None:
+PROBE = request("OPTIONS", uri="sip:192.0.2.1:5060")
+
+
+@pytest.mark.usefixtures("full_memory")
+def test_while_memory_is_full_options_503_retry_after(pbx: MockKSR, send: Send) -> None:
+    send(PROBE, source="198.51.100.7")
+    assert told(pbx) == RETRY_LATER
+
+
+@pytest.mark.parametrize("message", [request(), PROBE], ids=["a call", "OPTIONS"])
+def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path, message: str) -> None:
     settings = Settings.from_environment({
         "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_DB_URL": "postgresql+psycopg://u@h/d",
     })  # fmt: skip
     replica.prepare(settings.local_file, settings.db_url)
+    pbx.receive(message, source=(PBX, 5060))
+    serve_once(settings)
+    assert told(pbx) == RETRY_LATER
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all\n" * 1000, None], ids=["empty", "damaged", "gone"])
+def test_while_the_trunks_cannot_be_read_options_503_retry_after(
+    pbx: MockKSR, tmp_path: Path, content: bytes | None
+) -> None:
+    settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
+    if content is not None:
+        settings.local_file.write_bytes(content)
+    pbx.receive(PROBE, source=(PBX, 5060))
+    serve_once(settings)
+    assert told(pbx) == RETRY_LATER
+
+
+def serve_once(settings: Settings) -> None:
+    """Have a worker with these settings serve the request at hand."""
     routes = Handlers(settings)
     routes.child_init(1)
-    pbx.receive(request(), source=(PBX, 5060))
     routes.ksr_request_route(None)
     routes.trunks.close()
-    assert told(pbx) == RETRY_LATER
