@@ -64,11 +64,12 @@ bench: setup $(VENV)/test
 	@kamailio/install sip-tester postgresql mariadb-server
 	@$(PYTHON) -m tests.bench $(if $(QUICK),--quick,--rows $(ROWS))
 
-# Half of what this machine carries, for MINUTES; fails if a call is lost. RATE: calls per second instead.
+# Half of what this machine carries, for MINUTES; fails if a call is lost. RATE: calls per second instead. UP=100000: so
+# many calls up at once instead, with the memory that there is by default.
 MINUTES = 30
 soak: setup $(VENV)/test
 	@kamailio/install sip-tester
-	@$(PYTHON) -m tests.bench.soak --minutes $(MINUTES) $(if $(RATE),--rate $(RATE))
+	@$(PYTHON) -m tests.bench.soak --minutes $(MINUTES) $(if $(RATE),--rate $(RATE)) $(if $(UP),--up $(UP))
 
 # Coverage-guided, for SECONDS; what it finds is left in var/fuzz, and given to it again next time.
 SECONDS = 60

@@ -1,11 +1,11 @@
-"""Is a SIP server alive? Ask it, as RFC 3261 section 11 means it: send OPTIONS and wait for an answer.
+"""Can a SIP server take calls? Ask it, as RFC 3261 section 11 means it: send OPTIONS and wait for an answer.
 
     python3 options.py [udp:127.0.0.1:5060 [seconds]]
 
 Exit status 0 if the server answered 200 within the time (2 seconds unless told), else 1 and one line that says
-what came. Without an address it asks the first socket in TRUNKAUTH_LISTEN; an interface's name stands for its IPv4
-address. It serves the containers' health checks and the demo, so it needs nothing but Python's own modules; it must
-never do more to a server than ask.
+what came: 503 as long as Kamailio has no trunks that it can read, or its memory is full. Without an address it asks the
+first socket in TRUNKAUTH_LISTEN; an interface's name stands for its IPv4 address. It serves the containers' health
+checks and the demo, so it needs nothing but Python's own modules; it must never do more to a server than ask.
 """
 
 import fcntl

@@ -18,7 +18,7 @@ import gc
 import secrets
 from typing import TYPE_CHECKING
 
-from kemi import key, responses
+from kemi import key, memory, responses
 from kemi.auth import nonces, session
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization")
 NOT_FORWARDED = (*PRIVATE_HEADERS[1:], "Route")  # of a new request, whose X-Trunk has been taken off
 
-RETRY_AFTER = 10  # seconds, while there is no copy of the database yet
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
 
 
@@ -81,7 +80,10 @@ class TrunkAuth:
         elif incoming.to_tag:
             self.in_dialog(incoming)
         elif method == "OPTIONS" and request.asks_for_us():
-            relay.reply(200, "OK")
+            if memory.is_full() or not self.trunks.can_be_read():
+                relay.reply_try_later()
+            else:
+                relay.reply(200, "OK")
         elif method != "ACK":
             self.new_request(incoming)
         return 1
@@ -145,8 +147,8 @@ class TrunkAuth:
     def new_request(self, incoming: Incoming) -> None:
         """Route a request outside a dialog: an INVITE, a MESSAGE, …"""
         trunks = self.trunks
-        if not trunks.is_ready():
-            relay.reply_with(f"Retry-After: {RETRY_AFTER}", 503, "Service Unavailable")  # RFC 3261 20.33
+        if memory.is_full() or not trunks.is_ready():
+            relay.reply_try_later()
         elif not request.source_may_call():
             relay.reply(403, "Forbidden")
         elif incoming.method == "REGISTER":  # with the trunk's credentials it would move the carrier's account

@@ -1,7 +1,9 @@
-"""Registrations: the uac module sends them, and answers the challenges to them by C code of its own.
+"""The requests that Kamailio sends on its own: registrations, and the dialog module's keepalives.
 
-Before it sees a challenge, REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in
-it; if that cannot be done, the reply becomes a 488, and the registration fails as it would with any other refusal.
+The uac module sends REGISTERs, and answers the challenges to them by C code of its own. Before it sees a challenge,
+REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in it; if that cannot be done,
+the reply becomes a 488, and the registration fails as it would with any other refusal. Both handlers note how each
+REGISTER ends, for replica/registrations.py.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from kemi.auth.attempt import CHALLENGES
 from kemi.auth.plain import first_plain
 from kemi.outcome import Unregistered
-from kemi.sip import api, registration, relay
+from kemi.sip import api, dialog, edit, registrar, registration, relay
 from kemi.sip.api import guarded
 
 
@@ -18,14 +20,22 @@ class Registration:
 
     def LOCAL_REQUEST(self, _message: object, _event: object) -> int:
         """Kamailio is about to send a request of its own: a REGISTER, or what the dialog module sends."""
-        if registration.is_register():
-            registration.screen_replies("REGISTER_REPLY")
+        try:
+            if registration.is_register():
+                registration.screen_replies("REGISTER_REPLY")
+                registrar.note_sent()
+            elif dialog.is_keepalive():
+                edit.set_cseq(0, "OPTIONS")  # below all that the callee will send; the module may take a number of his
+        except Exception as error:
+            api.error(f"fault={api.fault(error)} in=LOCAL_REQUEST")
         return 1
 
     @guarded(registration.refuse)
     def REGISTER_REPLY(self, _message: object) -> int:
         """A reply to a REGISTER, which the uac module sees next."""
-        asked = CHALLENGES.get(relay.reply_status())
+        status = relay.reply_status()
+        registrar.note_reply(status)
+        asked = CHALLENGES.get(status)
         if asked is None:
             return 1
         fields = registration.fields(asked.challenge)

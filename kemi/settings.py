@@ -46,6 +46,7 @@ class Settings:
     default_trunk: str
     reg_contact: str
     workers: int
+    memory: int
     log_level: int
     preemptive: bool
     key_file: Path
@@ -72,6 +73,7 @@ class Settings:
                                     "the l_uuid of a trunk: up to 64 printable characters"),
             reg_contact=_reg_contact(value("TRUNKAUTH_REG_CONTACT", ""), listen[0]),
             workers=_number("TRUNKAUTH_WORKERS", value("TRUNKAUTH_WORKERS", "4"), 1, 256),
+            memory=_number("TRUNKAUTH_MEMORY", value("TRUNKAUTH_MEMORY", "512"), 32, 1048576),
             log_level=_number("TRUNKAUTH_LOG_LEVEL", value("TRUNKAUTH_LOG_LEVEL", "1"), -5, 3),
             preemptive=_matching("TRUNKAUTH_PREEMPTIVE", value("TRUNKAUTH_PREEMPTIVE", "auto"), _PREEMPTIVE,
                                  "auto or off") == "auto",
@@ -118,7 +120,7 @@ def _matching(name: str, text: str, pattern: re.Pattern[str], takes: str) -> str
 
 
 def _number(name: str, text: str, low: int, high: int) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,4}", text) or not low <= int(text) <= high:
+    if not re.fullmatch(r"-?[0-9]{1,7}", text) or not low <= int(text) <= high:
         raise SettingError(f"{name}: {text!r} is not a whole number from {low} to {high}")
     return int(text)
 

@@ -30,6 +30,9 @@ from kemi.trunks.tables import cause
 # Kamailio's memory manager with constant-time allocation; a call costs less CPU than with its default, qm.
 ALLOCATOR = "tlsf"
 
+MEMORY_OF_MACHINE = Path("/proc/meminfo")
+MEMORY_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # cgroup v2; a number of bytes, or max
+
 DEBIANS_PREFIX = Path("/usr")  # of its Kamailio, and of its libpython and standard library
 
 
@@ -44,6 +47,7 @@ def run(settings: Settings, extra: list[str]) -> None:
         raise StartError("kamailio is not installed; on Debian: apt-get install kamailio kamailio-python3-modules")
     check_interpreter()
     prepare_database(settings)
+    check_memory(settings.memory)
     try:
         key.load(settings.key_file)
     except key.KeyFileError as error:
@@ -53,7 +57,7 @@ def run(settings: Settings, extra: list[str]) -> None:
         check_free(sip_socket)
     settings.rpc_socket.unlink(missing_ok=True)
     arguments = [kamailio, "-DD", "-E", "-f", str(PROJECT / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
-    arguments += ["-x", ALLOCATOR]
+    arguments += ["-x", ALLOCATOR, "-m", str(settings.memory)]
     os.execve(kamailio, [*arguments, *extra], kamailio_environment(settings, os.environ))  # noqa: S606
 
 
@@ -74,6 +78,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_DEFAULT_TRUNK": settings.default_trunk,
         "TRUNKAUTH_REG_CONTACT": settings.reg_contact,
         "TRUNKAUTH_WORKERS": str(settings.workers),
+        "TRUNKAUTH_MEMORY": str(settings.memory),
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
         "TRUNKAUTH_KEY_FILE": str(settings.key_file),
         "TRUNKAUTH_PREEMPTIVE": "auto" if settings.preemptive else "off",
@@ -98,6 +103,18 @@ def embedded_version() -> str:
             if found := re.search(rb"libpython(3\.[0-9]+)", module.read_bytes()):
                 return found[1].decode()
     return ""
+
+
+def check_memory(mebibytes: int) -> None:
+    """Check that the machine or the container has this much memory. Raises StartError."""
+    left = int(re.findall(r"^MemAvailable: *([0-9]+) kB$", MEMORY_OF_MACHINE.read_text(), re.MULTILINE)[0]) >> 10
+    limit = MEMORY_OF_CONTAINER.read_text().strip() if MEMORY_OF_CONTAINER.exists() else "max"
+    if limit != "max":
+        left = min(left, int(limit) >> 20)
+    if mebibytes > left:
+        raise StartError(
+            f"TRUNKAUTH_MEMORY: {mebibytes} MiB are more than the {left} MiB that are available; choose less"
+        )
 
 
 def check_user(settings: Settings, extra: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +70,11 @@ class Watch:
             report.registrations += sorted(changed | (before.keys() - registrations.keys()))
         report.addresses = report.addresses or addresses != self._addresses
         self._version, self._registrations, self._addresses = version, registrations, addresses
+
+    @property
+    def registrations(self) -> Iterable[str]:
+        """The l_uuids of the rows that register."""
+        return self._registrations or ()
 
     def close(self) -> None:
         """Close the file. The next look opens it again."""

@@ -8,8 +8,14 @@ from kemi.address import normalised
 
 
 def track() -> None:
-    """Track the dialog that this INVITE starts."""
+    """Track the dialog that this INVITE starts, and have its caller asked now and then if it still knows the call."""
     KSR.dialog.dlg_manage()
+    KSR.dialog.dlg_set_property("ka-src")
+
+
+def is_keepalive() -> bool:
+    """Return True if the request that Kamailio sends on its own is the OPTIONS that asks a caller."""
+    return KSR.is_OPTIONS() and KSR.siputils.has_totag() > 0
 
 
 def is_known() -> bool:

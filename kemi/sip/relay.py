@@ -9,6 +9,8 @@ from kemi.auth.attempt import Attempt
 from kemi.mark import PARAMETER
 from kemi.sip import edit
 
+RETRY_AFTER = 10  # seconds, if calls cannot be served now
+
 _KEPT: dict[str, Attempt] = {}  # what this process stored last, by its text: the branch route reads it at once
 
 
@@ -67,6 +69,11 @@ def reply_with(header: str, code: int, reason: str) -> None:
     """Answer the request with one header field more."""
     KSR.hdr.append_to_reply(f"{header}\r\n")
     reply(code, reason)
+
+
+def reply_try_later() -> None:
+    """Answer that calls cannot be served now, and when to try again (RFC 3261 20.33)."""
+    reply_with(f"Retry-After: {RETRY_AFTER}", 503, "Service Unavailable")
 
 
 def reply_nothing(_code: int, _reason: str) -> None:

@@ -1,10 +1,12 @@
-"""Commands to Kamailio's own modules, from the process that keeps the copy."""
+"""Commands to Kamailio's core and modules, from the processes that are no SIP workers."""
 
 from __future__ import annotations
 
 import json
 
 import KSR
+
+from kemi.memory import Memory
 
 
 def refresh_registration(uuid: str) -> bool:
@@ -15,6 +17,14 @@ def refresh_registration(uuid: str) -> bool:
 def reload_addresses() -> bool:
     """Make the permissions module read the address table again. Return False if it cannot now."""
     return _run("permissions.addressReload") == 200
+
+
+def shared_memory() -> Memory | None:
+    """Return how much shared memory there is; None if Kamailio does not tell."""
+    if _run("core.shmmem", "k") != 200:  # in KiB: bytes do not fit the answer's int
+        return None
+    answer = json.loads(str(KSR.pv.gete("$jsonrpl(body)")))["result"]
+    return Memory(answer["total"], answer["free"])
 
 
 def _run(method: str, *params: str) -> int:

@@ -60,6 +60,14 @@ class TrunkStore:
             raise
         return self._is_ready or not self._identity
 
+    def can_be_read(self) -> bool:
+        """Return True if calls can be served. Raises nothing, whatever state the file is in."""
+        try:
+            self.by_uuid("")  # any look-up: an empty file can be opened too
+            return self.is_ready()
+        except Exception:
+            return False
+
     def by_uuid(self, uuid: str) -> Trunk | None:
         """Return the trunk of this l_uuid, None if there is none that can be used."""
         found = self._find(_BY_UUID, uuid)

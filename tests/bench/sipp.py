@@ -43,14 +43,15 @@ class Account:
 
 @dataclass(frozen=True)
 class Load:
-    """So many calls, in calls per second."""
+    """So many calls, in calls per second. talk: seconds from the ACK of each to its BYE."""
 
     rate: int
     calls: int
+    talk: float = 0.1  # two UDP workers that have ACK and BYE at the same moment may send them in the other order
 
     @property
     def seconds(self) -> float:
-        return self.calls / self.rate
+        return self.calls / self.rate + self.talk
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,18 @@ def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -
     """
     host, _, port = source.partition(":")
     command = ["sipp", proxy, "-sf", str(HERE / "caller.xml"), "-i", host, "-p", port, "-key", "trunk", trunk]
-    command += ["-s", "4930123456", "-r", str(load.rate), "-m", str(load.calls), "-l", str(load.calls)]
+    command += [
+        "-s",
+        "4930123456",
+        "-d",
+        f"{load.talk * 1000:.0f}",
+        "-r",
+        str(load.rate),
+        "-m",
+        str(load.calls),
+        "-l",
+        str(load.calls),
+    ]
     command += ["-trace_logs", "-log_file", "setup.log", "-trace_stat", "-stf", "statistics.csv"]
     command += ["-recv_timeout", f"{CALL_LIMIT * 1000:.0f}", "-default_behaviors", "all,-bye"]
     with _running(command, folder) as sipp:

@@ -1,5 +1,6 @@
 """`python -m tests.bench.soak [--minutes M] [--rate R]`: this package under a steady load for long. Every call counts:
 one that is lost makes the exit status 1. Without a rate it measures its capacity first, and takes half of it.
+`--up N` is another test: N calls are up at once (upkeep.py).
 
 Figures go to var/bench/soak.json as well, in seconds, calls, messages and bytes.
 """
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 from tqdm import tqdm
 
-from tests.bench import scale
+from tests.bench import scale, upkeep
 from tests.bench.calls import PACKAGE, running
 from tests.bench.report import MEBIBYTE, machine, output
 from tests.bench.sipp import BenchError, Load
@@ -73,14 +74,28 @@ def half_of_capacity() -> int:
     return found.rate // 2
 
 
+def told(held: upkeep.Held) -> int:
+    """Print how it went and return the exit status: 0 if all calls were up at once, and none was lost."""
+    (output() / "up.json").write_text(json.dumps({"machine": machine(), **asdict(held)}, indent=1) + "\n")
+    print(
+        f"{held.calls:,} calls at {held.rate} a second: {held.up:,} up at once, {held.lost} lost, "
+        f"{held.retransmissions} messages sent again; {held.memory / MEBIBYTE:.0f} of {held.total / MEBIBYTE:.0f} MiB "
+        f"of shared memory used, {held.per_call / 1024:.2f} KiB a call, {held.idle / MEBIBYTE:.1f} MiB before"
+    )
+    return 1 if held.lost or held.up < held.calls else 0
+
+
 def main() -> int:
     """Measure and print; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=int, default=0, help="calls per second; default: half of the capacity")
+    parser.add_argument("--up", type=int, default=0, help="hold so many calls at once instead")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        if asked.up:
+            return told(upkeep.hold(asked.up, asked.rate or upkeep.RATE))
         done = soak(asked.minutes, asked.rate or half_of_capacity())
     except BenchError as error:
         print(f"FAILED: {error}", file=sys.stderr)

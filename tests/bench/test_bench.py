@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import calls, handlers, plot, processes, report, scale, sipp, soak
+from tests.bench import calls, handlers, plot, processes, report, scale, sipp, soak, upkeep
 from tests.bench.calls import CONFIGURATIONS, LINES, PACKAGE, Configuration, Proxy, postgresql, running
 from tests.bench.report import Figures
 from tests.bench.sipp import ROUND_TRIP, BenchError, Calls, Counts, Load
@@ -199,6 +199,30 @@ def test_soak_counts_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "WARM_UP", 0.2)
     done = soak.soak(minutes=0.02, rate=50)
     assert (done.calls, done.lost) == (60, 0)  # 0.02 minutes are 1.2 s
+
+
+def test_calls_that_are_held_are_all_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "LOOKS_EVERY", 0.2)
+    held = upkeep.hold(30, rate=30, all_up=4.0)
+    assert (held.calls, held.up, held.lost, held.total >> 20) == (30, 30, 0, 511)  # 512 MiB, less the allocator's own
+    assert held.idle < held.memory < held.total
+
+
+@pytest.mark.parametrize(("up", "lost", "exit_status"), [(9, 0, 1), (10, 1, 1), (10, 0, 0)])
+def test_held_calls_have_to_be_up_all_at_once_and_to_their_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, up: int, lost: int, exit_status: int
+) -> None:
+    held = upkeep.Held(10, 50, up, lost, 0, 1, 2, 3)
+    monkeypatch.setattr(soak, "output", lambda: tmp_path)
+    monkeypatch.setattr(upkeep, "hold", lambda calls, rate: held)
+    monkeypatch.setattr(sys, "argv", ["soak", "--up", "10"])
+    assert soak.main() == exit_status
+    assert json.loads((tmp_path / "up.json").read_text())["up"] == up
+
+
+def test_calls_that_would_outlast_the_keepalive_are_not_held() -> None:
+    with pytest.raises(BenchError, match="choose a higher RATE"):
+        upkeep.hold(100_000, rate=100)
 
 
 def test_soak_says_by_its_status_that_calls_were_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ def registering(ksr: MockKSR, routes: Handlers) -> MockKSR:
     """A Kamailio whose uac module has sent a REGISTER."""
     for path, answer in EDITS.items():
         ksr.answer(path, answer)
-    ksr.answer("is_REGISTER", True)
     ksr.receive(request("REGISTER"))
     assert routes.LOCAL_REQUEST(None, "tm:local-request") == 1
     ksr.tm.t_relay()
@@ -34,11 +33,20 @@ def screened(ksr: MockKSR, routes: Handlers, code: int, *headers: str | bytes) -
     return {path: calls for path in EDITS if (calls := ksr.called(path))}
 
 
-def test_only_registers_are_screened(ksr: MockKSR, routes: Handlers) -> None:
-    ksr.answer("is_REGISTER", False)
-    ksr.receive(request("OPTIONS"))
+@pytest.mark.parametrize(
+    ("message", "edits"),
+    [
+        (request("OPTIONS", to_tag="b"), ["CSeq: 0 OPTIONS\r\n"]),  # a keepalive takes no number from the callee
+        (request("OPTIONS"), []),
+        (request("BYE", to_tag="b"), []),
+    ],
+)
+def test_only_registers_are_screened(ksr: MockKSR, routes: Handlers, message: str, edits: list[str]) -> None:
+    ksr.receive(message)
     assert routes.LOCAL_REQUEST(None, "tm:local-request") == 1
     assert ksr.armed == {}
+    assert [text for (text,) in ksr.called("hdr.append")] == edits
+    assert ksr.called("hdr.remove") == [("CSeq",)] * len(edits)
 
 
 @pytest.mark.parametrize("reply", [(200,), (403, f"WWW-Authenticate: {LETHAL}"), (401, f"WWW-Authenticate: {PLAIN}")])

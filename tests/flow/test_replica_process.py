@@ -33,6 +33,7 @@ def commands(pbx: MockKSR) -> list[tuple[str, list[str]]]:
         return 1
 
     pbx.answer("jsonrpcs.exec", exec_)
+    pbx.answer("uac.uac_reg_status", 1)  # every trunk is registered
     pbx.world.rpc_code = 200
     pbx.receive(request())  # rtimer gives its routes a message of its own
     return run

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kemi.auth import codec
 from kemi.handlers import Handlers
+from kemi.memory import Guard, Memory
 from kemi.replica import copy as replica
 from kemi.settings import Settings
 from tests.flow.scene import (
     PBX,
+    Marks,
     Send,
+    challenge,
+    in_dialog,
     request,
     routes_with,
 )
@@ -27,6 +32,7 @@ def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
     assert relayed.next_hop == "sip:sbc.carrier.test"
     assert "Record-Route" in relayed.message.names
     assert pbx.state.dialog == {}
+    assert pbx.called("dialog.dlg_set_property") == [("ka-src",)]
     assert pbx.replies == []
 
 
@@ -164,14 +170,71 @@ def test_an_ack_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
     assert (pbx.relayed, pbx.replies) == ([], [])
 
 
-def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path) -> None:
+RETRY_LATER = [(503, "Service Unavailable", ("Retry-After: 10",))]
+
+
+def told(pbx: MockKSR) -> list[tuple[int, str, tuple[str, ...]]]:
+    """What the caller was told, header fields of ours included."""
+    return [(reply.code, reply.reason, reply.headers) for reply in pbx.replies]
+
+
+@pytest.fixture
+def full_memory() -> Iterator[None]:
+    Guard().judge(Memory(total=1024, free=10), now=100.0)
+    yield
+    Guard().judge(Memory(total=1024, free=1000), now=100.0)
+
+
+@pytest.mark.usefixtures("full_memory")
+def test_while_memory_is_full_a_new_call_503_retry_after(pbx: MockKSR, send: Send) -> None:
+    send(request())
+    assert told(pbx) == RETRY_LATER
+    assert pbx.relayed == []
+
+
+@pytest.mark.usefixtures("full_memory")
+def test_while_memory_is_full_calls_that_are_up_go_on(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("BYE"))
+    challenge(pbx, routes)
+    assert ([relayed.message.method for relayed in pbx.relayed], pbx.replies) == ([b"BYE", b"BYE"], [])
+
+
+PROBE = request("OPTIONS", uri="sip:192.0.2.1:5060")
+
+
+@pytest.mark.usefixtures("full_memory")
+def test_while_memory_is_full_options_503_retry_after(pbx: MockKSR, send: Send) -> None:
+    send(PROBE, source="198.51.100.7")
+    assert told(pbx) == RETRY_LATER
+
+
+@pytest.mark.parametrize("message", [request(), PROBE], ids=["a call", "OPTIONS"])
+def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path, message: str) -> None:
     settings = Settings.from_environment({
         "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_DB_URL": "postgresql+psycopg://u@h/d",
     })  # fmt: skip
     replica.prepare(settings.local_file, settings.db_url)
+    pbx.receive(message, source=(PBX, 5060))
+    serve_once(settings)
+    assert told(pbx) == RETRY_LATER
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all\n" * 1000, None], ids=["empty", "damaged", "gone"])
+def test_while_the_trunks_cannot_be_read_options_503_retry_after(
+    pbx: MockKSR, tmp_path: Path, content: bytes | None
+) -> None:
+    settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
+    if content is not None:
+        settings.local_file.write_bytes(content)
+    pbx.receive(PROBE, source=(PBX, 5060))
+    serve_once(settings)
+    assert told(pbx) == RETRY_LATER
+
+
+def serve_once(settings: Settings) -> None:
+    """Have a worker with these settings serve the request at hand."""
     routes = Handlers(settings)
     routes.child_init(1)
-    pbx.receive(request(), source=(PBX, 5060))
     routes.ksr_request_route(None)
     routes.trunks.close()
-    assert pbx.replies == [Reply(503, "Service Unavailable", headers=("Retry-After: 10\r\n",))]

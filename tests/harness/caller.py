@@ -17,6 +17,7 @@ class Caller(Agent):
 
     def __init__(self, proxy: Address, *, host: str = "127.0.0.1", transport: str = "udp") -> None:
         self.proxy = proxy
+        self._knows_its_calls = True
         super().__init__("pbx", host, transport)
 
     def invite(
@@ -49,6 +50,11 @@ class Caller(Agent):
         built = message.with_content_type(built, body)
         return self.start(message.request(method, uri, built, body), self.proxy)
 
+    def forget_calls(self) -> None:
+        """As after a restart: no dialog is known any more."""
+        with self.changed:
+            self._knows_its_calls = False
+
     def answer(self, served: Served) -> None:
         body = SDP if served.kind == "re-INVITE" else b""
-        self.respond(served, 200 if served.request.to_tag else 481, body=body)
+        self.respond(served, 200 if served.request.to_tag and self._knows_its_calls else 481, body=body)

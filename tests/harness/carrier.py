@@ -32,6 +32,7 @@ class Script:
     reliable: bool = False
     final: int | None = 200
     silent: bool = False
+    registrar: int | None = 200
 
 
 class Carrier(Agent):
@@ -133,6 +134,11 @@ class Carrier(Agent):
             for verifier, challenge in zip(self._verifiers, challenges, strict=True):
                 verifier.pose(challenge)
 
+    def come_back(self) -> None:
+        """Register whoever asks from now on."""
+        with self.changed:
+            self.script = replace(self.script, registrar=200)
+
     def turn_down(self, status: int) -> None:
         """End every INVITE from now on with this status, once it may pass."""
         with self.changed:
@@ -196,7 +202,7 @@ class Carrier(Agent):
         if served.settled or not self._admits(served):
             return
         if served.kind == "REGISTER":
-            self.respond(served, 200, [("Contact", f"{served.request.first('Contact')};expires=60")])
+            self._register(served)
             return
         if served.request.method != "INVITE":
             self.respond(served, 200, self._next_nonces(served))
@@ -210,6 +216,13 @@ class Carrier(Agent):
             accepts = self.script.final < 300
             headers = self._next_nonces(served) if accepts else []
             self.respond(served, self.script.final, headers, body=SDP if accepts else b"")
+
+    def _register(self, served: Served) -> None:
+        if self.script.registrar is not None:
+            bound = (
+                [("Contact", f"{served.request.first('Contact')};expires=60")] if self.script.registrar == 200 else []
+            )
+            self.respond(served, self.script.registrar, bound)
 
     def _admits(self, served: Served) -> bool:
         """Whether the request may pass; one that may not gets its challenge."""

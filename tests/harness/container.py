@@ -47,7 +47,7 @@ class InContainer:
         database = prepared(state, options)
         command = ["run", *arguments(state, self._project, options)]
         container = self._client.containers.run(self.image, command, detach=True, **how)
-        yield from ready(Kamailio(self._version, sip, state, database, _Container(container)))
+        yield from ready(Kamailio(self._version, sip, state, database, _Container(container)), options)
 
     def close(self) -> None:
         self._client.close()

@@ -36,7 +36,8 @@ class Options:
 
     modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: the
     embedded file. db_url: how Kamailio reaches that server, if not as the test does. state, sip: the state directory
-    and the address that another Kamailio has left, to go on with.
+    and the address that another Kamailio has left, to go on with. at_first: what OPTIONS is answered by then; 503
+    without a copy.
     """
 
     workers: int = 2
@@ -50,6 +51,8 @@ class Options:
     state: Path | None = None
     sip: Address | None = None
     preemptive: str = "auto"
+    memory: int = 512
+    at_first: int = 200
 
 
 AS_IT_COMES = Options()
@@ -119,18 +122,22 @@ class Kamailio:
             raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def wait_until_ready(self) -> None:
-        """Until OPTIONS is answered 200; one that ended says so at once."""
-        deadline = time.monotonic() + READY_WITHIN
+    def wait_until_ready(self, status: int = 200) -> None:
+        """Until OPTIONS is answered with this status; one that ended says so at once."""
         with Caller(self.sip) as caller:
-            while self.program.alive() and time.monotonic() < deadline:
-                with contextlib.suppress(AssertionError):
-                    caller.request("OPTIONS", f"sip:{self.sip[0]}:{self.sip[1]}").expect(200, within=0.3)
-                    return
-        what = "no 200 to OPTIONS" if self.program.alive() else "it has ended"
+            wait_for(lambda: not self.program.alive() or self._answers(caller, status), READY_WITHIN)
+            if self.program.alive() and self._answers(caller, status):
+                return
+        what = f"no {status} to OPTIONS" if self.program.alive() else "it has ended"
         raise AssertionError(
             f"Kamailio {self.version} not ready within {READY_WITHIN:g} s: {what}\n{self.last_log_lines()}"
         )
+
+    def _answers(self, caller: Caller, status: int) -> bool:
+        with contextlib.suppress(AssertionError):
+            caller.request("OPTIONS", f"sip:{self.sip[0]}:{self.sip[1]}").expect(status, within=0.3)
+            return True
+        return False
 
 
 class Installation(Protocol):
@@ -164,16 +171,16 @@ class Native:
         log = self._workspace / f"{sip[1]}.log"
         command += ["run", *arguments(state, PROJECT, options)]
         program = Foreground("Kamailio", command, log, environment=environment, folder=PROJECT)
-        yield from ready(Kamailio(native_version(), sip, state, database, program))
+        yield from ready(Kamailio(native_version(), sip, state, database, program), options)
 
     def close(self) -> None:
         """Nothing is held between two runs."""
 
 
-def ready(kamailio: Kamailio) -> Iterator[Kamailio]:
+def ready(kamailio: Kamailio, options: Options) -> Iterator[Kamailio]:
     """Yield it once it answers, and stop it at the end; its log is judged then."""
     try:
-        kamailio.wait_until_ready()
+        kamailio.wait_until_ready(options.at_first)
         yield kamailio
     finally:
         log = kamailio.program.stop()
@@ -214,6 +221,7 @@ def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
         "TRUNKAUTH_DEFAULT_TRUNK": options.default_trunk,
         "TRUNKAUTH_REG_CONTACT": "",
         "TRUNKAUTH_WORKERS": str(options.workers),
+        "TRUNKAUTH_MEMORY": str(options.memory),
         "TRUNKAUTH_LOG_LEVEL": "1",
         "TRUNKAUTH_PREEMPTIVE": options.preemptive,
     }

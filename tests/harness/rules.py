@@ -16,6 +16,7 @@ Requests from the proxy
  8. No header that is the proxy's own business; credentials for no realm that this end never named, and one set for
     each (22.3).
  9. PRACK: RAck names a reliable response given here, and the INVITE by the CSeq that it had here (RFC 3262 7.2).
+    A keepalive, the proxy's own OPTIONS inside a dialog, has CSeq 0, so that rule 2 holds for what its peer sends.
 
 Responses from the proxy
 10. One Via, ours; Call-ID, From and CSeq of the request (8.1.3.3, 8.2.6.2).
@@ -41,6 +42,7 @@ CHALLENGED = (401, 407)
 
 # Methods that the proxy starts itself: one Via, its own Max-Forwards, and no Record-Route.
 FROM_PROXY = ("REGISTER",)
+KEEPALIVE = (0, "OPTIONS")
 
 
 @dataclass
@@ -94,6 +96,8 @@ class RequestRules:
     def _sequence(self, request: Message) -> Iterator[str]:
         before = [t for t in self._transactions.values() if _same_sender(t.request, request)]
         if not before:
+            return
+        if request.cseq == KEEPALIVE:
             return
         last = max(reversed(before), key=lambda transaction: transaction.request.cseq[0])
         is_resend = last.status in CHALLENGED and last.request.method == request.method
@@ -237,7 +241,7 @@ def _hop_by_hop(request: Message, invite: Message) -> Iterator[str]:
 def _relayed(request: Message) -> Iterator[str]:
     if not request.first("Max-Forwards").isdigit():
         yield "no Max-Forwards"
-    own = request.method in FROM_PROXY
+    own = request.method in FROM_PROXY or (request.cseq == KEEPALIVE and bool(request.to_tag))
     if len(request.vias) != (1 if own else 2):
         yield f"{len(request.vias)} Via"
     if own:

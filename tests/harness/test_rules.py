@@ -32,6 +32,13 @@ TEXT = invite(method="MESSAGE")
 RELIABLE = RINGING.with_header("RSeq", "1")
 
 
+def keepalive(number: int) -> Message:
+    """The proxy's own OPTIONS in the dialog."""
+    branch = f"z9hG4bK8{number}"
+    built = invite(branch, number, "OPTIONS", ";tag=b").with_header("Via", PROXY_VIA + branch)
+    return built.with_header("Max-Forwards", "70")
+
+
 def prack(rack: str) -> Message:
     return invite("z9hG4bK5", 2, "PRACK", ";tag=b").with_header("RAck", rack)
 
@@ -54,6 +61,8 @@ def prack(rack: str) -> Message:
         [FIRST.with_header("Proxy-Authorization", CREDENTIALS)],
         [TEXT, response(TEXT, 407), invite("z9hG4bK2", 2, "MESSAGE")],
         [FIRST, RELIABLE, prack("1 1 INVITE")],
+        [FIRST, OK, ACK_OF_OK, keepalive(0), invite("z9hG4bK3", 2, "BYE", ";tag=b")],
+        [keepalive(0), invite("z9hG4bK3", 1, "BYE", ";tag=b")],
     ],
 )
 def test_a_sound_sequence_has_no_fault(sequence: list[Message]) -> None:
@@ -76,6 +85,7 @@ def _uri(of: Message, uri: str) -> Message:
         ([invite("1234")], "magic cookie"),
         ([FIRST, BUSY, invite("z9hG4bK2", 1)], "CSeq 1 is not greater than 1"),
         ([TEXT, response(TEXT, 407), invite("z9hG4bK2", 1, "MESSAGE")], "resend is not 1 more than 1"),
+        ([keepalive(1)], "1 Via"),
         ([FIRST, RELIABLE, prack("1 2 INVITE")], "RAck '1 2 INVITE' names none of ['1 1 INVITE']"),
         ([FIRST, RINGING, prack("1 1 INVITE")], "RAck '1 1 INVITE' names none of []"),
         ([FIRST, CHALLENGE, invite("z9hG4bK2", 1)], "resend is not 1 more than 1"),

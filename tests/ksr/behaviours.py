@@ -217,6 +217,8 @@ TABLE: dict[str, Behaviour] = {
     **{level: lambda state, _line: 0 for level in LEVELS},
     "is_myself_ruri": lambda state: state.is_own(state.uri()),
     "is_myself_suri": lambda state: state.is_own(state.source_uri()),
+    "is_REGISTER": lambda state: state.request.method == b"REGISTER",
+    "is_OPTIONS": lambda state: state.request.method == b"OPTIONS",
     "setdsturi": _set_dst_uri,
     "pv.get": variables.read,
     "pv.gete": _pv_gete,
@@ -249,6 +251,7 @@ TABLE: dict[str, Behaviour] = {
     "rr.record_route": _record_route,
     "rr.add_rr_param": _add_rr_param,
     "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),
+    "dialog.dlg_set_property": lambda state, name: _yes(name in {"ka-src", "ka-dst", "timeout-noreset"}),
     "dialog.is_known_dlg": lambda state: _yes(state.known_dialog is not None),
     "uac.uac_auth": _uac_auth,
     "jsonrpcs.exec": lambda state, command: _yes(command.startswith("{")),  # $jsonrpl is for a test to say

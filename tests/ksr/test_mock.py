@@ -94,7 +94,7 @@ def test_world_refuses_until_told_otherwise(ksr: MockKSR) -> None:
     assert ksr.tm.t_check_trans() == -1
     assert ksr.uac.uac_auth() == -1
     assert ksr.is_myself_ruri() is ksr.is_myself_suri() is False
-    assert ksr.pv.get("$jsonrpl(code)") == 0
+    assert (ksr.pv.get("$jsonrpl(code)"), ksr.pv.get("$jsonrpl(body)")) == (0, None)
 
 
 def test_insane_request_is_answered_by_the_check_itself(ksr: MockKSR) -> None:
@@ -147,7 +147,7 @@ def test_call_without_a_message_raises() -> None:
 # --- variables and headers
 
 
-@pytest.mark.parametrize("name", ["$nosuch", "ru", "$ru ", "", "$T_rpl($nosuch)", "$dlg(from_tag)", "$jsonrpl(body)"])
+@pytest.mark.parametrize("name", ["$nosuch", "ru", "$ru ", "", "$T_rpl($nosuch)", "$dlg(from_tag)", "$jsonrpl(text)"])
 def test_unknown_variable_raises(ksr: MockKSR, name: str) -> None:
     with pytest.raises(UnknownVariableError):
         ksr.pv.get(name)

@@ -215,10 +215,13 @@ def _in_hex(state: State, name: Name) -> Value:
 
 
 def _rpc_answer(state: State, name: Name) -> Value:
-    """$jsonrpl(code): the status of the last RPC command's answer; 0 before the first."""
-    if name.inner != "code":
-        raise UnknownVariableError(f"$jsonrpl({name.inner})")
-    return state.world.rpc_code
+    """$jsonrpl(code), $jsonrpl(body): the status and the text of the last RPC command's answer; 0 and null before."""
+    match name.inner:
+        case "code":
+            return state.world.rpc_code
+        case "body":
+            return state.world.rpc_body or None
+    raise UnknownVariableError(f"$jsonrpl({name.inner})")
 
 
 _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {

@@ -9,6 +9,8 @@ import re
 import resource
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +23,7 @@ from kemi.replica import copy as replica
 from tests.db.servers import Server
 from tests.harness.carrier import Carrier, Script
 from tests.harness.database import ServerDatabase
+from tests.harness.machine import PROJECT
 from tests.harness.node import Installation, Kamailio, Native, Options
 from tests.harness.nonces import Nonces
 from tests.harness.scene import Scene, Trunk
@@ -96,16 +99,29 @@ def test_a_restart_while_the_database_is_away_serves_from_the_last_copy(
         told_once(second, before=0)
 
 
-def test_a_first_start_without_the_database_serves_as_soon_as_it_is_there(
-    native: Native, database: ServerDatabase, known: Trunk, postgresql_server: Server
+def health(node: Kamailio) -> str:
+    """What the container's health check says; empty: it is healthy."""
+    command = [sys.executable, str(PROJECT / "kamailio/options.py"), f"udp:{node.sip[0]}:{node.sip[1]}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert bool(done.returncode) == bool(done.stderr)
+    return done.stderr
+
+
+def test_a_first_start_without_the_database_serves_as_soon_as_it_is_there_and_says_when(
+    installation: Installation, database: ServerDatabase, known: Trunk, postgresql_server: Server
 ) -> None:
     postgresql_server.stop()
-    with native.running(Options(workers=WORKERS, database=database)) as node, Scene(node, in_order=False) as scene:
+    options = Options(workers=WORKERS, database=database, at_first=503)
+    with installation.running(options) as node, Scene(node, in_order=False) as scene:
         node.wait_for_log("there is no copy yet", GONE_WITHIN)
         for _ in range(2 * WORKERS):
             retry_later(scene)
+            probe = scene.pbx.request("OPTIONS", f"sip:{node.sip[0]}:{node.sip[1]}")
+            assert probe.expect(503).first("Retry-After") == "10"
+        assert "503 Service Unavailable" in health(node)
         postgresql_server.start()
         opens_with(scene, 200)
+        node.wait_for("200 to OPTIONS", lambda: not health(node), within=2)
         assert node.log().count(GONE) == node.log().count(BACK) == 1
 
 
@@ -195,7 +211,8 @@ def test_a_copy_that_was_damaged_is_made_anew(
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
     damage(first.state / "replica.sqlite", database.url)
     postgresql_server.stop()
-    with native.running(replace(options, state=first.state)) as second, Scene(second, in_order=False) as scene:
+    options = replace(options, state=first.state, at_first=503)
+    with native.running(options) as second, Scene(second, in_order=False) as scene:
         for _ in range(2 * WORKERS):
             retry_later(scene)
         postgresql_server.start()

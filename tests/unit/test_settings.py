@@ -17,7 +17,7 @@ def test_an_empty_environment_gives_the_contracts_defaults() -> None:
     assert (settings.state_dir, settings.key_file) == (PROJECT / "var", PROJECT / "var/key")
     assert settings.listen == (Socket("udp", "127.0.0.1", 5060),)
     assert (settings.default_trunk, settings.reg_contact) == ("", "127.0.0.1:5060")
-    assert (settings.workers, settings.log_level, settings.preemptive) == (4, 1, True)
+    assert (settings.workers, settings.memory, settings.log_level, settings.preemptive) == (4, 512, 1, True)
 
 
 def test_every_variable_is_read() -> None:
@@ -28,6 +28,7 @@ def test_every_variable_is_read() -> None:
         "TRUNKAUTH_DEFAULT_TRUNK": "backup",
         "TRUNKAUTH_REG_CONTACT": "sip.example:5060",
         "TRUNKAUTH_WORKERS": "8",
+        "TRUNKAUTH_MEMORY": "2048",
         "TRUNKAUTH_LOG_LEVEL": "-1",
         "TRUNKAUTH_PREEMPTIVE": "off",
         "TRUNKAUTH_KEY_FILE": "/srv/shared/key",
@@ -36,7 +37,7 @@ def test_every_variable_is_read() -> None:
     assert (settings.state_dir, settings.key_file) == (Path("/srv/state"), Path("/srv/shared/key"))
     assert settings.listen == (Socket("udp", "192.0.2.1", 5060), Socket("tcp", "[2001:db8::1]", 5062))
     assert (settings.default_trunk, settings.reg_contact) == ("backup", "sip.example:5060")
-    assert (settings.workers, settings.log_level, settings.preemptive) == (8, -1, False)
+    assert (settings.workers, settings.memory, settings.log_level, settings.preemptive) == (8, 2048, -1, False)
 
 
 LOCAL_FILES = {
@@ -93,6 +94,9 @@ WRONG = [
     ("TRUNKAUTH_WORKERS", "257"),
     ("TRUNKAUTH_WORKERS", "four"),
     ("TRUNKAUTH_WORKERS", "\uff14"),
+    ("TRUNKAUTH_MEMORY", "31"),
+    ("TRUNKAUTH_MEMORY", "1048577"),
+    ("TRUNKAUTH_MEMORY", "1G"),
     ("TRUNKAUTH_LOG_LEVEL", "4"),
     ("TRUNKAUTH_LOG_LEVEL", "1.5"),
     ("TRUNKAUTH_KEY_FILE", "/srv/a key"),

@@ -101,11 +101,12 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
     state: Path, kamailio: Path, started: list[Exec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRUNKAUTH_LISTEN", "udp:lo:5060")
+    monkeypatch.setenv("TRUNKAUTH_MEMORY", "256")
     assert cli.main(["run", "-m", "64"]) == 0
     [(program, arguments, environment)] = started
     assert program == arguments[0] == str(kamailio)
     assert arguments[1:] == [
-        "-DD", "-E", "-f", f"{PROJECT}/kamailio/kamailio.cfg", "-Y", str(state), "-x", "tlsf", "-m", "64",
+        "-DD", "-E", "-f", f"{PROJECT}/kamailio/kamailio.cfg", "-Y", str(state), "-x", "tlsf", "-m", "256", "-m", "64",
     ]  # fmt: skip
     assert environment["TRUNKAUTH_KAMAILIO_DB_URL"] == f"sqlite:///{state}/trunkauth.sqlite"
     assert (environment["TRUNKAUTH_LISTEN"], environment["TRUNKAUTH_REG_CONTACT"]) == ("udp:lo:5060", "127.0.0.1:5060")
@@ -141,6 +142,39 @@ def test_the_embedded_python_is_at_home_in_its_own_prefix(
 def test_an_embedded_python_of_another_version(embed: Callable[[str], None], refusal: Refusal) -> None:
     embed("3.9")
     assert refusal("run").startswith("app_python3 embeds Python 3.9, and this is 3.")
+
+
+LITTLE = {
+    "the machine": ("MemTotal:  999424 kB\nMemFree: 1024 kB\nMemAvailable:  523264 kB\n", None),
+    "the container": ("MemAvailable: 99999999 kB\n", "535822336\n"),
+}
+
+
+@pytest.mark.parametrize(("meminfo", "limit"), LITTLE.values(), ids=LITTLE)
+def test_more_memory_than_there_is(
+    refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meminfo: str, limit: str | None
+) -> None:
+    of_machine(monkeypatch, tmp_path, meminfo, limit)
+    line = "TRUNKAUTH_MEMORY: 512 MiB are more than the 511 MiB that are available; choose less"
+    assert refusal("run") == line
+
+
+@pytest.mark.parametrize("limit", [None, "max\n", "536870912\n"])
+def test_as_much_memory_as_there_is(
+    started: list[Exec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None
+) -> None:
+    of_machine(monkeypatch, tmp_path, "MemAvailable: 524288 kB\n", limit)
+    assert cli.main(["run"]) == 0
+    assert len(started) == 1
+
+
+def of_machine(monkeypatch: pytest.MonkeyPatch, folder: Path, meminfo: str, limit: str | None) -> None:
+    """What the kernel tells of memory. limit: None outside a container."""
+    for name, content in (("MEMORY_OF_MACHINE", meminfo), ("MEMORY_OF_CONTAINER", limit)):
+        path = folder / name
+        if content is not None:
+            path.write_text(content)
+        monkeypatch.setattr(start, name, path)
 
 
 def test_a_user_who_is_not_there(refusal: Refusal) -> None:

@@ -1,0 +1,196 @@
+"""Registrations over the mocked KSR: what is learned of each REGISTER, and which are tried again when."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kemi import schema
+from kemi.handlers import Handlers
+from kemi.replica import process
+from kemi.settings import Settings
+from kemi.trunks.tables import open_file
+from tests.flow.scene import changed, reply, request
+from tests.ksr.mock import MockKSR
+
+UP, UNDER_WAY, DISABLED, IDLE, UNKNOWN = 1, -2, -3, -99, -1
+REGISTER = request("REGISTER", uri="sip:d", caller="<sip:c@d>", headers="Contact: <sip:t@192.0.2.1:5060>\r\n")
+PLAIN = 'WWW-Authenticate: Digest realm="carrier", nonce="n1", qop="auth"'
+INSERT = (
+    "INSERT INTO uacreg (l_uuid, l_username, l_domain, r_username, r_domain, auth_username, auth_proxy, expires) "
+    "VALUES ('{uuid}', 'a', 'b', 'c', 'd', 'u', 'sip:c', {expires})"
+)
+
+
+class Uac:
+    """The uac module: the state of each record, and what it was told to do."""
+
+    def __init__(self, pbx: MockKSR) -> None:
+        self.pbx = pbx
+        self.states: dict[str, int] = {}
+        self.now = 1000.0
+        pbx.answer("uac.uac_reg_status", lambda uuid: self.states.get(uuid, UNKNOWN))
+        pbx.answer("uac.uac_reg_disable", lambda _, uuid: 1 if uuid in self.states else -2)
+        pbx.answer("uac.uac_reg_enable", 1)
+        pbx.world.rpc_code = 200
+        pbx.receive(request())  # rtimer gives its routes a message of its own
+
+    @property
+    def tried(self) -> list[str]:
+        """The trunks that were enabled, each after it was disabled."""
+        disabled = [uuid for _, uuid in self.pbx.called("uac.uac_reg_disable") if uuid in self.states]
+        assert [("l_uuid", uuid) for uuid in disabled] == self.pbx.called("uac.uac_reg_enable")
+        return disabled
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        return [(level, line) for level, line in self.pbx.log if "registered" in line]
+
+    def ends(self, routes: Handlers, status: int | None) -> None:
+        """The module sends a REGISTER, and this is the final reply, None if there is none: its transaction is over."""
+        self.pbx.receive(REGISTER)
+        routes.LOCAL_REQUEST(None, "tm:local-request")
+        assert self.pbx.armed == {"reply": "REGISTER_REPLY"}
+        if status is not None:
+            self.pbx.tm.t_relay()  # the mock runs reply routes of requests that were relayed
+            reply(self.pbx, routes, 100)
+            reply(self.pbx, routes, status, *([PLAIN] if status == 401 else []))
+        self.states["t"] = UP if status == 200 else IDLE
+        self.pbx.receive(request())
+
+
+@pytest.fixture
+def uac(pbx: MockKSR, monkeypatch: pytest.MonkeyPatch) -> Uac:
+    uac = Uac(pbx)
+    monkeypatch.setattr(time, "monotonic", lambda: uac.now)
+    monkeypatch.setattr(random, "random", lambda: 0.0)
+    return uac
+
+
+@pytest.fixture
+def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uac: Uac) -> Iterator[Handlers]:
+    """The routes in the rtimer's process, with one trunk that registers and one that does not."""
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)
+    settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
+    engine = open_file(settings.local_file)
+    schema.create(engine)
+    changed(tmp_path, INSERT.format(uuid="t", expires=60))
+    changed(tmp_path, INSERT.format(uuid="calls only", expires=0))
+    yield Handlers(settings)
+    engine.dispose()
+
+
+def look(uac: Uac, routes: Handlers, at: float) -> None:
+    """A tick of the keeper at this time."""
+    uac.now = 1000.0 + at
+    assert routes.REPLICA(None, None) == 1
+
+
+FAILURES = {
+    "silence": (None, "the registrar is silent", 30),
+    "503": (503, "the registrar says 503", 30),
+    "404": (404, "the registrar says 404", 30),
+    "403": (403, "the registrar refuses: 403", 1800),
+    "a password that is refused": (401, "the registrar refuses: 401", 1800),
+}
+
+
+@pytest.mark.parametrize(("status", "reason", "wait"), FAILURES.values(), ids=FAILURES)
+def test_a_registration_that_failed_is_tried_again(
+    uac: Uac, keeper: Handlers, status: int | None, reason: str, wait: int
+) -> None:
+    uac.ends(keeper, status)
+    look(uac, keeper, 0)
+    look(uac, keeper, wait - 1)
+    assert uac.tried == []
+    look(uac, keeper, wait)
+    assert uac.tried == ["t"]
+    assert uac.told == [("warn", f"trunk='t' outcome=unregistered reason={reason!r} next={wait}s\n")]
+    uac.ends(keeper, 200)
+    look(uac, keeper, wait + 5)
+    assert uac.told[1:] == [("notice", f"trunk='t' outcome=registered reason='down for {wait + 5} s'\n")]
+    look(uac, keeper, 100_000)
+    assert uac.tried == ["t"]
+
+
+def test_a_row_that_the_module_has_not_read_is_offered_to_it_once(uac: Uac, keeper: Handlers, tmp_path: Path) -> None:
+    """It came between the module's start and the keeper's first look, or lacks a column that registration needs."""
+
+    def refreshed() -> int:
+        return sum("uac.reg_refresh" in command for (command,) in uac.pbx.called("jsonrpcs.exec"))
+
+    for at in range(3):
+        look(uac, keeper, at)
+    assert refreshed() == 1
+    changed(tmp_path, "UPDATE uacreg SET r_username = 'another'")
+    look(uac, keeper, 3)
+    assert refreshed() == 2
+
+
+@pytest.mark.parametrize("state", [UP, UNDER_WAY, DISABLED, UNKNOWN])
+def test_whatever_has_not_failed_is_left_alone(uac: Uac, keeper: Handlers, state: int) -> None:
+    """A record that is disabled is so by the DBA's or operator's will."""
+    uac.ends(keeper, 503)
+    uac.states["t"] = state
+    for at in range(0, 7200, 60):
+        look(uac, keeper, at)
+    assert (uac.tried, uac.told) == ([], [])
+
+
+def test_credentials_that_are_accepted_after_a_challenge_are_no_failure(uac: Uac, keeper: Handlers) -> None:
+    uac.ends(keeper, 401)
+    uac.states["t"] = UNDER_WAY
+    look(uac, keeper, 0)
+    uac.ends(keeper, 200)
+    uac.states["t"] = IDLE  # between two registrations
+    look(uac, keeper, 1)
+    assert (uac.tried, uac.told) == ([], [])
+
+
+def test_an_interval_that_is_too_brief_is_left_to_the_module(uac: Uac, keeper: Handlers) -> None:
+    uac.ends(keeper, 423)
+    look(uac, keeper, 0)
+    assert uac.told == []
+
+
+def test_silence_after_a_challenge_is_no_refusal(uac: Uac, keeper: Handlers) -> None:
+    uac.ends(keeper, 401)
+    uac.ends(keeper, None)
+    look(uac, keeper, 0)
+    assert uac.told == [("warn", "trunk='t' outcome=unregistered reason='the registrar is silent' next=30s\n")]
+
+
+def test_a_row_that_changed_starts_anew(uac: Uac, keeper: Handlers, tmp_path: Path) -> None:
+    uac.ends(keeper, 403)
+    look(uac, keeper, 0)
+    changed(tmp_path, "UPDATE uacreg SET auth_password = 'another'")
+    look(uac, keeper, 1)
+    assert uac.pbx.called("jsonrpcs.exec")[-1][0].count("uac.reg_refresh") == 1
+    look(uac, keeper, 3600)
+    assert uac.tried == []
+
+
+def test_many_registrations_are_looked_at_in_turn(
+    uac: Uac, keeper: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "LOOKED_AT", 2)
+    for number in range(4):
+        changed(tmp_path, INSERT.format(uuid=f"t{number}", expires=60))
+    for at in range(3):
+        look(uac, keeper, at)
+    asked = [uuid for (uuid,) in uac.pbx.called("uac.uac_reg_status")]
+    assert sorted(asked) == ["t", "t0", "t1", "t2", "t3"]
+
+
+def test_the_list_that_holds_passwords_is_never_asked_for(uac: Uac, keeper: Handlers) -> None:
+    uac.ends(keeper, 503)
+    for at in range(0, 300, 10):
+        look(uac, keeper, at)
+    assert uac.tried
+    commands = [command for (command,) in uac.pbx.called("jsonrpcs.exec")]
+    assert not any("reg_dump" in command or "reg_info" in command for command in commands)

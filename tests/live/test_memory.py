@@ -1,0 +1,64 @@
+"""Shared memory is not run out of: new calls are refused before, and calls whose caller has gone give theirs back."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from tests.harness.node import Installation, Kamailio, Options
+from tests.harness.scene import Scene
+from tests.harness.steps import place, status, talk_and_hang_up, wait_until
+
+SMALL = 32  # MiB, the least that there may be
+VALUE = "x" * 30_000  # what a table's entry holds
+TOLD_WITHIN = 3.0  # seconds; memory is looked at twice a second
+FULL = "memory is full: "
+
+ASKED_EVERY = 30  # seconds, the least that the dialog module takes
+GONE_WITHIN = ASKED_EVERY + 15.0  # it lets a dialog go 10 s after the answer
+
+
+def fill(node: Kamailio) -> None:
+    """Take memory away until Kamailio finds it full."""
+    number = count()
+
+    def is_told() -> bool:
+        for _ in range(20):
+            node.rpc("htable.sets", "nonces", f"filled-{next(number)}", VALUE)
+        return FULL in node.log()
+
+    node.wait_for(FULL, is_told, within=60)
+
+
+def test_new_calls_are_refused_while_memory_is_full_and_calls_that_are_up_go_on(installation: Installation) -> None:
+    with installation.running(Options(memory=SMALL)) as node, Scene(node, in_order=False) as scene:
+        trunk = scene.trunk()
+        call = scene.call(trunk)
+        call.expect(200)
+        fill(node)
+        refused = place(scene, trunk.uuid).final
+        assert refused
+        assert (refused.status, refused.first("Retry-After")) == (503, "10")
+        assert status(scene, "unheard-of") == 503  # a trunk is not even looked for
+        call.inside("INFO").expect(200)
+        talk_and_hang_up(trunk, call)
+        node.rpc("htable.flush", "nonces")
+        wait_until(scene, trunk.uuid, 200, TOLD_WITHIN, before=(503,))
+        assert node.log().count(FULL) == 1
+        assert "no more shared memory" not in node.log()
+
+
+def test_a_call_whose_caller_has_gone_is_noticed(installation: Installation) -> None:
+    modparams = (("dialog", "ka_interval", ASKED_EVERY), ("dialog", "ka_failed_limit", 1))
+    with installation.running(Options(modparams=modparams)) as node, Scene(node) as scene:
+        trunk, restarted = scene.trunk(), scene.caller()
+        stays = scene.call(trunk)
+        gone = restarted.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)])
+        for call in (stays, gone):
+            call.expect(200)
+        trunk.carrier.expect_acks()
+        restarted.forget_calls()
+        node.wait_for("its end", lambda: gone.request.call_id not in node.rpc("dlg.list"), GONE_WITHIN)
+        assert stays.request.call_id in node.rpc("dlg.list")
+        assert "OPTIONS" not in {seen.message.method for seen in trunk.carrier.trace}
+        trunk.carrier.in_call(gone.request.call_id, "BYE").expect(481)
+        trunk.carrier.in_call(stays.request.call_id, "BYE").expect(200)  # with the first CSeq of its own

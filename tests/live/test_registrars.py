@@ -1,0 +1,77 @@
+"""A registrar that was away is registered with again; one that refuses is tried rarely, and the log names the trunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.harness.carrier import Script
+from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Native, Options
+from tests.harness.scene import Scene, Trunk
+from tests.harness.verifier import Challenge
+
+SILENCE = (("tm", "fr_timer", 2000),)  # milliseconds after which a REGISTER without a reply has failed
+FAILED_WITHIN = 10.0  # seconds
+AGAIN_WITHIN = 60.0 + FAILED_WITHIN  # the longest first wait
+REGISTER = Challenge(401, requests=frozenset({"REGISTER"}))
+
+
+@dataclass(frozen=True)
+class Registrar:
+    """How one is at first, and what the log says of it."""
+
+    script: Script
+    reason: str
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+AWAY = {
+    "silent": Registrar(Script(registrar=None), "the registrar is silent"),
+    "failing": Registrar(Script(registrar=503), "the registrar says 503"),
+}
+REFUSING = {
+    "forbidding": Registrar(Script(REGISTER, registrar=403), "the registrar refuses: 403"),
+    "another password": Registrar(Script(REGISTER), "the registrar refuses: 401", {"auth_password": "not this one"}),
+}
+OPTIONS = Options(modparams=(*REGISTERS_EVERY_SECOND, *SILENCE))
+
+
+def test_the_log_says_why_a_trunk_is_not_registered_and_a_row_that_was_mended_is(installation: Installation) -> None:
+    with installation.running(OPTIONS) as node, Scene(node) as scene:
+        trunks = {name: failing(scene, registrar) for name, registrar in {**AWAY, **REFUSING}.items()}
+        mended = trunks["another password"]
+        scene.change_row(mended, auth_password=mended.password)
+        node.wait_for("its registration", lambda: is_registered(node, mended), FAILED_WITHIN)
+
+
+def test_a_registrar_that_was_away_is_registered_with_again_and_one_that_refuses_is_not_asked(native: Native) -> None:
+    with native.running(OPTIONS) as node, Scene(node) as scene:
+        away = [failing(scene, registrar) for registrar in AWAY.values()]
+        refusing = [failing(scene, registrar) for registrar in REFUSING.values()]
+        for trunk in away:
+            trunk.carrier.come_back()
+        for trunk in away:
+            node.wait_for_log(f"trunk={trunk.uuid!r} outcome=registered", AGAIN_WITHIN)
+            assert is_registered(node, trunk)
+        for trunk in (*away, *refusing):
+            assert (
+                len(transactions(trunk)) == 2
+            )  # one more than at first, or the one that was challenged and its answer
+            assert node.log().count(f"trunk={trunk.uuid!r} outcome=unregistered") == 1
+
+
+def failing(scene: Scene, registrar: Registrar) -> Trunk:
+    """A trunk whose registration has failed, and the log says so."""
+    who = {"l_username": "line", "l_domain": "line.test", "r_username": "line"}
+    trunk = scene.trunk(registrar.script, expires=3600, **who, **registrar.columns)
+    told = f"trunk={trunk.uuid!r} outcome=unregistered reason={registrar.reason!r} next="
+    scene.kamailio.wait_for_log(told, FAILED_WITHIN)
+    return trunk
+
+
+def is_registered(node: Kamailio, trunk: Trunk) -> bool:
+    return "flags: 20" in node.rpc("uac.reg_info", "l_uuid", trunk.uuid)  # initialised and online
+
+
+def transactions(trunk: Trunk) -> set[str]:
+    """The REGISTERs that came, without retransmissions."""
+    return {request.branch for request in trunk.carrier.received("REGISTER")}
