@@ -61,9 +61,8 @@ class ChallengeError(ValueError):
 class Challenge(NamedTuple):
     """One Digest challenge.
 
-    realm, nonce, opaque: unquoted, as sent; opaque is None where absent. algorithm: as the carrier wrote it, None where
-    absent (which means MD5). qop: the values offered, as written and in the carrier's order; empty where absent
-    (RFC 2069). escaped: whether a value was written with a quoted pair.
+    realm, nonce, opaque: unquoted, as sent; opaque is None if absent. algorithm: as the carrier wrote it, None if absent
+    (which means MD5). qop: the values offered, as written and in the carrier's order; empty if absent (RFC 2069).
     """
 
     realm: str
@@ -72,7 +71,6 @@ class Challenge(NamedTuple):
     algorithm: str | None = None
     qop: tuple[str, ...] = ()
     stale: bool = False
-    escaped: bool = False
 
     @property
     def hash_name(self) -> str:
@@ -104,8 +102,7 @@ def _parse(field: str) -> tuple[Challenge, ...]:
     text = _FOLD.sub(" ", field)
     if _CONTROL.search(text):
         raise ChallengeError("a control character")
-    escaped = "\\" in text
-    return tuple(_digest(parameters, escaped) for scheme, parameters in _schemes(text) if scheme == "digest")
+    return tuple(_digest(parameters) for scheme, parameters in _schemes(text) if scheme == "digest")
 
 
 _parse_alike = lru_cache(maxsize=64)(_parse)
@@ -148,7 +145,7 @@ def _schemes(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def _digest(parameters: list[tuple[str, str]], escaped: bool) -> Challenge:
+def _digest(parameters: list[tuple[str, str]]) -> Challenge:
     """Put one challenge together (rules 5, 7 and 12)."""
     values: dict[str, str] = {}
     for name, value in parameters:
@@ -166,5 +163,4 @@ def _digest(parameters: list[tuple[str, str]], escaped: bool) -> Challenge:
         algorithm=values.get("algorithm"),
         qop=tuple(filter(None, [word.strip(" \t") for word in values.get("qop", "").split(",")])),
         stale=values.get("stale", "").lower() == "true",
-        escaped=escaped,
     )

@@ -93,10 +93,10 @@ def _sent_text(one: Sent) -> str:
 
 @lru_cache(maxsize=256)
 def _challenge_text(challenge: Challenge) -> str:
-    realm, nonce, opaque, algorithm, qop, stale, escaped = challenge
+    realm, nonce, opaque, algorithm, qop, stale = challenge
     return (
         f"[{_quoted(realm)},{_quoted(nonce)},{_or_null(opaque)},{_or_null(algorithm)}"
-        f",[{','.join(map(_quoted, qop))}],{_BOOL[stale]},{_BOOL[escaped]}]"
+        f",[{','.join(map(_quoted, qop))}],{_BOOL[stale]}]"
     )
 
 
@@ -105,8 +105,8 @@ def _or_null(value: str | None) -> str:
 
 
 def _sent(values: list[Any]) -> Sent:
-    status, (realm, nonce, opaque, algorithm, qop, stale, escaped), *others = values
-    return Sent(status, Challenge(realm, nonce, opaque, algorithm, tuple(qop), stale, escaped), *others)
+    status, (realm, nonce, opaque, algorithm, qop, stale), *others = values
+    return Sent(status, Challenge(realm, nonce, opaque, algorithm, tuple(qop), stale), *others)
 
 
 def _checksum(text: str) -> str:
