@@ -61,8 +61,9 @@ class ChallengeError(ValueError):
 class Challenge(NamedTuple):
     """One Digest challenge.
 
-    realm, nonce, opaque: unquoted, as sent; opaque is None if absent. algorithm: as the carrier wrote it, None if absent
-    (which means MD5). qop: the values offered, as written and in the carrier's order; empty if absent (RFC 2069).
+    realm, nonce, opaque: unquoted, as sent; opaque is None if absent. algorithm: as the carrier wrote it, None if
+    absent (which means MD5). qop: the values offered, as written and in the carrier's order; empty if absent (RFC
+    2069).
     """
 
     realm: str

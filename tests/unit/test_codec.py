@@ -21,7 +21,6 @@ CHALLENGES = st.builds(
     st.none() | TEXTS,
     st.lists(TEXTS).map(tuple),
     st.booleans(),
-    st.booleans(),
 )
 SENT = st.builds(
     Sent,
