@@ -1,5 +1,5 @@
-"""All handlers in one object: the SIP flow, registrations, and the process that keeps the copy. The entry script hands
-it to Kamailio; a script of one's own derives from it.
+"""All handlers in one object: the SIP flow, registrations, and the processes that keep the copy and resolve names. The
+entry script hands it to Kamailio; a script of one's own derives from it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from kemi.flow import TrunkAuth
+from kemi.names.process import NamesProcess
 from kemi.registration import Registration
 from kemi.replica.process import ReplicaProcess
 from kemi.settings import Settings
@@ -20,12 +21,13 @@ _MAIN = os.getpid()  # of the process that forks all others
 _FORKED_WITHIN = 1.0  # seconds
 
 
-class Handlers(TrunkAuth, Registration, ReplicaProcess):
+class Handlers(TrunkAuth, Registration, ReplicaProcess, NamesProcess):
     """The object that mod_init() returns."""
 
     def __init__(self, settings: Settings) -> None:
         TrunkAuth.__init__(self, settings)
         ReplicaProcess.__init__(self, settings)
+        NamesProcess.__init__(self, settings)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

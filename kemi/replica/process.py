@@ -1,7 +1,8 @@
-"""The process that keeps the copy: the rtimer's, whose handler this is. It may wait; SIP workers never enter here."""
+"""The process that keeps the copy: an rtimer's, whose handler this is. It may wait; SIP workers never enter here."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 from kemi.replica.keeper import Keeper
@@ -30,14 +31,19 @@ class ReplicaProcess:
     def _keep(self) -> None:
         if self._keeper is None:
             os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+            ask_name_servers()
             settings = self._settings
             self._keeper = Keeper(settings.local_file, settings.source, settings.compare_interval)
         report = self._keeper.tick()
         for is_warning, line in report.lines:
             (api.warning if is_warning else api.notice)(line)
-        for uuid in report.registrations:
-            if not rpc.refresh_registration(uuid):
-                api.warning(f"trunk={uuid!r} outcome=unregistered reason='uac.reg_refresh failed'")
         self._addresses_changed = self._addresses_changed or report.addresses
         if self._addresses_changed:
             self._addresses_changed = not rpc.reload_addresses()
+
+
+def ask_name_servers() -> None:
+    """Have this process ask the name servers of resolv.conf for the database's host: kamailio.cfg keeps all from it
+    (dns_servers_no=0), and this one may wait.
+    """
+    ctypes.CDLL(None)["__res_init"]()

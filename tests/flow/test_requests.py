@@ -11,8 +11,11 @@ from kemi.handlers import Handlers
 from kemi.replica import copy as replica
 from kemi.settings import Settings
 from tests.flow.scene import (
+    HOSTS,
     PBX,
+    SBC,
     Send,
+    changed,
     request,
     routes_with,
 )
@@ -24,7 +27,7 @@ def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
     send(request())
     [relayed] = pbx.relayed
     assert relayed.ruri == "sip:4930123@carrier.test"
-    assert relayed.next_hop == "sip:sbc.carrier.test"
+    assert relayed.next_hop == SBC
     assert "Record-Route" in relayed.message.names
     assert pbx.state.dialog == {}
     assert pbx.replies == []
@@ -73,12 +76,38 @@ def test_private_headers_and_routes_go_no_further(pbx: MockKSR, send: Send) -> N
 
 def test_without_r_domain_the_dialled_domain_is_kept(pbx: MockKSR, send: Send) -> None:
     send(request(caller="<sip:carol@x.test>", uri="sip:4930123@dialled.test"))
-    assert (pbx.relayed[0].ruri, pbx.relayed[0].next_hop) == ("sip:4930123@dialled.test", "sip:sbc.carrier.test")
+    assert (pbx.relayed[0].ruri, pbx.relayed[0].next_hop) == ("sip:4930123@dialled.test", SBC)
 
 
-def test_without_auth_proxy_the_r_uri_is_the_next_hop(pbx: MockKSR, send: Send) -> None:
+def test_without_auth_proxy_r_domain_is_the_next_hop(pbx: MockKSR, send: Send) -> None:
     send(request(caller="<sip:bob@x.test>"))
-    assert pbx.relayed[0].next_hop == "sip:4930123@bobs.test"
+    [relayed] = pbx.relayed
+    assert (relayed.ruri, relayed.next_hop) == ("sip:4930123@bobs.test", f"sip:{HOSTS['bobs.test']}:5060;transport=udp")
+
+
+NEXT_HOPS = ("sip:192.0.2.9", "sips:192.0.2.9:5071", "sip:[2001:db8::9]:5070;transport=tcp;lr")
+
+
+@pytest.mark.parametrize("uri", NEXT_HOPS)
+def test_an_auth_proxy_that_is_an_address_is_the_next_hop(pbx: MockKSR, database: Settings, uri: str) -> None:
+    value = uri.replace(":", r"\:")  # SQLAlchemy reads :5070 as a parameter
+    row = f"REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username) VALUES ('new', '{value}', 'u')"
+    changed(database.state_dir, row)
+    routes = pbx.handlers = routes_with(database)
+    pbx.receive(request(headers="X-Trunk: new\r\n"), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    routes.trunks.close()
+    assert pbx.relayed[0].next_hop == uri
+
+
+def test_a_name_that_is_not_resolved_503(pbx: MockKSR, database: Settings, send: Send) -> None:
+    changed(
+        database.state_dir,
+        "REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username) VALUES ('new', 'sip:unheard-of.test', 'u')",
+    )
+    send(request(headers="X-Trunk: new\r\n"))
+    assert (pbx.relayed, pbx.replies) == ([], [Reply(503, "Next Hop Unreachable")])
+    assert pbx.log == [("warn", "trunk=new outcome=unreachable call-id=call-1\n")]
 
 
 def test_a_trunk_that_leads_back_to_us_is_no_trunk(pbx: MockKSR, send: Send) -> None:
@@ -98,7 +127,7 @@ def test_a_socket_that_is_not_ours_is_no_trunk(pbx: MockKSR, send: Send) -> None
 
 
 def test_a_next_hop_that_cannot_be_sent_to_503(pbx: MockKSR, send: Send) -> None:
-    pbx.world.unreachable.add("sip:sbc.carrier.test")
+    pbx.world.unreachable.add(SBC)
     send(request())
     assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
 
