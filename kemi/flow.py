@@ -166,8 +166,7 @@ class TrunkAuth:
         """Prepare a new request, and send its first attempt."""
         method = incoming.method
         edit.remove_headers(NOT_FORWARDED)
-        if (next_hop := self.trunks.next_hop(trunk)) is None:
-            self._fail(trunk.uuid)
+        if (next_hop := nexthop.of_trunk(self.trunks, trunk)) is None:
             return
         if fault := self._address(trunk, incoming, next_hop):
             api.tell(Unusable(trunk.uuid, fault))
@@ -205,11 +204,8 @@ class TrunkAuth:
         if is_first_invite or teaches or attempt.number != attempt.cseq:
             relay.listen()
         if not relay.send(attempt):
-            self._fail(attempt.trunk)
-
-    def _fail(self, trunk: str) -> None:
-        api.tell(Unreachable(trunk))
-        relay.reply(503, "Next Hop Unreachable")
+            api.tell(Unreachable(attempt.trunk))
+            relay.reply(503, "Next Hop Unreachable")
 
     @guarded(relay.reply_nothing)
     def BRANCH(self, _message: object) -> int:

@@ -94,13 +94,6 @@ class TrunkStore:
         """Return where to send requests over this trunk, in the order to try; empty if its name is not resolved."""
         return self.resolved(trunk.target) or ()
 
-    def next_hop(self, trunk: Trunk) -> str | None:
-        """Return the URI to send to: auth_proxy, or the first of hops() for a name; None for a name without any."""
-        if not trunk.target.is_name:
-            return trunk.next_hop
-        hops = self.hops(trunk)
-        return hops[0].uri if hops else None
-
     def addresses(self, trunk: Trunk) -> frozenset[str]:
         """Return the addresses of this trunk's next hop, all of them, in their shortest form."""
         return frozenset(hop.address for hop in self._names.find(trunk.target) or ())

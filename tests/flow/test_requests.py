@@ -100,14 +100,25 @@ def test_an_auth_proxy_that_is_an_address_is_the_next_hop(pbx: MockKSR, database
     assert pbx.relayed[0].next_hop == uri
 
 
-def test_a_name_that_is_not_resolved_503(pbx: MockKSR, database: Settings, send: Send) -> None:
-    changed(
-        database.state_dir,
-        "REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username) VALUES ('new', 'sip:unheard-of.test', 'u')",
-    )
+def with_next_hop(database: Settings, host: str) -> None:
+    row = f"REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username) VALUES ('new', 'sip:{host}', 'u')"
+    changed(database.state_dir, row)
+
+
+def test_a_name_that_cannot_be_resolved_503(pbx: MockKSR, database: Settings, send: Send) -> None:
+    with_next_hop(database, "nowhere.test")
     send(request(headers="X-Trunk: new\r\n"))
     assert (pbx.relayed, pbx.replies) == ([], [Reply(503, "Next Hop Unreachable")])
     assert pbx.log == [("warn", "trunk=new outcome=unreachable call-id=call-1\n")]
+
+
+@pytest.mark.parametrize(("transport", "replies"), [("UDP", []), ("TCP", [Reply(503, "Next Hop Unreachable")])])
+def test_a_name_that_was_not_tried_yet_waits_for_the_request_to_come_again(
+    pbx: MockKSR, database: Settings, send: Send, transport: str, replies: list[Reply]
+) -> None:
+    with_next_hop(database, "unheard-of.test")
+    send(request(headers="X-Trunk: new\r\n").replace("SIP/2.0/UDP", f"SIP/2.0/{transport}"))
+    assert (pbx.relayed, pbx.replies) == ([], replies)
 
 
 def test_a_trunk_that_leads_back_to_us_is_no_trunk(pbx: MockKSR, send: Send) -> None:
