@@ -18,7 +18,7 @@ import gc
 import secrets
 from typing import TYPE_CHECKING
 
-from kemi import key, memory, responses
+from kemi import key, memory, nexthop, responses
 from kemi.auth import nonces, session
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
@@ -57,7 +57,7 @@ class TrunkAuth:
         """Called in every process; SIP workers have a rank of 1 and up, and they alone look for trunks."""
         if rank > 0:
             gc.freeze()  # the start's objects stay: no collection has to walk through them
-            self._trunks = TrunkStore(self._settings.local_file, self._settings.source)
+            self._trunks = TrunkStore(self._settings.local_file, self._settings.source, self._settings.names_file)
         return 0
 
     @property
@@ -94,12 +94,14 @@ class TrunkAuth:
         """Route a request with a To tag: one of a dialog, or the ACK of a failure."""
         if request.follows_route() and (opened := self._dialogs.opened(incoming)):
             edit.remove_headers(PRIVATE_HEADERS)
+            if (host := nexthop.settled(self.trunks)) is None:
+                return
             if opened.direction is Direction.FROM_TRUNK:
                 self._pass_on()
             elif incoming.method == "ACK":
                 self._acknowledge(incoming, opened)
             else:
-                self._send_inside(incoming, opened)
+                self._send_inside(incoming, opened, host)
         elif incoming.method != "ACK":
             relay.reply(481, "Call/Transaction Does Not Exist")
         elif incoming.belongs_to_transaction:
@@ -112,14 +114,14 @@ class TrunkAuth:
             edit.set_cseq(number, "ACK")
         relay.relay()
 
-    def _send_inside(self, incoming: Incoming, opened: Opened) -> None:
-        """Send a request of a dialog to its trunk."""
+    def _send_inside(self, incoming: Incoming, opened: Opened, host: str) -> None:
+        """Send a request of a dialog to its trunk, at this address."""
         if incoming.method == "PRACK" and (invite := rack_cseq(rack := request.header("RAck"))):
             edit.set_rack(with_cseq(rack, self._dialogs.number_of_invite(opened, invite)))
         trunk = self._trunk_of(opened) if request.source_may_call() else None
         attempt = self._dialogs.inside(incoming, opened, trunk)
         can_be_preemptive = trunk and trunk.destination == attempt.destination and self._settings.preemptive
-        if trunk and can_be_preemptive and request.next_hop_host() in dialog.peers(trunk.addresses):
+        if trunk and can_be_preemptive and host in dialog.peers(self.trunks.addresses(trunk)):
             self._send(attempt, trunk.credentials)
         else:
             self._send(attempt, None)
@@ -166,9 +168,13 @@ class TrunkAuth:
         """Prepare a new request, and send its first attempt."""
         method = incoming.method
         edit.remove_headers(NOT_FORWARDED)
-        if fault := self._address(trunk, incoming):
+        if (next_hop := nexthop.of_trunk(self.trunks, trunk)) is None:
+            return
+        if fault := self._address(trunk, incoming, next_hop):
             api.tell(Unusable(trunk.uuid, fault))
             relay.reply(404, "No Trunk")
+            return
+        if not trunk.target.host and nexthop.settled(self.trunks) is None:
             return
         if method in STARTS_DIALOG:
             edit.add_record_route()
@@ -177,9 +183,9 @@ class TrunkAuth:
         attempt = self._dialogs.new(incoming, trunk)
         self._send(attempt, trunk.credentials if self._settings.preemptive else None)
 
-    def _address(self, trunk: Trunk, incoming: Incoming) -> str:
+    def _address(self, trunk: Trunk, incoming: Incoming, next_hop: str) -> str:
         """Address one attempt over this trunk; return why that cannot be, empty if it can."""
-        edit.address_to(trunk.request_uri(incoming.dialled) if trunk.domain else "", trunk.next_hop, trunk.socket)
+        edit.address_to(trunk.request_uri(incoming.dialled) if trunk.domain else "", next_hop, trunk.socket)
         if not trunk.next_hop and request.leads_to_us():
             return "auth_proxy and r_domain are empty and the R-URI is ours"
         if trunk.socket and not edit.leaves_from(trunk.socket):
@@ -225,7 +231,7 @@ class TrunkAuth:
         attempt = relay.attempt()
         trunk = self._trunk_now(attempt) if status in CHALLENGES else None
         credentials = trunk.credentials if trunk else None
-        facts = failure.facts(status, attempt, trunk.addresses if trunk else frozenset())
+        facts = failure.facts(status, attempt, self.trunks.addresses(trunk) if trunk else frozenset())
         match session.after_failure(facts, attempt, credentials):
             case PassOn():
                 pass

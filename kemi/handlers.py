@@ -1,5 +1,5 @@
-"""All handlers in one object: the SIP flow, registrations, and the processes that keep the copy and watch memory. The
-entry script hands it to Kamailio; a script of one's own derives from it.
+"""All handlers in one object: the SIP flow, registrations, and the processes that keep the copy, resolve names and
+watch memory. The entry script hands it to Kamailio; a script of one's own derives from it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Self
 
 from kemi.flow import TrunkAuth
 from kemi.health import MemoryProcess
+from kemi.names.process import NamesProcess
 from kemi.registration import Registration
 from kemi.replica.process import ReplicaProcess
 from kemi.settings import Settings
@@ -21,13 +22,15 @@ _MAIN = os.getpid()  # of the process that forks all others
 _FORKED_WITHIN = 1.0  # seconds
 
 
-class Handlers(TrunkAuth, Registration, ReplicaProcess, MemoryProcess):
+class Handlers(TrunkAuth, Registration, ReplicaProcess, NamesProcess, MemoryProcess):
     """The object that mod_init() returns."""
 
     def __init__(self, settings: Settings) -> None:
         TrunkAuth.__init__(self, settings)
         ReplicaProcess.__init__(self, settings)
         MemoryProcess.__init__(self)
+
+        NamesProcess.__init__(self, settings)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -102,9 +102,19 @@ class Settings:
         return self.state_dir / "replica.sqlite" if self.is_copied else Path(self.db_url.database or "")
 
     @property
+    def names_file(self) -> Path:
+        """The SQLite file of resolved names, which workers read too."""
+        return self.state_dir / "names.sqlite"
+
+    @property
     def kamailio_db_url(self) -> str:
         """The local file's URL for Kamailio's own modules, which decode no percent-encoding (src/lib/srdb1/db_id.c)."""
         return f"sqlite:///{self.local_file}"
+
+    @property
+    def names_db_url(self) -> str:
+        """The same of the file of resolved names, where the uac module finds the rows that register."""
+        return f"sqlite:///{self.names_file}"
 
     @property
     def shown_db_url(self) -> str:

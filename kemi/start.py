@@ -22,6 +22,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi import key, schema
+from kemi.names.file import NamesFile
 from kemi.replica import copy as replica
 from kemi.settings import PROJECT, Settings
 from kemi.sockets import Socket
@@ -83,7 +84,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_KEY_FILE": str(settings.key_file),
         "TRUNKAUTH_PREEMPTIVE": "auto" if settings.preemptive else "off",
         "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
-        "TRUNKAUTH_REG_TABLE": "registrations" if settings.is_embedded or settings.is_copied else "uacreg",
+        "TRUNKAUTH_NAMES_DB_URL": settings.names_db_url,
         "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",
         "TRUNKAUTH_SCRIPT": str(PROJECT / "kamailio/trunkauth.py"),
     }
@@ -149,8 +150,15 @@ def check_user(settings: Settings, extra: list[str]) -> None:
 
 
 def prepare_database(settings: Settings) -> None:
-    """Make the local file that calls are served from, or check that it can be used. Raises StartError."""
+    """Make the local files that calls are served from, or check that they can be used. Raises StartError."""
     check_private(settings)
+    names = NamesFile(settings.names_file)
+    try:
+        names.open()
+    except (SQLAlchemyError, OSError) as error:
+        raise StartError(f"TRUNKAUTH_STATE_DIR: {settings.names_file} cannot be made: {cause(error)}") from None
+    finally:
+        names.close()
     if settings.is_embedded:
         make_tables(settings)
     elif settings.is_copied:

@@ -49,12 +49,3 @@ SELECT 'address', 6 WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = '
 -- For calls: a trunk by its caller and by the domain dialled.
 CREATE INDEX IF NOT EXISTS uacreg_caller_idx ON uacreg (l_username, lower(l_domain));
 CREATE INDEX IF NOT EXISTS uacreg_dialled_idx ON uacreg (lower(r_domain));
-
--- What Kamailio's uac module registers: it reads this in place of uacreg, so that rows for calls alone cost it nothing.
-CREATE VIEW IF NOT EXISTS registrations AS
-SELECT * FROM uacreg
-WHERE expires > 0 AND l_username <> '' AND l_domain <> '' AND r_username <> '' AND r_domain <> ''
-  AND auth_username <> '' AND auth_proxy <> '';
-
-INSERT INTO version (table_name, table_version)
-SELECT 'registrations', 5 WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = 'registrations');

@@ -19,7 +19,6 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -78,11 +77,6 @@ class Keeper:
                 self._recovered(report, age)
         self._look(report)
         return report
-
-    @property
-    def registrations(self) -> Iterable[str]:
-        """The l_uuids of the rows that register, as the local file was at the last look."""
-        return self._watch.registrations
 
     def close(self) -> None:
         if self._source is not None:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi.trunks.tables import TRUNK_COLUMNS, address, open_file, uacreg
+from kemi.trunks.tables import TRUNK_COLUMNS, address, open_file
 from kemi.trunks.trunk import Trunk
 
 
 @dataclass
 class Report:
-    """The findings of one tick. lines: for the log, (is_warning, text). registrations: l_uuids whose registration may
-    have changed. addresses: True if the table address may have changed.
+    """The findings of one tick. lines: for the log, (is_warning, text). addresses: True if the table address may have
+    changed.
     """
 
     lines: list[tuple[bool, str]] = field(default_factory=list)
-    registrations: list[str] = field(default_factory=list)
     addresses: bool = False
 
     def note(self, line: str) -> None:
@@ -40,22 +38,17 @@ class Watch:
         self._engine = open_file(path)
         self._connection: Connection | None = None
         self._version: tuple[int, int] | None = None
-        self._registrations: dict[str, str] | None = None
         self._addresses = ""
         self._faults: dict[str, str] = {}
 
     def look(self, report: Report) -> None:
-        """Add the changes since the last look to the report. The first look reports no registrations, because Kamailio
-        has just read them, but does report addresses, whose reload costs little.
+        """Add the changes since the last look to the report. The first look reports addresses too: their reload costs
+        little.
         """
         try:
             connection, version = self._current()
             if version == self._version:
                 return
-            registrations = {
-                row[0]: hashlib.sha256(repr(tuple(row)).encode()).hexdigest()
-                for row in connection.execute(select(*uacreg.columns[1:]).where(uacreg.c.expires > 0))
-            }
             addresses = hashlib.sha256(
                 repr([tuple(row) for row in connection.execute(select(address).order_by(address.c.id))]).encode()
             ).hexdigest()
@@ -64,17 +57,8 @@ class Watch:
         except (SQLAlchemyError, OSError):
             self.close()
             return
-        if self._registrations is not None:
-            before = self._registrations
-            changed = {uuid for uuid, row in registrations.items() if before.get(uuid) != row}
-            report.registrations += sorted(changed | (before.keys() - registrations.keys()))
         report.addresses = report.addresses or addresses != self._addresses
-        self._version, self._registrations, self._addresses = version, registrations, addresses
-
-    @property
-    def registrations(self) -> Iterable[str]:
-        """The l_uuids of the rows that register."""
-        return self._registrations or ()
+        self._version, self._addresses = version, addresses
 
     def close(self) -> None:
         """Close the file. The next look opens it again."""

@@ -56,11 +56,6 @@ def header(name: str) -> str:
     return str(KSR.pv.gete(f"$hdr({name})")).strip()
 
 
-def uri() -> str:
-    """Return the R-URI."""
-    return str(KSR.pv.gete("$ru"))
-
-
 def take_trunk() -> str:
     """Return the trunk that X-Trunk names, empty for none. The header is an order to us, and is taken off."""
     trunk = KSR.pv.get("$hdr(X-Trunk)")
@@ -69,9 +64,20 @@ def take_trunk() -> str:
     return str(trunk or "").strip()
 
 
+def next_hop() -> str:
+    """Return the URI that the request goes to."""
+    return str(KSR.pv.gete("$du") or KSR.pv.gete("$ru"))
+
+
+def came_over_udp() -> bool:
+    """Return True if the sender repeats the request for as long as nothing is answered."""
+    return header("Via").upper().startswith("SIP/2.0/UDP")
+
+
 def next_hop_host() -> str:
     """Return the host that the request goes to, normalised; a host name stays one."""
-    return normalised(str(KSR.pv.gete("$dd") or KSR.pv.gete("$rd")))
+    next_hop, dialled = str(KSR.pv.gete("$_s($dd\n$rd)")).split("\n")
+    return normalised(next_hop if next_hop != _NULL else dialled if dialled != _NULL else "")
 
 
 def asks_for_us() -> bool:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from random import randrange
 from time import monotonic
 from typing import Any
 
 from sqlalchemy import URL, Connection, Integer, Select, String, bindparam, func, select
 
+from kemi.trunks.hops import Hops, Target, in_order
+from kemi.trunks.names import ResolvedNames
 from kemi.trunks.selection import Candidates
 from kemi.trunks.tables import SOURCE, SYNCED, TRUNK_COLUMNS, identity, open_file, replica_state, uacreg
 from kemi.trunks.trunk import Trunk
@@ -37,9 +40,13 @@ class TrunkStore:
     be read; the next look-up then opens it anew.
     """
 
-    def __init__(self, path: Path, source: URL | None = None) -> None:
-        """source: of the database that the file has to be the copy of; None if it is the database itself."""
+    def __init__(self, path: Path, source: URL | None = None, names: Path | None = None) -> None:
+        """source: of the database that the file has to be the copy of; None if it is the database itself.
+
+        names: the file of resolved names; None if there is none.
+        """
         self._path = path
+        self._names = ResolvedNames(names)
         self._identity = identity(source) if source else ""
         self._engine = open_file(path)
         self._connection: Connection | None = None
@@ -86,6 +93,19 @@ class TrunkStore:
         """Return the trunks whose r_domain is the R-URI's host, compared without case."""
         return self._find(_BY_DIALLED_DOMAIN, domain.lower())
 
+    def resolved(self, target: Target) -> Hops | None:
+        """Return a target's hops, in the order to try; empty if it cannot be resolved, None if nobody has tried."""
+        hops = self._names.find(target)
+        return hops and in_order(hops, randrange)
+
+    def hops(self, trunk: Trunk) -> Hops:
+        """Return where to send requests over this trunk, in the order to try; empty if its name is not resolved."""
+        return self.resolved(trunk.target) or ()
+
+    def addresses(self, trunk: Trunk) -> frozenset[str]:
+        """Return the addresses of this trunk's next hop, all of them, in their shortest form."""
+        return frozenset(hop.address for hop in self._names.find(trunk.target) or ())
+
     def look_again(self) -> None:
         """Have the next look-up check whether the file has changed, however short ago that was done."""
         self._looked_at = 0.0
@@ -97,6 +117,7 @@ class TrunkStore:
         self._connection = None
         self._is_ready = False
         self._engine.dispose()
+        self._names.close()
         self._forget()
 
     def _find(self, query: Select[Any], *values: str | int) -> Candidates:

@@ -59,6 +59,12 @@ TRUNK_COLUMNS = tuple(
 
 replica_state = Table("replica_state", metadata, Column("name", String, primary_key=True), Column("value", String))
 
+# In a file of their own (kemi.names): targets whose name was resolved, by Target.key, and their hops (hops.to_text);
+# the rows that Kamailio's uac module registers; the version that it looks for.
+resolved_names = Table("resolved_name", metadata, Column("target", String, primary_key=True), Column("hops", String))
+registrations = uacreg.to_metadata(metadata, name="registrations")
+table_versions = Table("version", metadata, Column("table_name", String(32)), Column("table_version", Integer))
+
 
 def open_file(path: Path) -> Engine:
     """Return an engine on a local SQLite file, with one connection. It is opened at its first use."""

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from kemi import uri
-from kemi.address import is_address, normalised
 from kemi.auth.credentials import Credentials
+from kemi.trunks.hops import Target, target_of
 
 # Of the hop to us (RFC 3261 19.1.1), not of the number.
 _HOP_PARAMETERS = re.compile(r";\s*(?:transport|maddr|ttl|lr)\s*(?:=[^;]*)?(?=;|$)", re.IGNORECASE)
@@ -56,11 +56,9 @@ class Trunk:
         return f"{self.next_hop} {self.domain}".strip()
 
     @cached_property
-    def addresses(self) -> frozenset[str]:
-        """The addresses that the next hop names itself, normalised; none if it names a host."""
-        host = uri.split(self.next_hop).host if self.next_hop else self.domain
-        address = normalised(host)
-        return frozenset({address} if is_address(address) else ())
+    def target(self) -> Target:
+        """Where the row's requests go, before any name is resolved."""
+        return target_of(self.next_hop, self.domain)
 
     @property
     def fault(self) -> str:

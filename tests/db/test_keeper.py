@@ -90,7 +90,7 @@ def test_the_first_tick_copies_everything(place: Site) -> None:
     place.tick()
     assert place.store.is_ready()
     assert [bool(re.fullmatch(r"database copied: 6 rows in \d+\.\d s", line)) for _, line in report.lines] == [True]
-    assert (report.registrations, report.addresses) == (["c"], True)  # Kamailio has read the empty copy
+    assert report.addresses  # Kamailio has read the empty copy
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -135,19 +135,14 @@ def test_many_changes_in_one_commit(noticing: Site) -> None:
 
 
 def test_what_is_affected_is_told(noticing: Site) -> None:
-    def told_after(statement: str) -> tuple[list[str], bool]:
+    def told_after(statement: str) -> bool:
         noticing.reports.clear()
         noticing.execute(statement)
         noticing.tick_until("the change is in the copy", noticing.is_equal)
-        told = [uuid for report in noticing.reports for uuid in report.registrations]
-        return told, any(report.addresses for report in noticing.reports)
+        return any(report.addresses for report in noticing.reports)
 
-    assert told_after("UPDATE uacreg SET auth_password = 'x' WHERE id = 1000") == (["c"], False)
-    assert told_after("UPDATE uacreg SET auth_password = 'x' WHERE id = 1") == ([], False)
-    assert told_after("DELETE FROM address WHERE id = 1") == ([], True)
-    assert told_after("UPDATE uacreg SET expires = 60 WHERE id = 1") == (["a"], False)
-    assert told_after("UPDATE uacreg SET expires = 0 WHERE id = 1000") == (["c"], False)
-    assert told_after("UPDATE uacreg SET l_uuid = 'e' WHERE id = 1") == (["a", "e"], False)
+    assert not told_after("UPDATE uacreg SET auth_password = 'x' WHERE id = 1000")
+    assert told_after("DELETE FROM address WHERE id = 1")
 
 
 LOST = {

@@ -188,18 +188,6 @@ def test_nothing_is_told_where_nothing_changed(file: File, keeper: Keeper) -> No
     assert [keeper.tick() for _ in range(3)] == [Report()] * 3
 
 
-def test_a_registration_that_the_dba_changed(file: File, keeper: Keeper) -> None:
-    file.execute("UPDATE uacreg SET auth_password = 'second'")
-    assert keeper.tick().registrations == []  # a trunk for calls alone
-    file.execute("UPDATE uacreg SET expires = 300")
-    assert keeper.tick().registrations == ["a"]
-    file.execute("UPDATE uacreg SET auth_password = 'third'")
-    assert keeper.tick().registrations == ["a"]
-    file.execute("DELETE FROM uacreg")
-    assert keeper.tick().registrations == ["a"]
-    assert keeper.tick() == Report()
-
-
 def test_an_address_that_the_dba_changed(file: File, keeper: Keeper) -> None:
     file.execute("INSERT INTO address (ip_addr) VALUES ('192.0.2.1')")
     assert keeper.tick().addresses

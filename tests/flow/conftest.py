@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from kemi import key, schema
 from kemi.handlers import Handlers
 from kemi.settings import Settings
 from kemi.trunks.tables import open_file
-from tests.flow.scene import INSERT_TRUNKS, PBX, Marks, Send, execute, routes_with
+from tests.flow.scene import INSERT_TRUNKS, PBX, Marks, Send, execute, request, resolve_hosts, routes_with
 from tests.ksr.mock import MockKSR
 
 
@@ -22,6 +23,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     engine = open_file(settings.local_file)
     schema.create(engine)
     execute(engine, INSERT_TRUNKS)
+    resolve_hosts(settings)
     yield settings
     engine.dispose()
 
@@ -45,6 +47,22 @@ def pbx(ksr: MockKSR) -> MockKSR:
     ksr.world.sane = True
     ksr.world.uac_answers = True
     return ksr
+
+
+@pytest.fixture
+def commands(pbx: MockKSR) -> list[tuple[str, list[str]]]:
+    """The RPC commands that are run, in order; each is answered with 200 unless a test says otherwise."""
+    run: list[tuple[str, list[str]]] = []
+
+    def exec_(command: str) -> int:
+        asked = json.loads(command)
+        run.append((asked["method"], asked["params"]))
+        return 1
+
+    pbx.answer("jsonrpcs.exec", exec_)
+    pbx.world.rpc_code = 200
+    pbx.receive(request())  # rtimer gives its routes a message of its own
+    return run
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from sqlalchemy import Engine, text
 from kemi import mark
 from kemi.handlers import Handlers
 from kemi.mark import Mark
+from kemi.names.file import NamesFile
 from kemi.settings import Settings
+from kemi.trunks.hops import Hop, Target
 from kemi.trunks.tables import open_file
 from tests.ksr.fixtures import installed
 from tests.ksr.mock import MockKSR
@@ -41,6 +43,15 @@ VALUES
  ('no-secret', 'heidi', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'heidi', '', '', ''),
  ('by-address', 'judy', '', '', 'carrier', 'sip:203.0.113.5', 'judy', 'correct horse', '', '')
 """
+
+# Where the next hops of those rows are, and a host of the callee's.
+HOSTS = {
+    "sbc.carrier.test": "192.0.2.50",
+    "carrier.test": "192.0.2.51",
+    "bobs.test": "192.0.2.52",
+    "far.test": "192.0.2.53",
+}
+SBC = "sip:192.0.2.50:5060;transport=udp"
 
 
 def request(
@@ -71,6 +82,15 @@ Send = Callable[..., None]
 def execute(engine: Engine, statement: str) -> None:
     with engine.connect() as connection:
         connection.execute(text(statement))
+
+
+def resolve_hosts(settings: Settings) -> None:
+    """Have the names of the rows resolved."""
+    file = NamesFile(settings.names_file)
+    file.open()
+    hops = {Target(name).key: (Hop(address, 5060, "udp", name),) for name, address in HOSTS.items()}
+    file.keep({**hops, Target("nowhere.test").key: ()}, {})
+    file.close()
 
 
 def routes_with(settings: Settings, environment: dict[str, str] | None = None) -> Handlers:

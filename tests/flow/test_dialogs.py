@@ -14,6 +14,7 @@ from kemi.trunks.tables import open_file
 from tests.flow.scene import (
     BERLIN,
     FAILED,
+    HOSTS,
     PBX,
     Marks,
     Send,
@@ -118,7 +119,7 @@ def test_what_comes_from_the_trunk_is_passed_on_as_it_is(pbx: MockKSR, send: Sen
 @pytest.mark.parametrize("tag", ["a", "b"])
 def test_a_next_hop_that_cannot_be_sent_to_in_a_dialog_503(pbx: MockKSR, send: Send, marks: Marks, tag: str) -> None:
     pbx.world.loose_route = 1
-    pbx.world.unreachable.add("sip:callee@far.test")
+    pbx.world.unreachable.add(f"sip:{HOSTS['far.test']}:5060;transport=udp")
     send(marks.request("BYE", marks.sealed(tag=tag), uri="sip:callee@far.test"))
     assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
 

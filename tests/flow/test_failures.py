@@ -10,6 +10,7 @@ from kemi.settings import Settings
 from tests.flow.scene import (
     CHALLENGE,
     FAILED,
+    SBC,
     STALE,
     Send,
     challenge,
@@ -176,7 +177,7 @@ def test_a_challenge_that_is_not_utf8_503(pbx: MockKSR, routes: Handlers, send: 
 
 def test_a_next_hop_that_has_gone_away_meanwhile_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
-    pbx.world.unreachable.add("sip:sbc.carrier.test")
+    pbx.world.unreachable.add(SBC)
     challenge(pbx, routes)
     assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
 

@@ -210,7 +210,7 @@ def test_a_request_in_a_dialog_goes_whatever_the_file_is_like(
 
 
 CHANGES = {
-    "another carrier": "auth_proxy = 'sip:other.test'",
+    "another carrier": "auth_proxy = 'sip:192.0.2.99'",
     "another domain": "r_domain = 'other.test'",
     "another realm": "realm = 'other'",
     "no password": "auth_password = ''",
@@ -246,7 +246,7 @@ def test_a_row_that_has_changed_meanwhile_carries_nothing(
 
 
 def test_a_row_that_names_no_carrier_carries_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    call = request(caller="<sip:erin@pbx.test>", uri="sip:1@anywhere.test")
+    call = request(caller="<sip:erin@pbx.test>", uri="sip:1@192.0.2.77")
     send(call)
     challenge(pbx, routes)
     reply(pbx, routes, 200)

@@ -13,10 +13,13 @@ from kemi.memory import Guard, Memory
 from kemi.replica import copy as replica
 from kemi.settings import Settings
 from tests.flow.scene import (
+    HOSTS,
     PBX,
+    SBC,
     Marks,
     Send,
     challenge,
+    changed,
     in_dialog,
     request,
     routes_with,
@@ -29,7 +32,7 @@ def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
     send(request())
     [relayed] = pbx.relayed
     assert relayed.ruri == "sip:4930123@carrier.test"
-    assert relayed.next_hop == "sip:sbc.carrier.test"
+    assert relayed.next_hop == SBC
     assert "Record-Route" in relayed.message.names
     assert pbx.state.dialog == {}
     assert pbx.called("dialog.dlg_set_property") == [("ka-src",)]
@@ -79,12 +82,49 @@ def test_private_headers_and_routes_go_no_further(pbx: MockKSR, send: Send) -> N
 
 def test_without_r_domain_the_dialled_domain_is_kept(pbx: MockKSR, send: Send) -> None:
     send(request(caller="<sip:carol@x.test>", uri="sip:4930123@dialled.test"))
-    assert (pbx.relayed[0].ruri, pbx.relayed[0].next_hop) == ("sip:4930123@dialled.test", "sip:sbc.carrier.test")
+    assert (pbx.relayed[0].ruri, pbx.relayed[0].next_hop) == ("sip:4930123@dialled.test", SBC)
 
 
-def test_without_auth_proxy_the_r_uri_is_the_next_hop(pbx: MockKSR, send: Send) -> None:
+def test_without_auth_proxy_r_domain_is_the_next_hop(pbx: MockKSR, send: Send) -> None:
     send(request(caller="<sip:bob@x.test>"))
-    assert pbx.relayed[0].next_hop == "sip:4930123@bobs.test"
+    [relayed] = pbx.relayed
+    assert (relayed.ruri, relayed.next_hop) == ("sip:4930123@bobs.test", f"sip:{HOSTS['bobs.test']}:5060;transport=udp")
+
+
+NEXT_HOPS = ("sip:192.0.2.9", "sips:192.0.2.9:5071", "sip:[2001:db8::9]:5070;transport=tcp;lr")
+
+
+@pytest.mark.parametrize("uri", NEXT_HOPS)
+def test_an_auth_proxy_that_is_an_address_is_the_next_hop(pbx: MockKSR, database: Settings, uri: str) -> None:
+    value = uri.replace(":", r"\:")  # SQLAlchemy reads :5070 as a parameter
+    row = f"REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username) VALUES ('new', '{value}', 'u')"
+    changed(database.state_dir, row)
+    routes = pbx.handlers = routes_with(database)
+    pbx.receive(request(headers="X-Trunk: new\r\n"), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    routes.trunks.close()
+    assert pbx.relayed[0].next_hop == uri
+
+
+def with_next_hop(database: Settings, host: str) -> None:
+    row = f"REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username) VALUES ('new', 'sip:{host}', 'u')"
+    changed(database.state_dir, row)
+
+
+def test_a_name_that_cannot_be_resolved_503(pbx: MockKSR, database: Settings, send: Send) -> None:
+    with_next_hop(database, "nowhere.test")
+    send(request(headers="X-Trunk: new\r\n"))
+    assert (pbx.relayed, pbx.replies) == ([], [Reply(503, "Next Hop Unreachable")])
+    assert pbx.log == [("warn", "trunk=new outcome=unreachable call-id=call-1\n")]
+
+
+@pytest.mark.parametrize(("transport", "replies"), [("UDP", []), ("TCP", [Reply(503, "Next Hop Unreachable")])])
+def test_a_name_that_was_not_tried_yet_waits_for_the_request_to_come_again(
+    pbx: MockKSR, database: Settings, send: Send, transport: str, replies: list[Reply]
+) -> None:
+    with_next_hop(database, "unheard-of.test")
+    send(request(headers="X-Trunk: new\r\n").replace("SIP/2.0/UDP", f"SIP/2.0/{transport}"))
+    assert (pbx.relayed, pbx.replies) == ([], replies)
 
 
 def test_a_trunk_that_leads_back_to_us_is_no_trunk(pbx: MockKSR, send: Send) -> None:
@@ -104,7 +144,7 @@ def test_a_socket_that_is_not_ours_is_no_trunk(pbx: MockKSR, send: Send) -> None
 
 
 def test_a_next_hop_that_cannot_be_sent_to_503(pbx: MockKSR, send: Send) -> None:
-    pbx.world.unreachable.add("sip:sbc.carrier.test")
+    pbx.world.unreachable.add(SBC)
     send(request())
     assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
 

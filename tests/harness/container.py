@@ -38,7 +38,7 @@ class InContainer:
         state, sip = options.state or new_state(self._workspace), options.sip or ("127.0.0.1", free_port())
         how: dict[str, Any] = {
             "environment": settings(state, sip, options),
-            "volumes": {str(state): {"bind": str(state), "mode": "rw"}},
+            "volumes": {str(state): {"bind": str(state), "mode": "rw"}, **_resolver(options.resolv_conf)},
             "network_mode": "host",
             **self._user(state),
         }
@@ -74,6 +74,11 @@ class InContainer:
         finally:
             container.remove(force=True, v=True)
         return output.decode()
+
+
+def _resolver(resolv_conf: Path | None) -> dict[str, dict[str, str]]:
+    """Return the volume that gives a container a resolv.conf of its own."""
+    return {str(resolv_conf): {"bind": "/etc/resolv.conf", "mode": "ro"}} if resolv_conf else {}
 
 
 @dataclass(frozen=True)

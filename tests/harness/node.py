@@ -38,7 +38,7 @@ class Options:
     modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: the
     embedded file. db_url: how Kamailio reaches that server, if not as the test does. state, sip: the state directory
     and the address that another Kamailio has left, to go on with. at_first: what OPTIONS is answered by then; 503
-    without a copy.
+    without a copy. resolv_conf: its own /etc/resolv.conf, which takes root; None: the machine's.
     """
 
     workers: int = 2
@@ -55,6 +55,7 @@ class Options:
     preemptive: str = "auto"
     memory: int = 512
     at_first: int = 200
+    resolv_conf: Path | None = None
 
 
 AS_IT_COMES = Options()
@@ -172,6 +173,9 @@ class Native:
         database = prepared(state, options)
         log = self._workspace / f"{sip[1]}.log"
         command += ["run", *arguments(state, PROJECT, options)]
+        if options.resolv_conf:
+            bind = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", bind, str(options.resolv_conf), *command]
         program = Foreground("Kamailio", command, log, environment=environment, folder=PROJECT)
         yield from ready(Kamailio(native_version(), sip, state, database, program), options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.replica.registrations import SILENT, Registrations
+from kemi.names.registrations import SILENT, Registrations
 
 SHORTEST, LONGEST = 0.0, 1.0  # what random can be
 

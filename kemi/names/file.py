@@ -1,0 +1,97 @@
+"""The file of resolved names, for its only writer. SIP workers read the hops in it (kemi.trunks.names), also after a
+restart while no name server answers; Kamailio's uac module reads the rows that register, with addresses for names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from kemi.names.rows import Registration
+from kemi.trunks.hops import Hops, from_text, to_text
+from kemi.trunks.tables import open_file, registrations, resolved_names, table_versions
+
+UACREG_VERSION = 5  # that the uac module of 5.6 to 6.1 wants
+
+
+class NamesFile:
+    """Methods raise SQLAlchemyError or OSError if the file cannot be read or written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = open_file(path)
+        self._inode = 0
+        self.hops: Mapping[str, Hops] = {}  # as stored, by Target.key
+        self.registering: Mapping[str, Registration] = {}  # as stored, by l_uuid
+
+    def open(self) -> None:
+        """Read what is stored. A file that is missing or damaged is made anew, empty."""
+        try:
+            with self._engine.connect() as connection:
+                stored = connection.execute(select(resolved_names)).all()
+                rows = connection.execute(select(registrations)).all()
+                connection.execute(select(table_versions)).one()
+            self.hops = {str(target): from_text(hops) for target, hops in stored}
+            self.registering = {str(row.l_uuid): tuple(row) for row in rows}
+            self._inode = self._path.stat().st_ino
+        except (SQLAlchemyError, OSError, ValueError, TypeError):
+            self._make()
+
+    def keep(self, hops: Mapping[str, Hops], registering: Mapping[str, Registration]) -> list[str]:
+        """Make the file hold these and no others, in one transaction; return the l_uuids whose registration changed."""
+        if not self._path.exists() or self._path.stat().st_ino != self._inode:
+            self._make()
+        resolved = _changes(self.hops, hops)
+        changed = _changes(self.registering, registering)
+        if not resolved and not changed:
+            return []
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            for target in resolved:
+                connection.execute(resolved_names.delete().where(resolved_names.c.target == target))
+            for uuid in changed:
+                connection.execute(registrations.delete().where(registrations.c.l_uuid == uuid))
+            for target in hops.keys() & set(resolved):
+                connection.execute(resolved_names.insert().values(target=target, hops=to_text(hops[target])))
+            for uuid in registering.keys() & set(changed):
+                connection.execute(registrations.insert().values(registering[uuid]))
+            connection.exec_driver_sql("COMMIT")
+        self.hops, self.registering = dict(hops), dict(registering)
+        return changed
+
+    def close(self) -> None:
+        """Close the file. The next use opens it again."""
+        self._engine.dispose()
+
+    def _make(self) -> None:
+        """Put an empty file in place of what is there. Readers that have the old one open go on with it."""
+        self.close()
+        fresh = self._path.with_suffix(".new")
+        for leftover in _files_of(fresh):
+            leftover.unlink(missing_ok=True)
+        engine = open_file(fresh)
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                for table in (resolved_names, registrations, table_versions):
+                    table.create(connection)
+                version = {"table_name": registrations.name, "table_version": UACREG_VERSION}
+                connection.execute(table_versions.insert().values(**version))
+        finally:
+            engine.dispose()
+        for leftover in _files_of(self._path)[1:]:
+            leftover.unlink(missing_ok=True)
+        fresh.replace(self._path)
+        self.hops, self.registering, self._inode = {}, {}, self._path.stat().st_ino
+
+
+def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """Return the keys that are new, gone, or have another value."""
+    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [path, Path(f"{path}-wal"), Path(f"{path}-shm")]

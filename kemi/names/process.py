@@ -1,0 +1,101 @@
+"""The process that resolves names: an rtimer's of its own, so that a silent name server keeps nothing else waiting."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from kemi.names.file import NamesFile
+from kemi.names.learned import Learned
+from kemi.names.names import Names
+from kemi.names.nameserver import NameServer
+from kemi.names.registering import Registering
+from kemi.names.resolver import Resolver
+from kemi.names.rows import Rows, resolved
+from kemi.settings import Settings
+from kemi.sip import api, wanted
+from kemi.trunks.tables import cause
+
+WORK_LIMIT = 0.3  # seconds of one tick for open questions
+
+
+class NamesProcess:
+    """The handler NAMES, which rtimer calls in a process of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._work: _Work | None = None
+
+    def NAMES(self, _message: object, _event: object) -> int:
+        """Keep names resolved for SIP workers, and the rows that register for the uac module."""
+        try:
+            if self._work is None:
+                self._work = _Work(self._settings)
+                self._work.tick(0)  # hops of an earlier run are of use before anybody answers
+            self._work.tick(WORK_LIMIT)
+        except Exception as error:
+            api.error(f"fault={api.fault(error)} in=NAMES")
+        return 1
+
+
+class _Work:
+    """The names that rows and workers want, and the file that holds what became of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._rows = Rows(settings.local_file)
+        self._file = NamesFile(settings.names_file)
+        self._file_fault = ""
+        try:
+            self._file.open()
+        except (SQLAlchemyError, OSError) as error:
+            self._say_file_fault(cause(error))
+        self._registering = Registering()
+        self._asked = 0
+        self._learned = Learned()
+        self._learned.add(self._file.hops)
+        resolver = Resolver(NameServer(), transports(settings), kinds(settings))
+        self._names = Names(resolver.resolve, self._file.hops)
+
+    def tick(self, seconds: float) -> None:
+        """Do so many seconds of work at most."""
+        found = self._rows.found()
+        if found is None:
+            return
+        keys, self._asked = wanted.wanted_since(self._asked)
+        self._learned.add(keys)
+        lines = self._names.tick(found.targets | self._learned.targets(), seconds)
+        hops = self._names.hops()
+        registering = resolved(found.registering, hops, self._file.registering)
+        try:
+            changed = self._file.keep({target.key: each for target, each in hops.items()}, registering)
+        except (SQLAlchemyError, OSError) as error:
+            self._say_file_fault(cause(error))
+        else:
+            self._say_file_fault("")
+            self._registering.changed(sorted(changed))
+        self._registering.look(registering)
+        for is_warning, line in lines:
+            (api.warning if is_warning else api.notice)(line)
+
+    def close(self) -> None:
+        self._names.close()
+        self._rows.close()
+        self._file.close()
+
+    def _say_file_fault(self, fault: str) -> None:
+        """Say once that the file cannot be kept, and once that it can again."""
+        if fault and not self._file_fault:
+            api.warning(f"names cannot be kept: {fault}; calls use the addresses of before")
+        elif self._file_fault and not fault:
+            api.notice("names are kept again")
+        self._file_fault = fault
+
+
+def transports(settings: Settings) -> tuple[str, ...]:
+    """Return the transports that Kamailio can send by, UDP first."""
+    listened = {sip_socket.proto for sip_socket in settings.listen}
+    return tuple(proto for proto in ("udp", "tcp", "tls") if proto in listened)
+
+
+def kinds(settings: Settings) -> tuple[str, ...]:
+    """Return the kinds of addresses that Kamailio can send to, IPv4 first."""
+    return tuple(sorted({"AAAA" if sip_socket.host.startswith("[") else "A" for sip_socket in settings.listen}))

@@ -1,0 +1,55 @@
+"""Keeps trunks registered: tells the uac module of changed rows, and has failed registrations tried again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+
+from kemi.names.registrations import Registrations
+from kemi.sip import api, registrar, rpc
+from kemi.sip.registrar import State
+
+LOOKED_AT = 500  # registrations at each tick
+
+
+class Registering:
+    """What the uac module makes of the rows that register."""
+
+    def __init__(self) -> None:
+        self._registrations = Registrations(random.random)
+        self._to_look_at: list[str] = []
+        self._offered: set[str] = set()
+
+    def changed(self, uuids: Iterable[str]) -> None:
+        """Have the module read these rows again."""
+        for uuid in uuids:
+            self._registrations.forget(uuid)
+            registrar.forget(uuid)
+            self._offered.add(uuid)
+            if not rpc.refresh_registration(uuid):
+                api.warning(f"trunk={uuid!r} outcome=unregistered reason='uac.reg_refresh failed'")
+
+    def look(self, uuids: Iterable[str]) -> None:
+        """Look at the next registrations; try those again that have failed, when their time has come."""
+        now = time.monotonic()
+        if not self._to_look_at:
+            self._to_look_at = list(uuids)
+            self._offered.intersection_update(self._to_look_at)
+        for uuid in self._to_look_at[:LOOKED_AT]:
+            match registrar.state(uuid):
+                case State.UP:
+                    line, say = self._registrations.up(uuid, now), api.notice
+                case State.IDLE:
+                    line, say = self._registrations.idle(uuid, registrar.take_status(uuid), now), api.warning
+                case State.UNKNOWN if uuid not in self._offered:  # it came after the module had read its table
+                    self._offered.add(uuid)
+                    rpc.refresh_registration(uuid)
+                    continue
+                case _:
+                    continue
+            if line:
+                say(line)
+        del self._to_look_at[:LOOKED_AT]
+        for uuid in self._registrations.due(now):
+            registrar.try_again(uuid)

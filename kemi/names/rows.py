@@ -1,0 +1,103 @@
+"""Read from the local file what has to be resolved: the next hops of all rows, and the rows that register."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from kemi.trunks.hops import Hops, Target, target_of
+from kemi.trunks.tables import open_file, uacreg
+
+REST = 1  # times as long as a look took, until the next one
+
+_NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain).distinct()
+_NEEDED = ("l_uuid", "l_username", "l_domain", "r_username", "r_domain", "auth_username", "auth_proxy")
+_REGISTERING = select(uacreg).where(uacreg.c.expires > 0, *(uacreg.c[name] != "" for name in _NEEDED))
+_PROXY = list(uacreg.columns.keys()).index("auth_proxy")
+
+Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
+
+
+class Found(NamedTuple):
+    """The findings of one look: targets that are names, and the rows that register, by l_uuid."""
+
+    targets: frozenset[Target]
+    registering: Mapping[str, Registration]
+
+
+class Rows:
+    """Looks at the rows again after each change, with rests in between. While the file cannot be read, what was read
+    last holds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = open_file(path)
+        self._connection: Connection | None = None
+        self._version: tuple[int, int] | None = None
+        self._next_look = 0.0
+        self._found: Found | None = None
+
+    def found(self) -> Found | None:
+        """Return what the rows hold; None before the file could be read."""
+        started = time.monotonic()
+        if started >= self._next_look:
+            try:
+                self._look()
+            except (SQLAlchemyError, OSError):
+                self.close()
+            self._next_look = time.monotonic() + REST * (time.monotonic() - started)
+        return self._found
+
+    def close(self) -> None:
+        """Close the file. The next look opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._version = None
+        self._engine.dispose()
+
+    def _look(self) -> None:
+        inode = self._path.stat().st_ino
+        if self._connection is None or self._version is None or self._version[0] != inode:
+            self.close()
+            self._connection = self._engine.connect()
+            driver: Any = self._connection.connection.driver_connection
+            driver.text_factory = _text
+        version = (inode, self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+        if version == self._version:
+            return
+        execute = self._connection.execute
+        next_hops = (target_of(str(proxy or ""), str(domain or "")) for proxy, domain in execute(_NEXT_HOPS))
+        targets = frozenset(target for target in next_hops if target.is_name)
+        self._found = Found(targets, {str(row.l_uuid): tuple(row) for row in execute(_REGISTERING)})
+        self._version = version
+
+
+def _text(octets: bytes) -> str:
+    """Read a text as it is stored: one that is not UTF-8 must not end the look at all others."""
+    return octets.decode(errors="replace")
+
+
+def resolved(
+    rows: Mapping[str, Registration], hops: Mapping[Target, Hops], before: Mapping[str, Registration]
+) -> dict[str, Registration]:
+    """Return the registering rows with an address in place of a name in auth_proxy; those without one are left out.
+
+    before: the rows as they were returned last; a row keeps its address for as long as its name has it.
+    """
+    found: dict[str, Registration] = {}
+    for uuid, row in rows.items():
+        target = target_of(str(row[_PROXY]), "")
+        if not target.is_name:
+            found[uuid] = row
+            continue
+        uris = [hop.uri for hop in hops.get(target, ())]
+        if uris:
+            last = before[uuid][_PROXY] if uuid in before else None
+            found[uuid] = (*row[:_PROXY], last if last in uris else uris[0], *row[_PROXY + 1 :])
+    return found

@@ -1,0 +1,74 @@
+"""The hops of resolved names, as SIP workers read them. A worker never asks a name server: one process does
+(kemi.names), and writes the hops into a local file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from kemi.trunks.hops import Hops, Target, from_text, literal
+from kemi.trunks.tables import open_file, resolved_names
+
+FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
+MOST_KEPT = 4096
+
+
+class ResolvedNames:
+    """Reads the file of resolved names. A file that cannot be read resolves nothing: calls to addresses go on."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._engine = open_file(path) if path else None
+        self._connection: Connection | None = None
+        self._state: tuple[int, int] = (0, 0)
+        self._looked_at = 0.0
+        self._kept: dict[Target, Hops | None] = {}
+
+    def find(self, target: Target) -> Hops | None:
+        """Return the target's hops, by priority; empty if it cannot be resolved, None if nobody has tried."""
+        if not target.is_name:
+            return literal(target) if target.host else ()
+        try:
+            connection = self._fresh_connection()
+            if connection is not None and target not in self._kept:
+                if len(self._kept) >= MOST_KEPT:
+                    self._kept.clear()
+                text = connection.execute(
+                    select(resolved_names.c.hops).where(resolved_names.c.target == target.key)
+                ).scalar()
+                self._kept[target] = from_text(text) if text else None
+        except (SQLAlchemyError, sqlite3.Error, OSError, ValueError, TypeError):
+            self.close()
+        return self._kept.get(target)
+
+    def close(self) -> None:
+        """Close the connection. The next look-up opens another one."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._kept.clear()
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def _fresh_connection(self) -> Connection | None:
+        """Return the connection, opened anew if the file was replaced; what is kept goes if anything changed."""
+        now = monotonic()
+        if self._path is None or self._engine is None or now - self._looked_at < FRESH_FOR:
+            return self._connection
+        inode = self._path.stat().st_ino
+        if self._connection is None or inode != self._state[0]:
+            self.close()
+            self._connection = self._engine.connect()
+        driver: Any = self._connection.connection.driver_connection  # as in TrunkStore
+        state = (inode, driver.execute("PRAGMA data_version").fetchone()[0])
+        if state != self._state:
+            self._state = state
+            self._kept.clear()
+        self._looked_at = now
+        return self._connection

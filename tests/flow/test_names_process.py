@@ -1,0 +1,224 @@
+"""The process that resolves names, over the mocked KSR: what workers find then, and what the uac module is told."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kemi import key, schema
+from kemi.handlers import Handlers
+from kemi.names import process
+from kemi.names.nameserver import NameServer
+from kemi.settings import Settings
+from kemi.trunks.tables import open_file
+from tests.flow.scene import PASSWORD, PBX, SBC, Marks, changed, in_dialog, raising, request, routes_with
+from tests.harness import nameserver
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+
+Commands = list[tuple[str, list[str]]]
+
+REFRESH, REMOVE = ("uac.reg_refresh", ["t"]), ("uac.reg_remove", ["t"])
+TICKS = 20  # of 0.3 s each, which is more than any answer takes
+
+
+@pytest.fixture
+def name_server() -> Iterator[nameserver.NameServer]:
+    with nameserver.NameServer() as server:
+        server.set("sbc.carrier.test", "A", "192.0.2.50")
+        yield server
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    found = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
+    engine = open_file(found.local_file)
+    schema.create(engine)
+    yield found
+    engine.dispose()
+
+
+@pytest.fixture
+def routes(
+    settings: Settings, name_server: nameserver.NameServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Handlers]:
+    """All routes, in one process here, over a database and a name server of their own."""
+    asked = NameServer(name_server.configuration(tmp_path), name_server.port)
+    monkeypatch.setattr(process, "NameServer", lambda: asked)
+    monkeypatch.setattr("kemi.names.rows.REST", 0)
+    monkeypatch.setattr("kemi.trunks.names.FRESH_FOR", 0)
+    monkeypatch.setattr("kemi.trunks.store.FRESH_FOR", 0)
+    found = routes_with(settings)
+    yield found
+    found.trunks.close()
+    if found._work:
+        found._work.close()
+
+
+@pytest.fixture
+def marks(settings: Settings, routes: Handlers) -> Marks:
+    return Marks(key.load(settings.key_file), routes._dialogs.run)
+
+
+def row(next_hop: str = "sip:sbc.carrier.test", expires: int = 0) -> str:
+    columns = "l_uuid, l_username, l_domain, r_username, r_domain, auth_username, auth_password, auth_proxy, expires"
+    return f"INSERT INTO uacreg ({columns}) VALUES ('t', 'a', 'b', 'c', 'd.test', 'u', 'p', '{next_hop}', {expires})"
+
+
+def tick(routes: Handlers) -> None:
+    for _ in range(TICKS):
+        assert routes.NAMES(None, None) == 1
+
+
+def addresses(routes: Handlers) -> frozenset[str]:
+    """The addresses of the trunk's next hop, as a worker knows them."""
+    trunk = routes.trunks.by_uuid("t")
+    assert trunk
+    return routes.trunks.addresses(trunk)
+
+
+def registrars(state: Path) -> list[str]:
+    """Where the uac module registers."""
+    with contextlib.closing(sqlite3.connect(state / "names.sqlite")) as file:
+        return [str(proxy) for (proxy,) in file.execute("SELECT auth_proxy FROM registrations")]
+
+
+def call(pbx: MockKSR, routes: Handlers, message: str) -> None:
+    pbx.handlers = routes
+    pbx.receive(message, source=(PBX, 5060))
+    routes.ksr_request_route(None)
+
+
+def test_a_trunks_name_is_resolved_before_a_call_comes(
+    pbx: MockKSR, routes: Handlers, commands: Commands, tmp_path: Path, name_server: nameserver.NameServer
+) -> None:
+    changed(tmp_path, row())
+    tick(routes)
+    name_server.silent.add("*")
+    call(pbx, routes, request(headers="X-Trunk: t\r\n"))
+    assert pbx.relayed[0].next_hop == SBC
+    assert addresses(routes) == {"192.0.2.50"}
+    assert commands == []
+
+
+def test_the_uac_module_gets_an_address_for_a_name_and_is_told(
+    routes: Handlers, commands: Commands, tmp_path: Path
+) -> None:
+    changed(tmp_path, row(expires=60))
+    tick(routes)
+    assert (registrars(tmp_path), commands) == ([SBC], [REFRESH])
+    changed(tmp_path, "UPDATE uacreg SET auth_password = 'second'")
+    tick(routes)
+    assert (registrars(tmp_path), commands) == ([SBC], [REFRESH] * 2)
+    changed(tmp_path, "UPDATE uacreg SET expires = 0")
+    tick(routes)
+    assert (registrars(tmp_path), commands) == ([], [REFRESH] * 3)
+
+
+def test_a_registration_that_is_gone_is_removed(
+    pbx: MockKSR, routes: Handlers, commands: Commands, tmp_path: Path
+) -> None:
+    changed(tmp_path, row("sip:192.0.2.9", expires=60))
+    tick(routes)
+    changed(tmp_path, "DELETE FROM uacreg")
+    pbx.world.rpc_code = 404
+    tick(routes)
+    assert commands == [REFRESH, REFRESH, REMOVE]
+
+
+def test_a_registration_that_the_module_refuses_is_named(
+    pbx: MockKSR, routes: Handlers, commands: Commands, tmp_path: Path
+) -> None:
+    changed(tmp_path, row("sip:192.0.2.9", expires=60))
+    pbx.world.rpc_code = 500
+    tick(routes)
+    assert ("warn", "trunk='t' outcome=unregistered reason='uac.reg_refresh failed'\n") in pbx.log
+
+
+def test_a_row_that_registers_at_a_name_without_an_address_is_left_out(
+    routes: Handlers, commands: Commands, tmp_path: Path
+) -> None:
+    changed(tmp_path, row("sip:nowhere.test", expires=60))
+    tick(routes)
+    assert (registrars(tmp_path), commands) == ([], [])
+
+
+@pytest.mark.usefixtures("commands")
+def test_a_contact_that_is_a_name_is_learned_while_the_request_is_repeated(
+    pbx: MockKSR, routes: Handlers, marks: Marks, name_server: nameserver.NameServer
+) -> None:
+    bye = marks.request("BYE", uri="sip:callee@far.test:5070")
+    tick(routes)
+    in_dialog(pbx)
+    call(pbx, routes, bye)
+    assert (pbx.relayed, pbx.replies) == ([], [])  # dropped: it comes again
+    name_server.set("far.test", "A", "192.0.2.53")
+    tick(routes)
+    call(pbx, routes, bye)
+    assert (pbx.relayed[0].ruri, pbx.relayed[0].next_hop) == (
+        "sip:callee@far.test:5070",
+        "sip:192.0.2.53:5070;transport=udp",
+    )
+
+
+@pytest.mark.usefixtures("commands")
+def test_a_contact_that_cannot_be_resolved_503(pbx: MockKSR, routes: Handlers, marks: Marks) -> None:
+    bye = marks.request("BYE", uri="sip:callee@nowhere.test")
+    tick(routes)
+    in_dialog(pbx)
+    call(pbx, routes, bye)
+    tick(routes)
+    call(pbx, routes, bye)
+    assert (pbx.relayed, pbx.replies) == ([], [Reply(503, "Next Hop Unreachable")])
+
+
+@pytest.mark.usefixtures("commands")
+def test_over_tcp_nothing_is_repeated_so_503(pbx: MockKSR, routes: Handlers, marks: Marks) -> None:
+    in_dialog(pbx)
+    call(pbx, routes, marks.request("BYE", uri="sip:callee@far.test").replace("SIP/2.0/UDP", "SIP/2.0/TCP"))
+    assert (pbx.relayed, pbx.replies) == ([], [Reply(503, "Next Hop Unreachable")])
+
+
+@pytest.mark.usefixtures("commands")
+def test_a_stranger_can_have_no_name_resolved(
+    pbx: MockKSR, routes: Handlers, marks: Marks, name_server: nameserver.NameServer
+) -> None:
+    pbx.world.loose_route = 1
+    call(pbx, routes, marks.request("BYE", "forged", uri="sip:callee@strange.test"))
+    tick(routes)
+    assert name_server.count("strange.test") == 0
+
+
+@pytest.mark.usefixtures("commands")
+def test_a_fault_is_logged_and_it_goes_on(
+    pbx: MockKSR, routes: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tmp_path, row())
+    with monkeypatch.context() as patched:
+        patched.setattr("kemi.names.rows.Rows.found", raising(ValueError(PASSWORD)))
+        assert routes.NAMES(None, None) == 1
+    level, line = pbx.log[-1]
+    assert (level, line.startswith("fault=ValueError@"), PASSWORD in line) == ("err", True, False)
+    tick(routes)
+    assert addresses(routes) == {"192.0.2.50"}
+
+
+@pytest.mark.usefixtures("commands")
+def test_a_file_that_cannot_be_written_is_said_once_and_once_that_it_can_again(
+    pbx: MockKSR, routes: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tmp_path, row())
+    with monkeypatch.context() as patched:
+        patched.setattr("kemi.names.file.NamesFile.keep", raising(OSError("disk full")))
+        tick(routes)
+    tick(routes)
+    lines = [line for _, line in pbx.log]
+    assert lines == [
+        "names cannot be kept: disk full; calls use the addresses of before\n",
+        "names are kept again\n",
+    ]
+    assert addresses(routes) == {"192.0.2.50"}
