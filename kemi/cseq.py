@@ -8,8 +8,9 @@ The rules:
 2. The highest is remembered beyond a failure: a caller who tries again after a 422 counts on from the number that he
    knows, not from the one that the carrier saw.
 3. By how much the INVITE that set a dialog up was raised is in the dialog's own mark (mark.py). What was raised later
-   is remembered by this Kamailio alone. After a restart, or on another node, that is unknown; but fewer requests than
-   one a second were challenged, so the dialog's age in seconds is more. CSeq may have gaps.
+   is remembered by this Kamailio alone. After a restart, or on another node, that is unknown; but no more than 64
+   requests were challenged at once, nor more than one a second, so that many and the dialog's age in seconds are
+   enough. CSeq may have gaps.
 4. An ACK of a success has the number of its INVITE, and RAck names its INVITE by it.
 5. A number is below 2**31. What would go beyond is refused.
 
@@ -22,6 +23,7 @@ import re
 from typing import NamedTuple
 
 BEYOND = 2**31  # RFC 3261 8.1.1.5
+MOST_AT_ONCE = 64  # requests of a dialog that were challenged
 MOST_INVITES = 4  # of a dialog, whose numbers are remembered
 
 _RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+(\S+)")

@@ -80,12 +80,12 @@ class Dialogs:
         if trunk:
             uuid, destination = trunk.uuid, trunk.destination if self.is_of(opened, trunk) else ELSEWHERE
         base = caller + mark.raised
-        age = 0 if mark.run == self.run else max(int(time.time()) - mark.since, 0) + 1
+        unknown = 0 if mark.run == self.run else max(int(time.time()) - mark.since, 0) + cseq.MOST_AT_ONCE
         number = base
-        if method != "BYE" or age or shared.sequence(sequence).highest:  # nothing follows a BYE
+        if method != "BYE" or unknown or shared.sequence(sequence).highest:  # nothing follows a BYE
 
             def choose(sent: cseq.Sequence) -> tuple[int, int]:
-                number = cseq.first(sent, base if sent.highest else base + age)
+                number = cseq.first(sent, base if sent.highest else base + unknown)
                 return number, KEPT if number == base else KEPT_RAISED
 
             number = shared.next_number(sequence, method, caller, choose)

@@ -135,6 +135,7 @@ class Kamailio:
         self._shared: dict[tuple[str, str], str] = {}
         self._mark = ""  # the parameter of our Record-Route
         self._count = 0
+        self._counts: dict[str, int] = {}
         get, sets = self._variables.get, self._variables.__setitem__
 
         def gete(name: str) -> Any:
@@ -155,13 +156,13 @@ class Kamailio:
         self.rr = SimpleNamespace(
             loose_route=yes, record_route=yes, add_rr_param=lambda parameter: setattr(self, "_mark", parameter)
         )
-        self.dialog = SimpleNamespace(is_known_dlg=yes, dlg_manage=yes)
+        self.dialog = SimpleNamespace(is_known_dlg=yes, dlg_manage=yes, dlg_set_property=yes)
         self.uac = SimpleNamespace(uac_auth=yes)
         self.htable = SimpleNamespace(
             sht_get=lambda table, key: self._shared.get((table, key)),
             sht_sets=lambda table, key, value: self._shared.__setitem__((table, key), value),
             sht_rm=lambda table, key: self._shared.pop((table, key), None),
-            sht_inc=self._next,
+            sht_inc=self._increase,
             sht_setex=yes, sht_lock=yes, sht_unlock=yes,
         )  # fmt: skip
         self.tm = SimpleNamespace(
@@ -224,6 +225,10 @@ class Kamailio:
     def _append(self, header: str) -> int:
         self.carried = self.carried or (self._is_new and header.startswith("Proxy-Authorization"))
         return 1
+
+    def _increase(self, _table: str, key: str) -> int:
+        self._counts[key] = self._counts.get(key, 0) + 1
+        return self._counts[key]
 
     def _next(self, *_: object) -> int:
         self._count += 1

@@ -205,16 +205,16 @@ def test_a_number_that_would_be_too_high_in_a_dialog_500(pbx: MockKSR, send: Sen
 def test_after_a_restart_a_number_is_above_all_that_may_have_been_sent(
     pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the caller's, by how much the dialog was raised, and its age in seconds, rounded up: 5 + 2 + 100 + 1."""
+    """It is the caller's, by how much the dialog was raised, its age in seconds, and 64: 5 + 2 + 100 + 64."""
     monkeypatch.setattr(time, "time", lambda: marks.now)
     in_dialog(pbx)
     value = marks.sealed(raised=2, since=marks.now - 100, run=marks.mark.run ^ 1)
     send(marks.request(method, value, cseq=5))
     challenge(pbx, routes)
-    assert cseqs(pbx) == [f"108 {method}", f"109 {method}"]
+    assert cseqs(pbx) == [f"171 {method}", f"172 {method}"]
     monkeypatch.setattr(time, "time", lambda: marks.now + 1000)  # which matters no more
     send(marks.request(method, value, cseq=6))
-    assert cseqs(pbx) == [f"110 {method}"]
+    assert cseqs(pbx) == [f"173 {method}"]
 
 
 def test_a_node_whose_clock_is_behind_sends_no_lower_number(
@@ -223,7 +223,7 @@ def test_a_node_whose_clock_is_behind_sends_no_lower_number(
     monkeypatch.setattr(time, "time", lambda: marks.now)
     in_dialog(pbx)
     send(marks.request("INFO", marks.sealed(since=marks.now + 5, run=0), cseq=9))
-    assert cseqs(pbx) == ["10 INFO"]
+    assert cseqs(pbx) == ["73 INFO"]
 
 
 @pytest.mark.parametrize(("ago", "kept"), [(0, KEPT), (1, KEPT_RAISED)])

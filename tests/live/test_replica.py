@@ -113,8 +113,10 @@ def test_a_new_password_is_used(scene: Scene) -> None:
     trunk = scene.trunk(auth_password="no longer this one")
     wait_until(scene, trunk.uuid, 503, USED_WITHIN)
     update = "UPDATE uacreg SET auth_password = ? WHERE l_uuid = ?"
-    scene.kamailio.database.execute(update, (trunk.password, trunk.uuid))
-    wait_until(scene, trunk.uuid, 200, USED_WITHIN, before=(503,))
+    with reading(scene.kamailio, f"SELECT auth_password, 1 FROM uacreg WHERE l_uuid = '{trunk.uuid}'") as seen:
+        scene.kamailio.wait_for("the row in the local file", lambda: seen, USED_WITHIN)
+        scene.kamailio.database.execute(update, (trunk.password, trunk.uuid))
+        scene.kamailio.wait_for("the change in the local file", lambda: len(seen) > 1, USED_WITHIN)
     all_end_with(scene, trunk.uuid, 200)
 
 
