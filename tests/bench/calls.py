@@ -147,7 +147,6 @@ def running(
         far.mkdir()
         environment = own_environment(state, address) | {
             "PATH": SBIN,
-            "TRUNKAUTH_WORKERS": str(workers),
             "TRUNKAUTH_PREEMPTIVE": configuration.preemptive or "auto",
         }
         command = [sys.executable, "-m", "kemi", "db"]
@@ -165,7 +164,7 @@ def running(
                     challenges=configuration.challenges, is_far=line == "far",
                 )
             )  # fmt: skip
-            command = _command(configuration, state)
+            command = _command(configuration, state, workers)
             kamailio = Foreground(configuration.name, command, work / "kamailio.log", environment=environment)
             started.callback(kamailio.end)
             kamailio.wait_until_it_answers(address)
@@ -228,13 +227,14 @@ def _fill(database: Database, carrier: str, password: str) -> None:
     })  # fmt: skip
 
 
-def _command(configuration: Configuration, state: Path) -> list[str]:
+def _command(configuration: Configuration, state: Path, workers: int) -> list[str]:
+    of_our_config = ["-A", f"UDP_WORKERS={workers}"]
     if configuration.preemptive:
-        return [sys.executable, "-m", "kemi", "run"]
+        return [sys.executable, "-m", "kemi", "run", *of_our_config]
     kamailio = shutil.which("kamailio", path=SBIN) or "kamailio"
     command = [kamailio, "-DD", "-E", f"-m{SHARED_MEMORY}", "-x", ALLOCATOR, "-Y", str(state)]
     if configuration.script:
-        return [*command, "-f", str(PROJECT / "kamailio" / "kamailio.cfg")]
+        return [*command, *of_our_config, "-f", str(PROJECT / "kamailio" / "kamailio.cfg")]
     return [*command, "-f", str(NATIVE), "-A", configuration.define]
 
 

@@ -1,4 +1,4 @@
-"""How much one Kamailio with this package carries, by its number of workers, and how its workers' memory grows."""
+"""How much one Kamailio with this package carries, by its number of UDP workers, and how its workers' memory grows."""
 
 from __future__ import annotations
 

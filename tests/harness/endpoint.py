@@ -139,6 +139,7 @@ class Endpoint:
         return self._connections[to]
 
     def _adopt(self, connected: socket.socket, peer: Address) -> None:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # sent back to back, not after an ACK of TCP's
         self._connections[peer] = connected
         self._unread[connected] = b""
         self._selector.register(connected, selectors.EVENT_READ)

@@ -32,7 +32,8 @@ REGISTERS_EVERY_SECOND = (("uac", "reg_timer_interval", 1),)
 
 @dataclass(frozen=True)
 class Options:
-    """What one Kamailio is started with. trunks: rows of uacreg that are there before it starts.
+    """What one Kamailio is started with. workers: for TCP. udp_workers: for each UDP socket; more than one do not keep
+    the order of messages. trunks: rows of uacreg that are there before it starts.
 
     modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: the
     embedded file. db_url: how Kamailio reaches that server, if not as the test does. state, sip: the state directory
@@ -41,6 +42,7 @@ class Options:
     """
 
     workers: int = 2
+    udp_workers: int = 1
     default_trunk: str = ""
     callers: tuple[str, ...] = ("127.0.0.1",)
     modparams: tuple[tuple[str, str, int], ...] = ()
@@ -195,18 +197,20 @@ def new_state(workspace: Path) -> Path:
 
 
 def arguments(state: Path, project: Path, options: Options) -> list[str]:
-    """Extra arguments for Kamailio: a configuration that is the project's with more module parameters after it.
+    """Extra arguments for Kamailio: how many workers a UDP socket has, and a configuration that is the project's with
+    more module parameters after it.
 
     --modparam would not do: it is read before the configuration has loaded the module.
     """
+    given = ["-A", f"UDP_WORKERS={options.udp_workers}"] if options.udp_workers > 1 else []
     if not options.modparams:
-        return []
+        return given
     lines = [f'include_file "{project}/kamailio/kamailio.cfg"']
     lines += [f'modparam("{module}", "{name}", {number})' for module, name, number in options.modparams]
     config = state / "test.cfg"
     config.write_text("\n".join([*lines, ""]))
     config.chmod(0o644)
-    return ["-f", str(config)]
+    return [*given, "-f", str(config)]
 
 
 def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:

@@ -59,7 +59,7 @@ def line_to(database: ServerDatabase) -> Forwarder:
 
 def options_for(database: ServerDatabase, line: Forwarder, state: Path | None = None) -> Options:
     url = database.url.set(host=line.address[0], port=line.address[1])
-    return Options(workers=WORKERS, database=database, db_url=url, state=state)
+    return Options(udp_workers=WORKERS, database=database, db_url=url, state=state)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ SAYS_STALE = pytest.mark.parametrize("says_stale", [False, True], ids=["not stal
 @pytest.fixture(scope="module")
 def four_workers(installation: Installation) -> Iterator[Kamailio]:
     """A Kamailio whose workers have calls of one trunk on their hands at the same time."""
-    with installation.running(Options(workers=4)) as running:
+    with installation.running(Options(udp_workers=4)) as running:
         yield running
 
 

@@ -100,7 +100,7 @@ def test_under_load_nothing_is_lost_while_the_database_is_frozen_and_restarted(
     database = ServerDatabase(postgresql_server.new_database(), gives_notice=True)
     database.list_callers(("127.0.0.1",))
     with (
-        native.running(Options(workers=WORKERS, database=database)) as node,
+        native.running(Options(udp_workers=WORKERS, database=database)) as node,
         Scene(node, in_order=False) as scene,
     ):
         trunks = [scene.trunk() for _ in range(5)]

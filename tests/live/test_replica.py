@@ -49,7 +49,7 @@ def node(source: str, native: Native, request: pytest.FixtureRequest) -> Iterato
         server = request.getfixturevalue("running_mariadb" if source == "mariadb" else "running_postgresql")
         database = ServerDatabase(server.new_database(), gives_notice=source == "notice")
         database.list_callers(("127.0.0.1",))
-    with native.running(Options(workers=4, database=database, modparams=REGISTERS_EVERY_SECOND)) as running:
+    with native.running(Options(udp_workers=4, database=database, modparams=REGISTERS_EVERY_SECOND)) as running:
         with Scene(running) as scene:
             wait_until(scene, "unheard-of", 404, within=10, before=(503,))
         yield running

@@ -86,7 +86,7 @@ def insert_many(database: ServerDatabase) -> None:
 def test_a_restart_while_the_database_is_away_serves_from_the_last_copy(
     installation: Installation, database: ServerDatabase, known: Trunk, postgresql_server: Server
 ) -> None:
-    options = Options(workers=WORKERS, database=database)
+    options = Options(udp_workers=WORKERS, database=database)
     with installation.running(options) as first, Scene(first, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
     postgresql_server.stop()
@@ -111,7 +111,7 @@ def test_a_first_start_without_the_database_serves_as_soon_as_it_is_there_and_sa
     installation: Installation, database: ServerDatabase, known: Trunk, postgresql_server: Server
 ) -> None:
     postgresql_server.stop()
-    options = Options(workers=WORKERS, database=database, at_first=503)
+    options = Options(udp_workers=WORKERS, database=database, at_first=503)
     with installation.running(options) as node, Scene(node, in_order=False) as scene:
         node.wait_for_log("there is no copy yet", GONE_WITHIN)
         for _ in range(2 * WORKERS):
@@ -148,7 +148,7 @@ def test_killed_amid_a_sync_it_serves_from_the_old_copy_until_it_has_the_new(
 
 
 def test_a_full_disk_leaves_the_old_copy_in_use(native: Native, database: ServerDatabase, known: Trunk) -> None:
-    with native.running(Options(workers=WORKERS, database=database)) as node, Scene(node, in_order=False) as scene:
+    with native.running(Options(udp_workers=WORKERS, database=database)) as node, Scene(node, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
         before = len(node.log())
         with full_disk(node):
@@ -206,7 +206,7 @@ def test_a_copy_that_was_damaged_is_made_anew(
     postgresql_server: Server,
     damage: Callable[[Path, URL], None],
 ) -> None:
-    options = Options(workers=WORKERS, database=database)
+    options = Options(udp_workers=WORKERS, database=database)
     with native.running(options) as first, Scene(first, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
     damage(first.state / "replica.sqlite", database.url)
@@ -223,7 +223,7 @@ def test_a_copy_that_was_damaged_is_made_anew(
 def test_a_copy_that_is_damaged_in_use_gives_no_wrong_answer(
     native: Native, database: ServerDatabase, known: Trunk, damage: Callable[[Path, URL], None]
 ) -> None:
-    options = Options(workers=WORKERS, database=database)
+    options = Options(udp_workers=WORKERS, database=database)
     with native.running(options) as node, Scene(node, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
         damage(node.state / "replica.sqlite", database.url)
@@ -234,7 +234,7 @@ def test_a_copy_that_is_damaged_in_use_gives_no_wrong_answer(
 
 
 def test_a_copy_that_others_can_read_is_refused(native: Native, database: ServerDatabase, known: Trunk) -> None:
-    options = Options(workers=WORKERS, database=database)
+    options = Options(udp_workers=WORKERS, database=database)
     with native.running(options) as first, Scene(first, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
     copy = first.state / "replica.sqlite"
