@@ -5,6 +5,18 @@ from __future__ import annotations
 import KSR
 
 
+def discard_surplus() -> bool:
+    """Cut off the octets after the body (RFC 3261 18.3). Return True if there were any, and they are gone. It comes
+    before any other edit, which it would undo.
+    """
+    length, size, whole = (KSR.pv.get(name) for name in ("$cl", "$bs", "$ml"))
+    if not (isinstance(length, int) and isinstance(size, int) and isinstance(whole, int) and 0 <= length < size):
+        return False
+    KSR.pv.seti("$var(kept)", whole - (size - length))
+    kept = str(KSR.pv.gete("$(mb{s.substr,0,$var(kept)})"))
+    return "\0" not in kept and KSR.textopsx.msg_set_buffer(kept) > 0  # 5.6 takes C strings
+
+
 def remove_headers(names: tuple[str, ...]) -> None:
     """Take every header field of these names off the request."""
     for name in names:

@@ -10,6 +10,7 @@ import KSR
 from kemi.address import normalised
 from kemi.auth.digest import Request
 from kemi.mark import PARAMETER
+from kemi.sip import edit
 
 CALLERS = 1  # group of the address table: who may call
 
@@ -17,10 +18,12 @@ CALLERS = 1  # group of the address table: who may call
 _SANITY_CHECKS = 17895
 _SANITY_URIS = 7
 
+_MAX_FORWARDS = 70  # if the caller has sent none (RFC 3261 16.6, step 3)
+
 # Read at once, because each crossing into Kamailio costs every request; one a line.
 _FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri"
-_URIS = "\n$fu\n$ru"
-_LINES = 8
+_URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])"
+_LINES = 9
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;|$)")
 
@@ -86,29 +89,39 @@ def source_may_call() -> bool:
 
 
 def incoming() -> Incoming | None:
-    """Return the request that came in; None if nothing is left to do: it has been answered (400, 483), dropped, or is a
-    retransmission, whose last reply has been sent again.
+    """Return the request that came in; None if nothing is left to do: it has been answered (400, 420, 483), dropped, or
+    is a retransmission, whose last reply has been sent again.
     """
-    if KSR.maxfwd.process_maxfwd(10) < 0:
-        KSR.sl.sl_send_reply(483, "Too Many Hops")
-        return None
-    if KSR.sanity.sanity_check(_SANITY_CHECKS, _SANITY_URIS) < 1:
+    if not (_is_sane() or (edit.discard_surplus() and _is_sane())):
+        KSR.sanity.sanity_reply()
         return None
     try:
         lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n")
     except UnicodeDecodeError:
-        lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", ""]
+        lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", "", ""]
     if len(lines) != _LINES:  # a header field that is folded where it must not be
         KSR.sl.sl_send_reply(400, "Bad Request")
         return None
-    transaction = KSR.tm.t_check_trans()
-    if transaction == 0 and lines[0] != "CANCEL":
+    facts = ["" if one == _NULL else one for one in lines]
+    method, call_id, from_tag, to_tag, cseq, route, caller, dialled, required = facts
+    if KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) < 0:
+        KSR.sl.sl_send_reply(483, "Too Many Hops")
         return None
-    method, call_id, from_tag, to_tag, cseq, route, caller, dialled = ["" if one == _NULL else one for one in lines]
+    if (extensions := required.replace(",", " ").split()) and method not in ("ACK", "CANCEL"):
+        KSR.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")  # RFC 3261 16.3, step 5
+        KSR.sl.sl_send_reply(420, "Bad Extension")
+        return None
+    transaction = KSR.tm.t_check_trans()
+    if transaction == 0 and method != "CANCEL":
+        return None
     mark = _MARK.search(route)
     return Incoming(
         method, call_id, from_tag, to_tag, int(cseq), mark[1] if mark else "", caller, dialled, transaction > 0
     )
+
+
+def _is_sane() -> bool:
+    return KSR.sanity.sanity_check(_SANITY_CHECKS, _SANITY_URIS) > 0
 
 
 def follows_route() -> bool:

@@ -134,6 +134,31 @@ def test_too_many_hops_483(pbx: MockKSR, send: Send) -> None:
     assert pbx.relayed == []
 
 
+def test_octets_after_the_body_are_discarded(pbx: MockKSR, send: Send) -> None:
+    send(request().replace("Content-Length: 0", "Content-Length: 2") + "ab\r\n")
+    assert pbx.relayed[0].message.body == b"ab"
+
+
+def test_a_content_length_beyond_the_body_400(pbx: MockKSR, send: Send) -> None:
+    send(request().replace("Content-Length: 0", "Content-Length: 3") + "ab")
+    assert [reply.code for reply in pbx.replies] == [400]
+    assert pbx.relayed == []
+
+
+def test_without_max_forwards_70(pbx: MockKSR, send: Send) -> None:
+    send(request().replace("Max-Forwards: 70\r\n", ""))
+    assert pbx.relayed[0].message.get("Max-Forwards") == "70"
+
+
+@pytest.mark.parametrize(
+    ("rows", "unsupported"), [("Proxy-Require: a, b\r\nProxy-Require: c\r\n", "a, b, c"), ("Proxy-Require:\r\n", "")]
+)
+def test_proxy_require_420_names_all_that_is_unsupported(pbx: MockKSR, send: Send, rows: str, unsupported: str) -> None:
+    send(request(headers=rows))
+    assert [reply.code for reply in pbx.replies] == [420] * bool(unsupported)
+    assert pbx.called("hdr.append_to_reply") == [(f"Unsupported: {unsupported}\r\n",)] * bool(unsupported)
+
+
 def test_what_is_not_sane_goes_no_further(pbx: MockKSR, send: Send) -> None:
     pbx.world.sane = False
     send(request())

@@ -34,12 +34,12 @@ class Caller(Agent):
         sender: str = "sip:100@pbx.test",
         headers: Iterable[Header] = (),
         body: bytes = b"",
-        max_forwards: int = SENT_MAX_FORWARDS,
+        max_forwards: int | None = SENT_MAX_FORWARDS,
     ) -> Exchange:
         """A request outside any dialog, CSeq 1."""
         built = [
             ("Via", self.via()),
-            ("Max-Forwards", str(max_forwards)),
+            *([] if max_forwards is None else [("Max-Forwards", str(max_forwards))]),
             ("From", f"<{sender}>;tag={message.new_tag()}"),
             ("To", f"<{uri}>"),
             ("Call-ID", f"{secrets.token_hex(8)}@pbx.test"),

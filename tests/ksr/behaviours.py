@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from tests.ksr import variables
-from tests.ksr.message import address
+from tests.ksr.message import Edits, address, parse
 from tests.ksr.state import Route, State, with_value
 
 Result = str | int | None
@@ -47,6 +47,14 @@ def _hdr_append(state: State, text: str) -> int:
 
 def _hdr_append_to_reply(state: State, text: str) -> int:
     state.reply_headers.append(text.removesuffix("\r\n"))
+    return 1
+
+
+def _msg_set_buffer(state: State, text: str) -> int:
+    """Another message in the place of the one that came in; edits so far are lost."""
+    if state.run.route is not Route.REQUEST or not text:
+        return -1
+    state.request, state.run.edits = parse(text), Edits()
     return 1
 
 
@@ -109,10 +117,14 @@ def _process_maxfwd(state: State, limit: int) -> int:
 
 
 def _sanity_check(state: State, _checks: int, _uris: int) -> int:
-    if state.world.sane:
-        return 1
+    length = state.request.value("Content-Length")
+    return _yes(state.world.sane and (not length or int(length) == len(state.request.body)))
+
+
+def _sanity_reply(state: State) -> int:
+    """The answer that sanity_check keeps back (modparam noreply). An ACK gets none."""
     state.answer(400, "Bad Request")
-    return -1
+    return 1
 
 
 def _has_totag(state: State) -> int:
@@ -244,6 +256,8 @@ TABLE: dict[str, Behaviour] = {
     "tm.t_branch_timeout": lambda state: _yes(state.local_reply),
     "maxfwd.process_maxfwd": _process_maxfwd,
     "sanity.sanity_check": _sanity_check,
+    "sanity.sanity_reply": _sanity_reply,
+    "textopsx.msg_set_buffer": _msg_set_buffer,
     "siputils.has_totag": _has_totag,
     "permissions.allow_source_address": lambda state, group: _yes(state.is_trusted(group)),
     "permissions.allow_source_address_group": _allow_source_address_group,

@@ -54,6 +54,9 @@ class Message:
     headers: tuple[Header, ...]
     body: bytes = b""
 
+    def __bytes__(self) -> bytes:
+        return b"".join((self.start_line, b"\r\n", *(h.raw for h in self.headers), b"\r\n", self.body))
+
     def values(self, name: str) -> list[bytes]:
         """The values of every field of this name, in order."""
         wanted = name.encode()

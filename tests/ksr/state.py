@@ -64,7 +64,7 @@ class World:
 
     sockets: tuple[str, ...] = ("udp:192.0.2.1:5060",)  # ours; the first one received the request
     trusted: dict[int, list[IPv4Network | IPv6Network]] = field(default_factory=dict)  # address table: group -> sources
-    sane: bool = False  # what sanity_check finds; if False it answers 400 itself
+    sane: bool = False  # what sanity_check finds, besides a body that is not as long as Content-Length says
     transaction_known: int = -1  # t_check_trans: -1 new; 0 a retransmission, dealt with; 1 belongs to a transaction
     loose_route: int = -1  # 1: the top Route is ours, or leads on (then `route_leads_to`); -3: so, without a To tag
     route_leads_to: str | None = None
@@ -112,6 +112,7 @@ class State:
     dialog: dict[str, str] | None = None
     early_dialog: dict[str, str] = field(default_factory=dict)  # $dlg_var set where there is no dialog yet
     avps: dict[str, list[str | int]] = field(default_factory=dict)
+    script_variables: dict[str, int] = field(default_factory=dict)  # $var
     reply_headers: list[str] = field(default_factory=list)
     armed: dict[Route, str] = field(default_factory=dict)
     reply_route: str | None = None  # of the last branch: armed when it left

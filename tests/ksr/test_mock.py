@@ -97,8 +97,10 @@ def test_world_refuses_until_told_otherwise(ksr: MockKSR) -> None:
     assert (ksr.pv.get("$jsonrpl(code)"), ksr.pv.get("$jsonrpl(body)")) == (0, None)
 
 
-def test_insane_request_is_answered_by_the_check_itself(ksr: MockKSR) -> None:
+def test_insane_request_is_answered_once_the_script_says_so(ksr: MockKSR) -> None:
     assert ksr.sanity.sanity_check(17895, 7) == -1
+    assert ksr.replies == []
+    ksr.sanity.sanity_reply()
     assert [reply.code for reply in ksr.replies] == [400]
 
 

@@ -11,7 +11,7 @@ from tests.ksr.probe import ROUTES, read_questions
 from tests.ksr.probe_call import Record, load_record, through_the_mock
 
 STRICTER = {"WrongArgumentsError", "UnknownVariableError", "MisuseError", "SystemError"}
-NOT_IN_THE_PROBE = {"dbg", "notice", "warn", "err", "sl.sl_send_reply"}
+NOT_IN_THE_PROBE = {"dbg", "notice", "warn", "err", "sl.sl_send_reply", "sanity.sanity_reply"}
 
 
 @cache

@@ -34,7 +34,8 @@ class Name:
 
 
 _PLAIN = re.compile(r"\$(?P<kind>[A-Za-z_]+)(?:\((?P<inner>.*)\))?", re.S)
-_IN_A_TEXT = re.compile(rb"\$[A-Za-z_]+(?:\([^()]*\))?")
+_SUBSTR = re.compile(r"\$\(mb\{s\.substr,0,\$var\((?P<inner>[a-z]+)\)\}\)")
+_IN_A_TEXT = re.compile(rb"\$\([A-Za-z_]+\([^()]*\)\[\*\]\)|\$[A-Za-z_]+(?:\([^()]*\))?")
 _IN_HEX = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\{s\.encode\.hexa\}\)")
 _INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)
 
@@ -48,6 +49,9 @@ def parse(text: str) -> Name:
     found = _IN_HEX.fullmatch(text)
     if found is not None:
         return Name("hex", found["kind"])
+    found = _SUBSTR.fullmatch(text)
+    if found is not None:
+        return Name("beginning", found["inner"])
     found = _PLAIN.fullmatch(text)
     if found is None:
         raise UnknownVariableError(text)
@@ -144,6 +148,10 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "rm": lambda state: state.request.method,
     "rb": lambda state: state.request.body or None,
     "bs": lambda state: len(state.request.body),
+    "cl": lambda state: (
+        int(state.request.value("Content-Length") or -1) if state.request.values("Content-Length") else None
+    ),
+    "ml": lambda state: len(bytes(state.request)),
     "si": lambda state: state.world.carrier if state.run.route is Route.REPLY else state.source[0],
     "Ri": lambda state: state.world.sockets[0].split(":", 1)[1].rsplit(":", 1)[0],
     "Rp": lambda state: int(state.world.sockets[0].rsplit(":", 1)[1]),
@@ -232,6 +240,8 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "T_req": _of_request,
     "_s": _printed,
     "hex": _in_hex,
+    "var": lambda state, name: state.script_variables.get(name.inner or "", 0),
+    "beginning": lambda state, name: bytes(state.request)[: state.script_variables[name.inner or ""]],
     "jsonrpl": _rpc_answer,
 }
 
@@ -263,6 +273,9 @@ def write(state: State, text: str, value: str | int) -> bool:
         if isinstance(value, int):
             return False  # "can't set dlg_var": the module takes strings alone
         state.dialog_variables()[name.inner] = value
+        return True
+    if name.kind == "var" and name.inner and isinstance(value, int):
+        state.script_variables[name.inner] = value
         return True
     if name.inner is None and name.kind in _WRITERS and isinstance(value, str):
         return _WRITERS[name.kind](state, value)
