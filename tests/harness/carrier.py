@@ -83,6 +83,12 @@ class Carrier(Agent):
             for served in self._ringing():
                 self.respond(served, 200, self._next_nonces(served), body=SDP)
 
+    def ring_again(self) -> None:
+        """Repeat the 180 of every call that rings."""
+        with self.changed:
+            for served in self._ringing():
+                self.respond(served, 180)
+
     def reject(self, status: int) -> None:
         """End every call that rings."""
         with self.changed:
