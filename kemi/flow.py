@@ -271,7 +271,7 @@ class TrunkAuth:
         else:
             failure.add_branch()
         relay.listen()
-        if not relay.send(attempt):
+        if not failure.resend(attempt):
             self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))
         else:
             for challenge in resend.challenges:

@@ -47,6 +47,8 @@ class Settings:
     reg_contact: str
     workers: int
     memory: int
+    ring_seconds: int
+    setup_seconds: int
     log_level: int
     preemptive: bool
     key_file: Path
@@ -61,6 +63,7 @@ class Settings:
         state_dir = _fits_socket(_state_dir(value("TRUNKAUTH_STATE_DIR", str(PROJECT / "var"))))
         listen = _listen(value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060"))
         db_url = value("TRUNKAUTH_DB_URL", "")
+        ring = _number("TRUNKAUTH_RING_SECONDS", value("TRUNKAUTH_RING_SECONDS", "180"), 1, 3600)
         return cls(
             db_url=_db_url(
                 db_url or f"sqlite:///{state_dir}/trunkauth.sqlite", value("TRUNKAUTH_DB_PASSWORD_FILE", "")
@@ -74,6 +77,9 @@ class Settings:
             reg_contact=_reg_contact(value("TRUNKAUTH_REG_CONTACT", ""), listen[0]),
             workers=_number("TRUNKAUTH_WORKERS", value("TRUNKAUTH_WORKERS", "4"), 1, 256),
             memory=_number("TRUNKAUTH_MEMORY", value("TRUNKAUTH_MEMORY", "512"), 32, 1048576),
+            ring_seconds=ring,
+            setup_seconds=_number("TRUNKAUTH_SETUP_SECONDS", value("TRUNKAUTH_SETUP_SECONDS", str(max(300, ring))),
+                                  ring, 3600),
             log_level=_number("TRUNKAUTH_LOG_LEVEL", value("TRUNKAUTH_LOG_LEVEL", "1"), -5, 3),
             preemptive=_matching("TRUNKAUTH_PREEMPTIVE", value("TRUNKAUTH_PREEMPTIVE", "auto"), _PREEMPTIVE,
                                  "auto or off") == "auto",

@@ -8,7 +8,7 @@ from kemi.address import normalised
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Failure
-from kemi.sip import dialog, request
+from kemi.sip import dialog, relay, request
 
 MOST_FIELDS = 32  # challenges read from one reply
 
@@ -75,6 +75,18 @@ def answer_by_uac_auth(credentials: Credentials) -> bool:
     finally:
         for avp in _CREDENTIAL_AVPS:
             KSR.pv.unset(f"$(avp({avp})[*])")  # an AVP is a stack: without [*] only its newest value goes
+
+
+def resend(attempt: Attempt) -> bool:
+    """Relay the request again as this attempt, after a branch was added. Return False if it could not be sent.
+
+    A carrier may close its TCP connection behind a challenge. If a write tells Kamailio so (the ACK of a 407 that was
+    answered by a reset is one), it drops the connection, and opens a new one for the second try.
+    """
+    if relay.send(attempt):
+        return True
+    add_branch()
+    return relay.send(attempt)
 
 
 def reply_instead(code: int, reason: str) -> None:

@@ -22,8 +22,7 @@ _MAX_FORWARDS = 70  # if the caller has sent none (RFC 3261 16.6, step 3)
 
 # Read at once, because each crossing into Kamailio costs every request; one a line.
 _FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri"
-_URIS = "\n$fu\n$ru"
-_REQUIRED = "\n$(hdr(Proxy-Require)[*])"
+_URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])"
 _LINES = 9
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;|$)")
@@ -103,7 +102,7 @@ def incoming() -> Incoming | None:
         KSR.sanity.sanity_reply()
         return None
     try:
-        lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS}{_REQUIRED})")).split("\n", _LINES - 1)
+        lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n", _LINES - 1)
     except UnicodeDecodeError:
         lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", "", ""]
     if len(lines) != _LINES:  # a header field that is folded where it must not be

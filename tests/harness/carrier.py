@@ -23,6 +23,7 @@ class Script:
 
     behind: what the far end asks for, once the carrier's own challenge is answered. together: both ask in one reply, as
     a proxy that forks puts them together (RFC 3261 16.7). reliable: it rings as RFC 3262 has it, and wants a PRACK.
+    hangs_up: its TCP connection ends with each challenge of its own.
     """
 
     challenge: Challenge | None = None
@@ -33,6 +34,7 @@ class Script:
     final: int | None = 200
     silent: bool = False
     registrar: int | None = 200
+    hangs_up: bool = False
 
 
 class Carrier(Agent):
@@ -82,6 +84,12 @@ class Carrier(Agent):
         with self.changed:
             for served in self._ringing():
                 self.respond(served, 200, self._next_nonces(served), body=SDP)
+
+    def ring_again(self) -> None:
+        """Repeat the 180 of every call that rings."""
+        with self.changed:
+            for served in self._ringing():
+                self.respond(served, 180)
 
     def reject(self, status: int) -> None:
         """End every call that rings."""
@@ -242,11 +250,20 @@ class Carrier(Agent):
             if verdict != ACCEPTED:
                 challenges += verifier.headers(request, verdict)
                 if not self.script.together:
-                    self.respond(served, challenge.reply or challenge.status, challenges)
+                    self._challenge(served, challenge.reply or challenge.status, challenges)
                     return False
         if challenges:
             self.respond(served, self._verifiers[0].challenge.status, challenges)
         return not challenges
+
+    def _challenge(self, served: Served, status: int, challenges: list[Header]) -> None:
+        if not self.script.hangs_up:
+            self.respond(served, status, challenges)
+            return
+        self.cork(served.peer)
+        self.respond(served, status, challenges)
+        served.acked = True  # no ACK can come
+        self.hang_up(served.peer)
 
     def _next_nonces(self, served: Served) -> list[Header]:
         return [header for verifier in self._verifiers for header in verifier.next_nonces(served.request)]

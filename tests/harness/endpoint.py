@@ -97,6 +97,19 @@ class Endpoint:
             else:
                 self._connection(to).sendall(octets)
 
+    def cork(self, peer: Address) -> None:
+        """Hold back what is sent to this address until the connection is hung up: both leave in one segment."""
+        with self.changed:
+            self._connections[peer].setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+
+    def hang_up(self, peer: Address) -> None:
+        """Close the connection to this address."""
+        with self.changed:
+            connected = self._connections.pop(peer)
+            self._selector.unregister(connected)
+            del self._unread[connected]
+            connected.close()
+
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Run an action in this end's thread, later."""
         with self.changed:
@@ -183,15 +196,14 @@ class Endpoint:
         peer = next(address for address, each in self._connections.items() if each is connected)
         octets = connected.recv(65535)
         if not octets:
-            self._selector.unregister(connected)
-            del self._connections[peer], self._unread[connected]
-            connected.close()
+            self.hang_up(peer)
             return
         whole, rest = split_stream(self._unread[connected] + octets)
         while whole:
             self._take(whole, peer)
             whole, rest = split_stream(rest)
-        self._unread[connected] = rest
+        if connected in self._unread:
+            self._unread[connected] = rest
 
     def _take(self, octets: bytes, peer: Address) -> None:
         if not octets.strip(b"\r\n\0"):

@@ -56,6 +56,8 @@ class Options:
     memory: int = 512
     at_first: int = 200
     resolv_conf: Path | None = None
+    ring_seconds: int = 180
+    setup_seconds: int = 300
 
 
 AS_IT_COMES = Options()
@@ -232,6 +234,8 @@ def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
         "TRUNKAUTH_MEMORY": str(options.memory),
         "TRUNKAUTH_LOG_LEVEL": "1",
         "TRUNKAUTH_PREEMPTIVE": options.preemptive,
+        "TRUNKAUTH_RING_SECONDS": str(options.ring_seconds),
+        "TRUNKAUTH_SETUP_SECONDS": str(options.setup_seconds),
     }
 
 

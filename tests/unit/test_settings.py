@@ -18,6 +18,7 @@ def test_an_empty_environment_gives_the_contracts_defaults() -> None:
     assert settings.listen == (Socket("udp", "127.0.0.1", 5060),)
     assert (settings.default_trunk, settings.reg_contact) == ("", "127.0.0.1:5060")
     assert (settings.workers, settings.memory, settings.log_level, settings.preemptive) == (4, 512, 1, True)
+    assert (settings.ring_seconds, settings.setup_seconds) == (180, 300)
 
 
 def test_every_variable_is_read() -> None:
@@ -29,6 +30,8 @@ def test_every_variable_is_read() -> None:
         "TRUNKAUTH_REG_CONTACT": "sip.example:5060",
         "TRUNKAUTH_WORKERS": "8",
         "TRUNKAUTH_MEMORY": "2048",
+        "TRUNKAUTH_RING_SECONDS": "45",
+        "TRUNKAUTH_SETUP_SECONDS": "90",
         "TRUNKAUTH_LOG_LEVEL": "-1",
         "TRUNKAUTH_PREEMPTIVE": "off",
         "TRUNKAUTH_KEY_FILE": "/srv/shared/key",
@@ -38,6 +41,12 @@ def test_every_variable_is_read() -> None:
     assert settings.listen == (Socket("udp", "192.0.2.1", 5060), Socket("tcp", "[2001:db8::1]", 5062))
     assert (settings.default_trunk, settings.reg_contact) == ("backup", "sip.example:5060")
     assert (settings.workers, settings.memory, settings.log_level, settings.preemptive) == (8, 2048, -1, False)
+    assert (settings.ring_seconds, settings.setup_seconds) == (45, 90)
+
+
+def test_a_call_that_may_ring_for_longer_may_take_as_long_to_set_up() -> None:
+    settings = Settings.from_environment(STATE | {"TRUNKAUTH_RING_SECONDS": "600"})
+    assert (settings.ring_seconds, settings.setup_seconds) == (600, 600)
 
 
 LOCAL_FILES = {
@@ -90,6 +99,9 @@ WRONG = [
     ("TRUNKAUTH_DEFAULT_TRUNK", "x" * 65),
     ("TRUNKAUTH_DEFAULT_TRUNK", "two words"),
     ("TRUNKAUTH_REG_CONTACT", 'host"'),
+    ("TRUNKAUTH_RING_SECONDS", "0"),
+    ("TRUNKAUTH_RING_SECONDS", "3601"),
+    ("TRUNKAUTH_SETUP_SECONDS", "179"),
     ("TRUNKAUTH_WORKERS", "0"),
     ("TRUNKAUTH_WORKERS", "257"),
     ("TRUNKAUTH_WORKERS", "four"),
