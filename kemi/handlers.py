@@ -28,9 +28,8 @@ class Handlers(TrunkAuth, Registration, ReplicaProcess, NamesProcess, MemoryProc
     def __init__(self, settings: Settings) -> None:
         TrunkAuth.__init__(self, settings)
         ReplicaProcess.__init__(self, settings)
-        MemoryProcess.__init__(self)
-
         NamesProcess.__init__(self, settings)
+        MemoryProcess.__init__(self)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 from kemi.address import is_address, normalised
@@ -111,12 +112,7 @@ def _chosen(weights: Sequence[int], below: Callable[[int], int]) -> int:
     """Return the place of one weight, each as likely as it is heavy; all are alike if all are 0."""
     if not any(weights):
         return below(len(weights))
-    left = below(sum(weights))
-    for place, weight in enumerate(weights):
-        left -= weight
-        if left < 0:
-            return place
-    return len(weights) - 1
+    return bisect(list(accumulate(weights)), below(sum(weights)))
 
 
 def to_text(hops: Hops) -> str:
