@@ -102,7 +102,7 @@ def incoming() -> Incoming | None:
         KSR.sanity.sanity_reply()
         return None
     try:
-        lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n", _LINES - 1)
+        lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n")
     except UnicodeDecodeError:
         lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", "", ""]
     if len(lines) != _LINES:  # a header field that is folded where it must not be

@@ -149,6 +149,13 @@ def test_a_next_hop_that_cannot_be_sent_to_503(pbx: MockKSR, send: Send) -> None
     assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
 
 
+@pytest.mark.parametrize("field", ["Call-ID: call-1", "Proxy-Require: a"])
+def test_a_field_that_is_folded_where_it_must_not_be_400(pbx: MockKSR, send: Send, field: str) -> None:
+    send(request(headers="Proxy-Require: a\r\n" * field.startswith("Proxy")).replace(field, f"{field}\r\n b"))
+    assert [reply.code for reply in pbx.replies] == [400]
+    assert pbx.relayed == []
+
+
 @pytest.mark.parametrize("method", ["MESSAGE", "PUBLISH", "OPTIONS"])
 def test_a_request_that_starts_no_dialog_is_relayed_without_record_route(pbx: MockKSR, send: Send, method: str) -> None:
     send(request(method))
