@@ -230,6 +230,27 @@ def test_a_contact_that_cannot_be_resolved_ends_quickly_and_no_worker_asks(
     call.inside("BYE").expect(200)
 
 
+def test_a_reply_of_nobodys_that_names_a_host_is_looked_up_nowhere(scene: Scene, name_server: NameServer) -> None:
+    """Kamailio forwards a reply that fits no transaction by its second Via, before any of our routes sees it."""
+    name_server.silent.add("stray.test")
+    trunk = scene.trunk(PLAIN)
+    host, port = scene.kamailio.sip
+    lines = (
+        "SIP/2.0 200 OK",
+        f"Via: SIP/2.0/UDP {host}:{port};branch=z9hG4bKnone",
+        "Via: SIP/2.0/UDP stray.test;branch=z9hG4bKnone",
+        "From: <sip:a@stray.test>;tag=a",
+        "To: <sip:b@stray.test>;tag=b",
+        "Call-ID: stray",
+        "CSeq: 1 INVITE",
+        "Content-Length: 0",
+    )
+    for _ in range(2 * WORKERS):
+        scene.pbx.send_bytes(("\r\n".join(lines) + "\r\n\r\n").encode(), scene.kamailio.sip)
+    scene.call(trunk).expect(200, within=AT_ONCE)
+    assert name_server.count("stray.test") == 0
+
+
 def test_registrations_go_to_what_a_name_resolves_to(
     native: Native, name_server: NameServer, resolv_conf: Path
 ) -> None:
