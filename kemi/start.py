@@ -143,6 +143,7 @@ def check_user(settings: Settings, extra: list[str]) -> None:
         settings.key_file,
         settings.state_dir,
         settings.local_file,
+        settings.names_file,
     ):
         try:
             asked = subprocess.run(

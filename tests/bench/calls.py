@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kemi.names.file import NamesFile
 from kemi.settings import Settings
 from kemi.start import ALLOCATOR, kamailio_environment
 from lab.demo import PROJECT, REALM, TRUNK, free_addresses, own_environment
@@ -155,7 +156,9 @@ def running(
             _fill(database, carrier_address, given)
         environment |= _native_environment(state, address, carrier_address, given, workers, server)
         if configuration.script:
-            environment = kamailio_environment(Settings.from_environment(environment), environment)
+            settings = Settings.from_environment(environment)
+            NamesFile(settings.names_file).open()
+            environment = kamailio_environment(settings, environment)
             environment["TRUNKAUTH_SCRIPT"] = str(HERE / configuration.script)
         try:
             carrier = started.enter_context(
