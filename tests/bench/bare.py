@@ -68,8 +68,10 @@ class Bare:
         return 1
 
     def REPLICA(self, _message: object, _event: object) -> int:
-        """The timer's; there is no copy to keep."""
+        """The timers'; nothing is kept, resolved or watched."""
         return 1
+
+    NAMES = MEMORY = REPLICA
 
 
 def mod_init() -> Bare:
