@@ -16,6 +16,14 @@ def normalised(host: str) -> str:
         return bare.lower()
 
 
+def literal(host: str) -> str:
+    """Return an IP address as Kamailio writes it in a socket, IPv6 in brackets; empty for a host name."""
+    address = normalised(host)
+    if not is_address(address):
+        return ""
+    return f"[{address}]" if ":" in address else address
+
+
 def is_address(host: str) -> bool:
     """Return True for an IP address, normalised or not, False for a name."""
     try:
