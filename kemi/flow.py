@@ -57,7 +57,7 @@ class TrunkAuth:
         """Called in every process; SIP workers have a rank of 1 and up, and they alone look for trunks."""
         if rank > 0:
             gc.freeze()  # the start's objects stay: no collection has to walk through them
-            self._trunks = TrunkStore(self._settings.local_file, self._settings.source, self._settings.names_file)
+            self._trunks = TrunkStore(self._settings.local_file, self._settings.db_url, self._settings.names_file)
         return 0
 
     @property
@@ -170,7 +170,7 @@ class TrunkAuth:
         edit.remove_headers(NOT_FORWARDED)
         if (next_hop := nexthop.of_trunk(self.trunks, trunk)) is None:
             return
-        if fault := self._address(trunk, incoming, next_hop):
+        if fault := trunk.fault or self._address(trunk, incoming, next_hop):
             api.tell(Unusable(trunk.uuid, fault))
             relay.reply(404, "No Trunk")
             return

@@ -28,6 +28,7 @@ from kemi.trunks.tables import uacreg
 VERSIONS = {"version": (1,), "uacreg": (5, 6), "address": (6,)}
 
 CONNECT_LIMIT = 5  # seconds
+BUSY_LIMIT = 1.0
 
 _SQL_FOLDERS = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
@@ -40,7 +41,8 @@ class SchemaError(RuntimeError):
 
 def open_database(url: URL) -> Engine:
     """Return an engine on the DBA's database, for one task. It connects at its first use."""
-    arguments: dict[str, object] = {} if url.get_backend_name() == "sqlite" else {"connect_timeout": CONNECT_LIMIT}
+    is_file = url.get_backend_name() == "sqlite"
+    arguments: dict[str, object] = {"timeout": BUSY_LIMIT} if is_file else {"connect_timeout": CONNECT_LIMIT}
     if url.get_backend_name() == "postgresql":
         arguments["client_encoding"] = "utf8"  # psycopg returns bytes, not text, if the database's own is SQL_ASCII
     return create_engine(url, hide_parameters=True, isolation_level="AUTOCOMMIT", connect_args=arguments)

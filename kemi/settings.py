@@ -15,12 +15,14 @@ from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from kemi.sockets import Socket
+from kemi.trunks.rows import Listen, Rules
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-LOCAL_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})  # the DBA's database is a local file, read directly
-SERVER_DRIVERS = frozenset({"postgresql+psycopg", "mysql+pymysql"})  # it is a server, and copied
+LOCAL_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})  # the DBA's database is a local file
+SERVER_DRIVERS = frozenset({"postgresql+psycopg", "mysql+pymysql"})  # it is a server
 
+COPY = "replica.sqlite"
 RPC_SOCKET = "rpc.sock"
 LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module accepts 104 bytes with the final NUL (init_unix_sock)
 
@@ -93,19 +95,19 @@ class Settings:
         return self.state_dir / RPC_SOCKET
 
     @property
-    def is_copied(self) -> bool:
-        """True if the database is a server's; the workers then read a copy."""
-        return self.db_url.drivername in SERVER_DRIVERS
-
-    @property
-    def source(self) -> URL | None:
-        """The database to copy; None if it is a local file."""
-        return self.db_url if self.is_copied else None
+    def db_file(self) -> Path | None:
+        """The database's own file; None if it is a server's."""
+        return Path(self.db_url.database or "") if self.db_url.drivername in LOCAL_DRIVERS else None
 
     @property
     def local_file(self) -> Path:
-        """The SQLite file that workers read: the database itself, or the copy of a server's."""
-        return self.state_dir / "replica.sqlite" if self.is_copied else Path(self.db_url.database or "")
+        """The SQLite file that workers read: the copy of the database."""
+        return self.state_dir / COPY
+
+    @property
+    def rules(self) -> Rules:
+        """The rules for rows of the database."""
+        return Rules(tuple(Listen(each.proto, each.literal_address, each.port) for each in self.listen))
 
     @property
     def names_file(self) -> Path:
@@ -114,7 +116,7 @@ class Settings:
 
     @property
     def kamailio_db_url(self) -> str:
-        """The local file's URL for Kamailio's own modules, which decode no percent-encoding (src/lib/srdb1/db_id.c)."""
+        """The copy's URL for Kamailio's own modules, which decode no percent-encoding (src/lib/srdb1/db_id.c)."""
         return f"sqlite:///{self.local_file}"
 
     @property

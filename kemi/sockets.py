@@ -8,6 +8,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from kemi.address import literal
+
 _SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
 _SOCKET = re.compile(r"(?P<proto>udp|tcp):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
@@ -47,6 +49,11 @@ class Socket:
         if self.is_interface:
             return _address_of_interface(self.host)
         return "" if self.host in ("0.0.0.0", "[::]") else self.host  # noqa: S104
+
+    @property
+    def literal_address(self) -> str:
+        """The host as Kamailio writes it, if it is an IP address; empty if Kamailio has to look up which one it is."""
+        return literal(self.host)
 
     def bind_briefly(self) -> None:
         """Bind the socket and let it go. Raises OSError if it cannot be bound."""

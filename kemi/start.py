@@ -6,6 +6,7 @@ No database server is asked, so that Kamailio starts without it and serves calls
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import pwd
@@ -23,7 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kemi import key, schema
 from kemi.names.file import NamesFile
-from kemi.replica import copy as replica
+from kemi.replica.copy import Copy, prepare
+from kemi.replica.keeper import Keeper
+from kemi.replica.writer import CopyError
 from kemi.settings import PROJECT, Settings
 from kemi.sockets import Socket
 from kemi.trunks.tables import cause
@@ -137,14 +140,11 @@ def check_user(settings: Settings, extra: list[str]) -> None:
     if user.pw_uid == os.geteuid():
         return
     groups = os.getgrouplist(user.pw_name, user.pw_gid)
-    for path in (
-        PROJECT / "kemi/flow.py",
-        Path(sqlalchemy.__file__),
-        settings.key_file,
-        settings.state_dir,
-        settings.local_file,
-        settings.names_file,
-    ):
+    files = [PROJECT / "kemi/flow.py", Path(sqlalchemy.__file__), settings.key_file, settings.state_dir]
+    files += [settings.local_file, settings.names_file]
+    if settings.db_file and settings.db_file.exists():
+        files.append(settings.db_file)
+    for path in files:
         try:
             asked = subprocess.run(
                 ["/usr/bin/test", "-r", path], user=user.pw_uid, group=user.pw_gid, extra_groups=groups, check=False
@@ -156,7 +156,10 @@ def check_user(settings: Settings, extra: list[str]) -> None:
 
 
 def prepare_database(settings: Settings) -> None:
-    """Make the local files that calls are served from, or check that they can be used. Raises StartError."""
+    """Make the files that calls are served from ready; a database that is a file is copied now. Raises StartError.
+
+    Like a server, a file may be away or locked if there is a copy of it to start from.
+    """
     check_private(settings)
     names = NamesFile(settings.names_file)
     try:
@@ -165,21 +168,36 @@ def prepare_database(settings: Settings) -> None:
         raise StartError(f"TRUNKAUTH_STATE_DIR: {settings.names_file} cannot be made: {cause(error)}") from None
     finally:
         names.close()
+    try:
+        prepare(settings.local_file, settings.db_url, settings.rules)
+        is_filled = Copy(settings.local_file, settings.rules).synced_at() is not None
+    except CopyError as error:
+        raise StartError(f"TRUNKAUTH_STATE_DIR: {settings.local_file} cannot be made: {error}") from None
+    if settings.db_file is None:
+        return
+    if not is_filled:
+        check_tables(settings)
+    elif settings.is_embedded:
+        with contextlib.suppress(StartError):
+            make_tables(settings)
+    keeper = Keeper.of(settings)
+    for _ in range(2):  # the second tick opens the copy to calls: Kamailio will read its addresses
+        keeper.tick()
+    keeper.close()
+
+
+def check_tables(settings: Settings) -> None:
+    """Check that the database has its tables; the embedded one gets those that are missing. Raises StartError."""
     if settings.is_embedded:
         make_tables(settings)
-    elif settings.is_copied:
-        try:
-            replica.prepare(settings.local_file, settings.db_url)
-        except replica.CopyError as error:
-            raise StartError(f"TRUNKAUTH_STATE_DIR: {settings.local_file} cannot be made: {error}") from None
-    else:
-        engine = schema.open_database(settings.db_url)
-        try:
-            schema.check(engine)
-        except (SQLAlchemyError, schema.SchemaError) as error:
-            raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {cause(error)}") from None
-        finally:
-            engine.dispose()
+        return
+    engine = schema.open_database(settings.db_url)
+    try:
+        schema.check(engine)
+    except (SQLAlchemyError, schema.SchemaError) as error:
+        raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {cause(error)}") from None
+    finally:
+        engine.dispose()
 
 
 def make_tables(settings: Settings) -> str:
@@ -190,7 +208,7 @@ def make_tables(settings: Settings) -> str:
         made = schema.create(engine)
         if settings.is_embedded and "address" in made:
             schema.open_to_loopback(engine)
-        if settings.is_copied and (reason := schema.install_notice(engine)):
+        if settings.db_file is None and (reason := schema.install_notice(engine)):
             notice = f"; no notice of changes, they are found every {settings.compare_interval} s: {reason}"
     except (SQLAlchemyError, schema.SchemaError) as error:
         raise StartError(f"TRUNKAUTH_DB_URL: {settings.shown_db_url}: {cause(error)}") from None

@@ -45,7 +45,3 @@ SELECT 'uacreg', 5 WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = 'u
 
 INSERT INTO version (table_name, table_version)
 SELECT 'address', 6 WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = 'address');
-
--- For calls: a trunk by its caller and by the domain dialled.
-CREATE INDEX IF NOT EXISTS uacreg_caller_idx ON uacreg (l_username, lower(l_domain));
-CREATE INDEX IF NOT EXISTS uacreg_dialled_idx ON uacreg (lower(r_domain));

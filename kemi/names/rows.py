@@ -11,13 +11,14 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.trunks.hops import Hops, Target, target_of
-from kemi.trunks.tables import open_file, uacreg
+from kemi.trunks.tables import UNUSABLE, open_file, replica_fault, uacreg
 
 REST = 1  # times as long as a look took, until the next one
 
-_NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain).distinct()
-_NEEDED = ("l_uuid", "l_username", "l_domain", "r_username", "r_domain", "auth_username", "auth_proxy")
-_REGISTERING = select(uacreg).where(uacreg.c.expires > 0, *(uacreg.c[name] != "" for name in _NEEDED))
+_FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == uacreg.name)
+_UNUSABLE = _FAULTS.where(replica_fault.c.outcome == UNUSABLE)
+_NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain).where(uacreg.c.id.not_in(_UNUSABLE)).distinct()
+_REGISTERING = select(uacreg).where(uacreg.c.expires > 0, uacreg.c.id.not_in(_FAULTS))
 _PROXY = list(uacreg.columns.keys()).index("auth_proxy")
 
 Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
@@ -66,8 +67,6 @@ class Rows:
         if self._connection is None or self._version is None or self._version[0] != inode:
             self.close()
             self._connection = self._engine.connect()
-            driver: Any = self._connection.connection.driver_connection
-            driver.text_factory = _text
         version = (inode, self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())
         if version == self._version:
             return
@@ -76,11 +75,6 @@ class Rows:
         targets = frozenset(target for target in next_hops if target.is_name)
         self._found = Found(targets, {str(row.l_uuid): tuple(row) for row in execute(_REGISTERING)})
         self._version = version
-
-
-def _text(octets: bytes) -> str:
-    """Read a text as it is stored: one that is not UTF-8 must not end the look at all others."""
-    return octets.decode(errors="replace")
 
 
 def resolved(

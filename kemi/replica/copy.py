@@ -1,67 +1,96 @@
-"""The copy of the DBA's database: a local SQLite file that SIP workers read (kemi.trunks.store) and one process writes.
+"""The copy of the DBA's database: a local SQLite file that SIP workers (kemi.trunks.store) and Kamailio's own modules
+read, and that one process writes.
 
-Beside the tables it stores which database it copies, when it was last equal to it, and the sums of its rows. A sync is
-one transaction: readers see the old tables or the new ones. Unusable rows are left out.
+Beside the tables it stores which database it copies, when it was last equal to it, the sums of its rows and their
+faults. A sync is one transaction: readers see the old tables or the new ones.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import URL, Connection, Table, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from kemi import schema
-from kemi.replica.source import BUCKET
-from kemi.trunks.tables import SOURCE, SYNCED, TRUNK_COLUMNS, cause, identity, open_file, replica_state, uacreg
-from kemi.trunks.trunk import Trunk
+from kemi.replica.source import TABLES
+from kemi.replica.writer import Faults, Writer, local_errors
+from kemi.trunks.rows import Rules
+from kemi.trunks.tables import RULES, SOURCE, SYNCED, address, identity, open_file, replica_fault, replica_state
 
-
-class CopyError(RuntimeError):
-    """The local file cannot be read or written; the text is the reason. is_damaged: only rebuilding it helps."""
-
-    def __init__(self, reason: str, is_damaged: bool) -> None:
-        super().__init__(reason)
-        self.is_damaged = is_damaged
-
-
-_DAMAGE = ("malformed", "not a database", "no such table", "no such column")  # sqlite3's words
-
+# In a new copy, and in one that an earlier release has left.
 _TABLES_OF_THE_COPY = (
-    "CREATE TABLE replica_state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE replica_sum (table_name TEXT, bucket INTEGER, sum TEXT NOT NULL, PRIMARY KEY (table_name, bucket))",
-    "CREATE INDEX registrations_idx ON uacreg (expires) WHERE expires > 0",
+    "CREATE TABLE IF NOT EXISTS replica_state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS replica_sum"
+    " (table_name TEXT, bucket INTEGER, sum TEXT NOT NULL, PRIMARY KEY (table_name, bucket))",
+    "CREATE TABLE IF NOT EXISTS replica_fault (table_name TEXT, id INTEGER, subject TEXT NOT NULL,"
+    " outcome TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (table_name, id))",
+    "CREATE INDEX IF NOT EXISTS uacreg_caller_idx ON uacreg (l_username, lower(l_domain))",
+    "CREATE INDEX IF NOT EXISTS uacreg_dialled_idx ON uacreg (lower(r_domain))",
+    "CREATE INDEX IF NOT EXISTS registrations_idx ON uacreg (expires) WHERE expires > 0",
 )
 
 
-def prepare(path: Path, source: URL) -> str:
+def prepare(path: Path, source: URL, rules: Rules) -> str:
     """Create the copy's file if it is missing, damaged or of another database. Return which; empty if it is kept.
 
-    The new file replaces the old one atomically; readers that have the old one open go on with it. Raises CopyError.
+    The new file replaces the old one atomically; readers that have the old one open go on with it. Rows of a copy that
+    is kept are judged again, so that no start depends on what an earlier one left. Raises CopyError.
     """
     reason = _unusable(path, identity(source))
-    if not reason:
-        return ""
-    fresh = path.with_suffix(".new")
-    with _local_errors():
-        for leftover in _files_of(fresh):
-            leftover.unlink(missing_ok=True)
-        engine = open_file(fresh)
-        schema.create(engine)
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            for statement in _TABLES_OF_THE_COPY:
-                connection.exec_driver_sql(statement)
-            connection.execute(replica_state.insert().values(name=SOURCE, value=identity(source)))
-        engine.dispose()
-        for leftover in _files_of(path)[1:]:
-            leftover.unlink(missing_ok=True)
-        fresh.replace(path)
+    if reason:
+        with local_errors():
+            _make(path, source, rules)
+    else:
+        _judge(path, rules)
     return reason
+
+
+def _make(path: Path, source: URL, rules: Rules) -> None:
+    """Put an empty copy in the file's place."""
+    fresh = path.with_suffix(".new")
+    for leftover in _files_of(fresh):
+        leftover.unlink(missing_ok=True)
+    engine = open_file(fresh)
+    schema.create(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        _lay_out(connection)
+        state = {SOURCE: identity(source), RULES: rules.name}
+        connection.execute(replica_state.insert(), [{"name": name, "value": value} for name, value in state.items()])
+    engine.dispose()
+    if os.geteuid() == 0:  # Kamailio may become the user who owns the directory (-u)
+        owner = path.parent.stat()
+        os.chown(fresh, owner.st_uid, owner.st_gid)
+    for leftover in _files_of(path)[1:]:
+        leftover.unlink(missing_ok=True)
+    fresh.replace(path)
+
+
+def _judge(path: Path, rules: Rules) -> None:
+    """Judge the addresses of a copy. If its rows were judged by other rules, judge them all, and have them all fetched
+    by the next comparison.
+    """
+    copy = Copy(path, rules)
+    with contextlib.closing(copy):
+        with local_errors(), copy.connected() as connection:
+            is_judged = _state(connection, RULES) == rules.name
+            if not is_judged:
+                _lay_out(connection)
+        with copy.transaction() as writer:
+            if not is_judged:
+                writer.note(RULES, rules.name)
+                for table in TABLES:
+                    writer.note_sums(table, {})
+            writer.judge_again((address,) if is_judged else TABLES)
+
+
+def _lay_out(connection: Connection) -> None:
+    for statement in _TABLES_OF_THE_COPY:
+        connection.exec_driver_sql(statement)
 
 
 def _unusable(path: Path, wanted: str) -> str:
@@ -72,12 +101,17 @@ def _unusable(path: Path, wanted: str) -> str:
         with engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
                 return "damaged"
-            source = connection.execute(select(replica_state.c.value).where(replica_state.c.name == SOURCE)).scalar()
-            return "" if source == wanted else "of another database"
+            return "" if _state(connection, SOURCE) == wanted else "of another database"
     except DatabaseError:
         return "damaged"
     finally:
         engine.dispose()
+
+
+def _state(connection: Connection, name: str) -> str:
+    """Return what the copy says of itself; empty if it says nothing."""
+    value = connection.execute(select(replica_state.c.value).where(replica_state.c.name == name)).scalar()
+    return str(value or "")
 
 
 def _inode(path: Path) -> int:
@@ -92,27 +126,15 @@ def _files_of(path: Path) -> list[Path]:
     return [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
 
 
-@contextlib.contextmanager
-def _local_errors() -> Iterator[None]:
-    """Turn errors of the local file into CopyError, which tells them from the server's."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        reason = cause(error)
-        raise CopyError(reason, any(word in reason for word in _DAMAGE)) from None
-    except OSError as error:
-        raise CopyError(str(error), is_damaged=False) from None
-
-
 class Copy:
     """The local file, for its only writer. Every method raises CopyError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rules: Rules) -> None:
         self._path = path
+        self._rules = rules
         self._engine = open_file(path)
         self._file = _inode(path)
         self._size = 0
-        self._faults: dict[int, str] = {}
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
@@ -126,105 +148,47 @@ class Copy:
 
     def synced_at(self) -> float | None:
         """Return when the copy was last known to equal the database, in seconds since the epoch; None for never."""
-        with _local_errors(), self._engine.connect() as connection:
-            value = connection.execute(select(replica_state.c.value).where(replica_state.c.name == SYNCED)).scalar()
+        with local_errors(), self.connected() as connection:
+            value = _state(connection, SYNCED)
         return float(value) if value else None
 
     def sums(self, table: Table) -> dict[int, str]:
         """Return the stored sums: bucket -> sum."""
-        with _local_errors(), self._engine.connect() as connection:
+        with local_errors(), self.connected() as connection:
             rows = connection.exec_driver_sql("SELECT bucket, sum FROM replica_sum WHERE table_name = ?", (table.name,))
             return {int(bucket): str(total) for bucket, total in rows}
+
+    def faults(self) -> Faults:
+        """Return the faults of all rows."""
+        found = Faults()
+        columns = (replica_fault.c.subject, replica_fault.c.outcome, replica_fault.c.reason)
+        with local_errors(), self.connected() as connection:
+            for row in connection.execute(select(*columns).order_by(replica_fault.c.table_name, replica_fault.c.id)):
+                found.add(*row)
+        return found
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Writer]:
         """Commit all writes of the block, or none if it raises. The server's errors pass unchanged."""
-        with _local_errors():
+        with local_errors():
             connection = self._engine.connect()
         with connection:
-            writer = Writer(connection, dict(self._faults))
-            with _local_errors():
+            writer = Writer(connection, self._rules)
+            with local_errors():
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield writer
-                with _local_errors():
+                with local_errors():
                     connection.exec_driver_sql("COMMIT")
             except BaseException:
                 with contextlib.suppress(SQLAlchemyError):
                     connection.exec_driver_sql("ROLLBACK")
                 raise
-        self._faults = writer.faults
 
     def checkpoint(self) -> None:
         """Truncate the write-ahead log after a large transaction."""
-        with _local_errors(), self._engine.connect() as connection:
+        with local_errors(), self.connected() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
-
-class Writer:
-    """The writes of one transaction. faults: row id -> why it is left out. complaints: log lines for new faults."""
-
-    def __init__(self, connection: Connection, faults: dict[int, str]) -> None:
-        self._connection = connection
-        self.faults = faults
-        self.complaints: list[str] = []
-
-    def delete(self, table: Table, low: int, high: int) -> None:
-        """Delete the rows with low <= id < high."""
-        with _local_errors():
-            self._connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE id >= ? AND id < ?", (low, high))  # noqa: S608
-
-    def insert(self, table: Table, rows: Iterable[Sequence[Any]]) -> None:
-        """Insert the usable rows."""
-        values = [tuple(row) for row in rows if table is not uacreg or self._is_usable(row)]
-        if not values:
-            return
-        places = ", ".join("?" * len(table.columns))
-        columns = ", ".join(column.name for column in table.columns)
-        with _local_errors():
-            self._connection.exec_driver_sql(
-                f"INSERT OR REPLACE INTO {table.name} ({columns}) VALUES ({places})",  # noqa: S608
-                values,
-            )
-
-    def note_sums(self, table: Table, sums: dict[int, str]) -> None:
-        """Store the table's sums in place of the old ones."""
-        with _local_errors():
-            self._connection.exec_driver_sql("DELETE FROM replica_sum WHERE table_name = ?", (table.name,))
-            if sums:
-                self._connection.exec_driver_sql(
-                    "INSERT INTO replica_sum VALUES (?, ?, ?)", [(table.name, *item) for item in sums.items()]
-                )
-
-    def note_changed(self, table: Table, number: int) -> None:
-        """Void the sum of a bucket of which one row was fetched; the next comparison fetches the whole bucket."""
-        with _local_errors():
-            self._connection.exec_driver_sql(
-                "INSERT OR REPLACE INTO replica_sum VALUES (?, ?, '')", (table.name, number // BUCKET)
-            )
-
-    def note_synced(self) -> None:
-        """Store that the copy equals the database now, which opens it to calls."""
-        with _local_errors():
-            self._connection.exec_driver_sql(
-                "INSERT OR REPLACE INTO replica_state VALUES (?, ?)", (SYNCED, str(time.time()))
-            )
-
-    def _is_usable(self, row: Sequence[Any]) -> bool:
-        trunk = trunk_of(row)
-        number = int(row[0])
-        if trunk.fault and self.faults.get(number) != trunk.fault:
-            self.complaints.append(f"trunk={trunk.uuid!r} outcome=unusable reason={trunk.fault!r}")
-        if trunk.fault:
-            self.faults[number] = trunk.fault
-        else:
-            self.faults.pop(number, None)
-        return not trunk.fault
-
-
-_TRUNK_PLACES = [list(uacreg.columns).index(column) for column in TRUNK_COLUMNS]
-
-
-def trunk_of(row: Sequence[Any]) -> Trunk:
-    """Make a Trunk of a complete row of uacreg."""
-    return Trunk.of([row[place] for place in _TRUNK_PLACES])
+    def connected(self) -> contextlib.AbstractContextManager[Connection]:
+        return self._engine.connect()

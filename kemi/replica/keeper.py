@@ -1,16 +1,18 @@
 """Keep the local copy equal to the DBA's database, and report the changes that Kamailio must reload.
 
-This runs in a process of its own, the rtimer's, never in a SIP worker. `Keeper.tick()` is called twice a second and
+This runs in a process of its own, the rtimer's, never in a SIP worker. `Keeper.tick()` is called ten times a second and
 does one bounded piece of work:
 
-1. Connect if there is no connection. After a failure back off first: 0.5 s, doubling up to 30 s, plus or minus 25 %.
-2. Compare all rows at the first connection and then every 5 minutes: the server computes one sum per thousand rows,
+1. Connect if there is no connection. After a failure back off first: 0.5 s, doubling up to 30 s (1 s for a file), plus
+   or minus 25 %.
+2. Compare all rows at the first connection and then every 5 minutes: the database computes one sum per thousand rows,
    and the rows whose sum differs from the stored one are fetched again.
-3. In between, fetch the rows that notices name (PostgreSQL with the trigger of db/postgresql/notice.sql), or compare
-   all rows every TRUNKAUTH_DB_INTERVAL seconds.
-4. Report every change of the local file, whoever made it (watch.py).
+3. In between, fetch the rows that notices name (PostgreSQL with the trigger of db/postgresql/notice.sql), compare all
+   rows of an SQLite file that has changed, or compare all rows every TRUNKAUTH_DB_INTERVAL seconds.
+4. Name the faults of rows as they come; at the first tick, those that the copy holds.
+5. Report every change of the copy (watch.py).
 
-A failure of the server or of the disk leaves the copy unchanged.
+A failure of the database or of the disk leaves the copy unchanged.
 """
 
 from __future__ import annotations
@@ -20,18 +22,25 @@ import random
 import re
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi.replica.copy import Copy, CopyError, prepare
+from kemi.replica.copy import Copy, prepare
+from kemi.replica.file import File
 from kemi.replica.source import BUCKET, TABLES, Source
 from kemi.replica.watch import Report, Watch
+from kemi.replica.writer import CopyError
+from kemi.trunks.rows import Rules
 from kemi.trunks.tables import cause
+
+if TYPE_CHECKING:
+    from kemi.settings import Settings
 
 HEARTBEAT = 5.0  # seconds between two checks that a server which gives notices is alive
 WHOLE_INTERVAL = 300.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+FIRST_PAUSE = 0.5
 MOST_BY_NOTICE = 200  # rows fetched one by one; for more, a comparison is cheaper
 
 _TABLE_OF = {table.name: table for table in TABLES}
@@ -39,18 +48,21 @@ _NOTICE = re.compile(rf"(?P<table>{'|'.join(_TABLE_OF)}):(?P<id>[0-9]{{1,18}})")
 
 
 class Keeper:
-    """Keeps the copy if the database is a server's, and reports changes of the local file. There is one."""
+    """Keeps the copy, and reports its changes. There is one."""
 
-    def __init__(self, local_file: Path, source: URL | None, compare_interval: float) -> None:
-        """source: the database that is copied; None if the local file is the database itself.
+    def __init__(
+        self, local_file: Path, source: URL, compare_interval: float, rules: Rules, default_trunk: str = ""
+    ) -> None:
+        """source: the database that is copied.
 
-        compare_interval: seconds between two comparisons if the server gives no notice.
+        compare_interval: seconds between two comparisons if it gives no notice.
         """
         self._path = local_file
         self._url = source
-        self._source = Source(source) if source else None
-        self._copy = Copy(local_file)
-        self._watch = Watch(local_file, names_faults=source is None)
+        self._source = File(source) if source.get_backend_name() == "sqlite" else Source(source)
+        self._rules = rules
+        self._copy = Copy(local_file, rules)
+        self._watch = Watch(local_file, default_trunk)
         self._compare_interval = compare_interval
         self._next_try = self._next_whole = self._next_small = 0.0
         self._pause = FIRST_PAUSE
@@ -58,40 +70,53 @@ class Keeper:
         self._synced_at: float | None = None
         self._is_filled = False  # for the first time, and not marked as synced yet
         self._is_emptied = False  # rebuilt, and not filled yet
+        self._is_named = False  # the faults that the copy held at the start
+
+    @classmethod
+    def of(cls, settings: Settings) -> Keeper:
+        """Make the keeper of this node."""
+        return cls(
+            settings.local_file, settings.db_url, settings.compare_interval, settings.rules, settings.default_trunk
+        )
 
     def tick(self) -> Report:
         """Do one bounded piece of work. Raises nothing that a database, a network or a disk can cause."""
         report = Report()
         self._look(report)
         age = self._age()
-        if self._source is not None and time.monotonic() >= self._next_try:
+        if time.monotonic() >= self._next_try:
             try:
                 self._keep(self._source, report)
             except CopyError as error:
-                self._disconnected(self._source, report, f"the copy cannot be kept: {error}")
-                if error.is_damaged:
-                    self._rebuild(report)
+                self._spoilt(report, error)
             except (SQLAlchemyError, OSError, ValueError) as error:
-                self._disconnected(self._source, report, f"the database is away: {cause(error)}")
+                self._disconnected(report, f"the database is away: {cause(error)}")
             else:
                 self._recovered(report, age)
         self._look(report)
         return report
 
     def close(self) -> None:
-        if self._source is not None:
-            self._source.close()
+        self._source.close()
+        self._watch.close()
         self._copy.close()
         self._watch.close()
 
     def _look(self, report: Report) -> None:
-        """Report changes of the local file, unless it is a copy that is still empty or that somebody else put there."""
-        if self._source is None or not (self._is_emptied or self._copy.is_replaced()):
+        """Report changes of the copy, unless it is still empty or was put there by somebody else."""
+        if self._is_emptied or self._copy.is_replaced():
+            return
+        try:
             self._watch.look(report)
+        except CopyError as error:  # hidden from this process by what it remembers of the file
+            self._spoilt(report, error)
 
     def _keep(self, source: Source, report: Report) -> None:
         if self._copy.is_replaced():
             raise CopyError("the file was replaced or cut", is_damaged=True)
+        if not self._is_named:
+            report.name(self._copy.faults())
+            self._is_named = True
         if self._is_filled:  # Kamailio has reloaded the addresses since
             with self._copy.transaction() as writer:
                 writer.note_synced()
@@ -143,8 +168,7 @@ class Keeper:
                 if not is_first:
                     writer.note_synced()
         self._is_filled, self._is_emptied = is_first, False
-        for complaint in writer.complaints:
-            report.warn(complaint)
+        report.name(writer.faults)
         report.note(f"database copied: {fetched} rows in {time.monotonic() - started:.1f} s")
         self._copy.checkpoint()
 
@@ -165,16 +189,20 @@ class Keeper:
                 if row is not None:
                     writer.insert(table, [row])
             writer.note_synced()
-        for complaint in writer.complaints:
-            report.warn(complaint)
+        report.name(writer.faults)
 
-    def _disconnected(self, source: Source, report: Report, reason: str) -> None:
-        source.close()
+    def _disconnected(self, report: Report, reason: str) -> None:
+        self._source.close()
         self._next_try = time.monotonic() + self._pause * random.uniform(0.75, 1.25)  # noqa: S311
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._pause = min(2 * self._pause, self._source.longest_pause)
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             report.warn(f"{reason}; calls are served from {self._age()}")
+
+    def _spoilt(self, report: Report, error: CopyError) -> None:
+        self._disconnected(report, f"the copy cannot be kept: {error}")
+        if error.is_damaged:
+            self._rebuild(report)
 
     def _recovered(self, report: Report, age: str) -> None:
         self._pause = FIRST_PAUSE
@@ -186,12 +214,11 @@ class Keeper:
 
     def _rebuild(self, report: Report) -> None:
         self._copy.close()
-        if self._url is not None:
-            with contextlib.suppress(CopyError):
-                if reason := prepare(self._path, self._url):
-                    report.warn(f"the copy was {reason}, and is made anew")
-                    self._is_filled, self._is_emptied = False, True
-        self._copy = Copy(self._path)
+        with contextlib.suppress(CopyError):
+            if reason := prepare(self._path, self._url, self._rules):
+                report.warn(f"the copy was {reason}, and is made anew")
+                self._is_filled, self._is_emptied = False, True
+        self._copy = Copy(self._path, self._rules)
         self._synced_at = None
 
     def _age(self) -> str:

@@ -13,7 +13,7 @@ NICENESS = 10  # a large sync must not take the processor from calls
 
 
 class ReplicaProcess:
-    """The handler REPLICA, which rtimer calls twice a second in a process of its own."""
+    """The handler REPLICA, which rtimer calls ten times a second in a process of its own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -32,8 +32,7 @@ class ReplicaProcess:
         if self._keeper is None:
             os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
             ask_name_servers()
-            settings = self._settings
-            self._keeper = Keeper(settings.local_file, settings.source, settings.compare_interval)
+            self._keeper = Keeper.of(self._settings)
         report = self._keeper.tick()
         for is_warning, line in report.lines:
             (api.warning if is_warning else api.notice)(line)

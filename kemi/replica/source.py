@@ -1,4 +1,4 @@
-"""The DBA's server, PostgreSQL or MariaDB/MySQL, read through one connection named kemi-trunkauth.
+"""The DBA's database, read through one connection: PostgreSQL or MariaDB/MySQL here, an SQLite file in file.py.
 
 Every query has a time limit, because a frozen server neither answers nor closes the connection. Only SELECT and, on
 PostgreSQL, LISTEN. Never used by SIP workers.
@@ -14,8 +14,9 @@ from typing import Any
 
 from sqlalchemy import (
     URL,
-    ColumnClause,
+    ColumnElement,
     Connection,
+    Engine,
     Row,
     Table,
     create_engine,
@@ -27,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from kemi.trunks.rows import MOST_ID
 from kemi.trunks.tables import address, uacreg
 
 OPERATION_LIMIT = 10.0  # seconds for one query or one batch of its rows
@@ -47,22 +49,27 @@ _ROW_SUM = {
 _TRIGGERS = text("SELECT count(*) FROM pg_trigger WHERE tgname = 'kemi_trunkauth_notice'")
 
 
+def limits(low: int, high: int) -> tuple[int, int]:
+    """Return the first and the last id of low <= id < high that 64 bits can hold."""
+    return max(low, -MOST_ID - 1), min(high - 1, MOST_ID)
+
+
 class Source:
     """One connection to the DBA's server. Every method raises SQLAlchemyError or OSError."""
 
+    longest_pause = 30.0  # seconds between two tries to reach it
+
     def __init__(self, url: URL) -> None:
-        self._engine = create_engine(
-            url,
-            hide_parameters=True,
-            isolation_level="AUTOCOMMIT",
-            pool_size=1,
-            max_overflow=0,
-            connect_args=_connect_arguments(url),
-        )
-        event.listen(self._engine, "connect", self._guard_first_questions, insert=True)
+        self._engine = self._make_engine(url)
+        self._decodes = False
         self._first_questions: threading.Timer | None = None
         self._connection: Connection | None = None
         self.gives_notice = False
+
+    def _make_engine(self, url: URL) -> Engine:
+        engine = engine_with(url, _connect_arguments(url))
+        event.listen(engine, "connect", self._guard_first_questions, insert=True)
+        return engine
 
     def connect(self) -> None:
         """Open the connection, and listen for notices if the triggers are installed."""
@@ -76,6 +83,9 @@ class Source:
                 # Otherwise a query whose client is gone runs on, until a table is unlocked, say.
                 self._connection.execute(text(f"SET statement_timeout = {1000 * MOST_LIMITS * OPERATION_LIMIT:.0f}"))
                 self.gives_notice = self._listen(self._connection)
+                if self._connection.execute(text("SHOW server_encoding")).scalar_one() == "SQL_ASCII":
+                    self._connection.execute(text("SET client_encoding = 'SQL_ASCII'"))
+                    self._decodes = True
 
     @property
     def may_give_notice(self) -> bool:
@@ -108,10 +118,10 @@ class Source:
         except self._engine.dialect.loaded_dbapi.Error as error:  # raised past SQLAlchemy, which wraps it otherwise
             raise OSError(str(error)) from None
 
-    def row(self, table: Table, number: int) -> tuple[Any, ...] | None:
+    def row(self, table: Table, number: int) -> Sequence[Any] | None:
         with self._limited():
             found = self._open.execute(select(table).where(table.c.id == number)).first()
-        return tuple(found) if found else None
+        return self._decoded([found])[0] if found else None
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -127,16 +137,20 @@ class Source:
 
     def sums(self, table: Table) -> dict[int, str]:
         """Return bucket (id divided by BUCKET) -> `count:sum` of its rows."""
-        columns = ", ".join(column.name for column in table.columns)
-        row_sum: ColumnClause[int] = literal_column(_ROW_SUM[self._engine.dialect.name].format(columns=columns))
-        bucket = func.floor(table.c.id / BUCKET)
+        bucket, row_sum = self._bucket_and_sum(table)
         asked = select(bucket, func.count(), func.sum(row_sum)).select_from(table).group_by(bucket)
         with self._limited(MOST_LIMITS):
             return {int(number): f"{count}:{int(total)}" for number, count, total in self._open.execute(asked)}
 
-    def rows(self, table: Table, low: int, high: int) -> Generator[Sequence[Row[Any]], None, None]:
+    def _bucket_and_sum(self, table: Table) -> tuple[ColumnElement[int], ColumnElement[int]]:
+        """Return the SQL of a row's bucket and of its sum."""
+        columns = ", ".join(column.name for column in table.columns)
+        row_sum: ColumnElement[int] = literal_column(_ROW_SUM[self._engine.dialect.name].format(columns=columns))
+        return func.floor(table.c.id / BUCKET), row_sum
+
+    def rows(self, table: Table, low: int, high: int) -> Generator[Sequence[Sequence[Any]], None, None]:
         """Yield the rows with low <= id < high in batches, through a server-side cursor."""
-        asked = select(table).where(table.c.id >= low, table.c.id < high).order_by(table.c.id)
+        asked = select(table).where(table.c.id.between(*limits(low, high))).order_by(table.c.id)
         with self._limited():
             result = self._open.execute(asked, execution_options={"stream_results": True, "max_row_buffer": BATCH})
         try:
@@ -145,10 +159,14 @@ class Source:
                     batch = result.fetchmany(BATCH)
                 if not batch:
                     return
-                yield batch
+                yield self._decoded(batch)
         finally:
             with contextlib.suppress(SQLAlchemyError, OSError), self._limited():
                 result.close()
+
+    def _decoded(self, rows: Sequence[Row[Any]]) -> Sequence[Sequence[Any]]:
+        """Return rows whose text the server does not know the encoding of; what is not UTF-8 stays bytes."""
+        return [tuple(map(decoded, row)) for row in rows] if self._decodes else rows
 
     @property
     def _open(self) -> Connection:
@@ -190,6 +208,26 @@ class Source:
             self._first_questions = _watchdog(driver, 1)
 
 
+def engine_with(url: URL, arguments: dict[str, object]) -> Engine:
+    """Return an engine with one connection, whose errors carry no values."""
+    return create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=0,
+        connect_args=arguments,
+    )
+
+
+def decoded(value: object) -> object:
+    """Return bytes as text if they are UTF-8; anything else as it is."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
+
+
 def _watchdog(driver: Any, times: int) -> threading.Timer:
     watchdog = threading.Timer(OPERATION_LIMIT * times, _shut_down, [driver.fileno()])
     watchdog.daemon = True
@@ -198,6 +236,7 @@ def _watchdog(driver: Any, times: int) -> threading.Timer:
 
 
 _BEGIN = {
+    "sqlite": "BEGIN",
     "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     "mysql": "START TRANSACTION WITH CONSISTENT SNAPSHOT",
     "mariadb": "START TRANSACTION WITH CONSISTENT SNAPSHOT",

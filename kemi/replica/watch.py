@@ -1,4 +1,4 @@
-"""Find the changes of the local file that Kamailio must reload, whether the keeper or the DBA made them."""
+"""Find the changes of the copy that Kamailio must reload."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from kemi.trunks.tables import TRUNK_COLUMNS, address, open_file
-from kemi.trunks.trunk import Trunk
+from kemi.replica.writer import CopyError, Faults
+from kemi.trunks.tables import SYNCED, address, cause, open_file, replica_state, uacreg
 
 
 @dataclass
@@ -28,22 +28,29 @@ class Report:
     def warn(self, line: str) -> None:
         self.lines.append((True, line))
 
+    def name(self, faults: Faults) -> None:
+        """Warn of the faults of rows."""
+        for line in faults.lines:
+            self.warn(line)
+        if faults.more:
+            self.warn(f"{faults.more} more rows have faults")
+
 
 class Watch:
-    """Compares the local file with its last state. names_faults: report unusable rows, which a copy does not hold."""
+    """Compares the copy with its last state. default_trunk: the l_uuid whose row has to be there; empty for none."""
 
-    def __init__(self, path: Path, names_faults: bool) -> None:
+    def __init__(self, path: Path, default_trunk: str) -> None:
         self._path = path
-        self._names_faults = names_faults
+        self._default_trunk = default_trunk
+        self._has_default = True
         self._engine = open_file(path)
         self._connection: Connection | None = None
         self._version: tuple[int, int] | None = None
         self._addresses = ""
-        self._faults: dict[str, str] = {}
 
     def look(self, report: Report) -> None:
         """Add the changes since the last look to the report. The first look reports addresses too: their reload costs
-        little.
+        little. Raises CopyError if the file is damaged.
         """
         try:
             connection, version = self._current()
@@ -52,21 +59,18 @@ class Watch:
             addresses = hashlib.sha256(
                 repr([tuple(row) for row in connection.execute(select(address).order_by(address.c.id))]).encode()
             ).hexdigest()
-            if self._names_faults:
-                self._name_faults(connection, report)
-        except (SQLAlchemyError, OSError):
+            has_default = self._default_is_there(connection)
+        except (OperationalError, OSError):
             self.close()
             return
+        except DatabaseError as error:
+            self.close()
+            raise CopyError(cause(error), is_damaged=True) from None
         report.addresses = report.addresses or addresses != self._addresses
+        if self._has_default and not has_default:
+            report.warn(f"TRUNKAUTH_DEFAULT_TRUNK: no row of uacreg has the l_uuid {self._default_trunk!r}")
+        self._has_default = has_default
         self._version, self._addresses = version, addresses
-
-    def close(self) -> None:
-        """Close the file. The next look opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-        self._version = None
-        self._engine.dispose()
 
     def _current(self) -> tuple[Connection, tuple[int, int]]:
         inode = self._path.stat().st_ino
@@ -76,10 +80,20 @@ class Watch:
         version = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
         return self._connection, (inode, version)
 
-    def _name_faults(self, connection: Connection, report: Report) -> None:
-        trunks = (Trunk.of(row) for row in connection.execute(select(*TRUNK_COLUMNS)))
-        faults = {trunk.uuid: trunk.fault for trunk in trunks if trunk.fault}
-        for uuid, fault in faults.items():
-            if self._faults.get(uuid) != fault:
-                report.warn(f"trunk={uuid!r} outcome=unusable reason={fault!r}")
-        self._faults = faults
+    def close(self) -> None:
+        """Close the file. The next look opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._version = None
+        self._engine.dispose()
+
+    def _default_is_there(self, connection: Connection) -> bool:
+        """Return True if there is a row for the default trunk, or if there need be none, or not yet."""
+        synced = select(replica_state.c.name).where(replica_state.c.name == SYNCED)
+        row = select(uacreg.c.id).where(uacreg.c.l_uuid == self._default_trunk)
+        return (
+            not self._default_trunk
+            or connection.execute(synced).first() is None
+            or connection.execute(row).first() is not None
+        )

@@ -5,25 +5,40 @@ Only SELECTs with bound parameters. A store belongs to the process that made it:
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from random import randrange
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import URL, Connection, Integer, Select, String, bindparam, func, select
+from sqlalchemy import URL, Connection, Integer, Select, String, and_, bindparam, func, select
 
 from kemi.trunks.hops import Hops, Target, in_order
 from kemi.trunks.names import ResolvedNames
-from kemi.trunks.selection import Candidates
-from kemi.trunks.tables import SOURCE, SYNCED, TRUNK_COLUMNS, identity, open_file, replica_state, uacreg
+from kemi.trunks.selection import Candidates, usable_or_first
+from kemi.trunks.tables import (
+    SOURCE,
+    SYNCED,
+    TRUNK_COLUMNS,
+    UNUSABLE,
+    identity,
+    open_file,
+    replica_fault,
+    replica_state,
+    uacreg,
+)
 from kemi.trunks.trunk import Trunk
 
 MOST_KEPT = 4096  # look-ups that a worker keeps, whatever the size of the table
-MOST_CANDIDATES = 16  # trunks of one look-up
 FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
 
-_ROWS = select(*TRUNK_COLUMNS).order_by(uacreg.c.id)
+_OF_THE_ROW = and_(
+    replica_fault.c.table_name == uacreg.name, replica_fault.c.id == uacreg.c.id, replica_fault.c.outcome == UNUSABLE
+)
+_ROWS = (
+    select(*TRUNK_COLUMNS, replica_fault.c.reason)
+    .select_from(uacreg.outerjoin(replica_fault, _OF_THE_ROW))
+    .order_by(uacreg.c.id)
+)
 _FIRST = bindparam("first", type_=String())
 _SECOND = bindparam("second", type_=String())
 _BY_UUID = _ROWS.where(uacreg.c.l_uuid == _FIRST)
@@ -33,21 +48,20 @@ _BY_DIALLED_DOMAIN = _ROWS.where(func.lower(uacreg.c.r_domain) == _FIRST)
 
 
 class TrunkStore:
-    """Finds trunks. Rows come by id; those that cannot be used are passed over.
+    """Finds trunks, by id: usable ones, or the first one that cannot be used if there are no others.
 
     Look-ups are kept until the file changes; a busy store checks that every FRESH_FOR seconds. Every method takes and
     compares strings as they come from the wire, and raises SQLAlchemyError, sqlite3.Error or OSError if the file cannot
     be read; the next look-up then opens it anew.
     """
 
-    def __init__(self, path: Path, source: URL | None = None, names: Path | None = None) -> None:
-        """source: of the database that the file has to be the copy of; None if it is the database itself.
-
-        names: the file of resolved names; None if there is none.
+    def __init__(self, path: Path, source: URL, names: Path | None = None) -> None:
+        """source: the database that the file has to be the copy of. names: the file of resolved names; None if there is
+        none.
         """
         self._path = path
         self._names = ResolvedNames(names)
-        self._identity = identity(source) if source else ""
+        self._identity = identity(source)
         self._engine = open_file(path)
         self._connection: Connection | None = None
         self._state: tuple[int, int] = (0, 0)
@@ -57,15 +71,15 @@ class TrunkStore:
         self._rows: dict[Trunk, Trunk] = {}  # one object a row, by whichever look-up it was found
 
     def is_ready(self) -> bool:
-        """Return True if calls can be served: False only for a copy that was never filled."""
+        """Return True if calls can be served: False until the copy was filled once."""
         try:
             connection = self._fresh_connection()
-            if self._identity and not self._is_ready:
+            if not self._is_ready:
                 self._is_ready = SYNCED in _state_of(connection)
         except Exception:  # whatever it was, the next look-up gets a new connection
             self.close()
             raise
-        return self._is_ready or not self._identity
+        return self._is_ready
 
     def can_be_read(self) -> bool:
         """Return True if calls can be served. Raises nothing, whatever state the file is in."""
@@ -77,13 +91,15 @@ class TrunkStore:
 
     def by_uuid(self, uuid: str) -> Trunk | None:
         """Return the trunk of this l_uuid, None if there is none that can be used."""
-        found = self._find(_BY_UUID, uuid)
-        return found[0] if found else None
+        return _usable(self._find(_BY_UUID, uuid))
 
     def by_row(self, row: int) -> Trunk | None:
         """Return the trunk of this id, None if there is none that can be used."""
-        found = self._find(_BY_ROW, row)
-        return found[0] if found else None
+        return _usable(self._find(_BY_ROW, row))
+
+    def by_name(self, uuid: str) -> Candidates:
+        """Return the trunk of this l_uuid."""
+        return self._find(_BY_UUID, uuid)
 
     def by_caller(self, user: str, domain: str) -> Candidates:
         """Return the trunks of the caller user@domain (l_username, l_domain). Domains are compared without case."""
@@ -121,7 +137,7 @@ class TrunkStore:
         self._forget()
 
     def _find(self, query: Select[Any], *values: str | int) -> Candidates:
-        """Return the first usable rows of a query with these values in its places."""
+        """Return the trunks of a query with these values in its places."""
         question = (query, *values)
         try:
             connection = self._fresh_connection()
@@ -129,9 +145,8 @@ class TrunkStore:
                 if len(self._kept) >= MOST_KEPT:
                     self._forget()
                 rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
-                trunks = (Trunk.of(row) for row in rows)
-                usable = islice((trunk for trunk in trunks if not trunk.fault), MOST_CANDIDATES)
-                self._kept[question] = tuple(self._rows.setdefault(trunk, trunk) for trunk in usable)
+                trunks = usable_or_first(map(Trunk.of, rows))
+                self._kept[question] = tuple(self._rows.setdefault(trunk, trunk) for trunk in trunks)
                 rows.close()
         except Exception:  # as above
             self.close()
@@ -154,7 +169,7 @@ class TrunkStore:
         if self._connection is None or inode != self._state[0]:
             self.close()
             self._connection = self._engine.connect()
-            if self._identity and _state_of(self._connection).get(SOURCE) != self._identity:
+            if _state_of(self._connection).get(SOURCE) != self._identity:
                 raise OSError("the file is the copy of another database")
         driver: Any = self._connection.connection.driver_connection  # past SQLAlchemy: this is asked at every look-up
         state = (inode, driver.execute("PRAGMA data_version").fetchone()[0])
@@ -163,6 +178,10 @@ class TrunkStore:
             self._forget()
         self._looked_at = now
         return self._connection
+
+
+def _usable(found: Candidates) -> Trunk | None:
+    return found[0] if found and not found[0].fault else None
 
 
 def _state_of(connection: Connection) -> dict[str, str]:

@@ -1,7 +1,6 @@
-"""The DBA's tables as SQLAlchemy describes them, and the local SQLite file that holds them.
+"""The DBA's tables as SQLAlchemy describes them, and the local SQLite file that holds their copy (kemi.replica).
 
-The file is the DBA's own database if that is SQLite, else its copy (kemi.replica). Its errors carry no values of rows
-(`hide_parameters`).
+Errors of the file carry no values of rows (`hide_parameters`).
 """
 
 from __future__ import annotations
@@ -9,18 +8,22 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from sqlalchemy import URL, Column, Engine, Integer, MetaData, String, Table, create_engine
+from sqlalchemy import URL, BigInteger, Column, Engine, Integer, MetaData, String, Table, create_engine
 from sqlalchemy.exc import DBAPIError
 
 SYNCED = "synced_at"  # the row of replica_state with the time of the last sync; none before the first
 SOURCE = "source"  # the row with the identity of the copied database
+RULES = "rules"  # the row with the name of the rules by which the rows were judged
+UNUSABLE, UNREGISTERED = "unusable", "unregistered"  # outcomes in replica_fault
 
 metadata = MetaData()
+
+_ID = BigInteger().with_variant(Integer, "sqlite")  # what is compared with an id may be more than its column can hold
 
 uacreg = Table(
     "uacreg",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _ID, primary_key=True),
     Column("l_uuid", String(64)),
     Column("l_username", String(64)),
     Column("l_domain", String(64)),
@@ -41,7 +44,7 @@ uacreg = Table(
 address = Table(
     "address",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _ID, primary_key=True),
     Column("grp", Integer),
     Column("ip_addr", String(50)),
     Column("mask", Integer),
@@ -58,6 +61,17 @@ TRUNK_COLUMNS = tuple(
 )  # fmt: skip
 
 replica_state = Table("replica_state", metadata, Column("name", String, primary_key=True), Column("value", String))
+
+# The faults of rows. subject: what the log calls the row.
+replica_fault = Table(
+    "replica_fault",
+    metadata,
+    Column("table_name", String, primary_key=True),
+    Column("id", _ID, primary_key=True),
+    Column("subject", String),
+    Column("outcome", String),
+    Column("reason", String),
+)
 
 # In a file of their own (kemi.names): targets whose name was resolved, by Target.key, and their hops (hops.to_text);
 # the rows that Kamailio's uac module registers; the version that it looks for.

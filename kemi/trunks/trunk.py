@@ -15,17 +15,13 @@ from kemi.trunks.hops import Target, target_of
 # Of the hop to us (RFC 3261 19.1.1), not of the number.
 _HOP_PARAMETERS = re.compile(r";\s*(?:transport|maddr|ttl|lr)\s*(?:=[^;]*)?(?=;|$)", re.IGNORECASE)
 
-_HA1 = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{64}|")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SIP_URI = re.compile(r"sips?:([^@\s<>]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(;[^\s<>]*)?|")
-
 
 @dataclass(frozen=True)
 class Trunk:
-    """One row. Every field but the last is a string, empty if the DBA left it so.
+    """One row. Every field but `row` is a string, empty if the DBA left it so.
 
     uuid: l_uuid. domain: r_domain, the host of the R-URI. next_hop: auth_proxy, a SIP URI. socket: the sending socket.
-    realm: the only realm answered, empty for any. row: id.
+    realm: the only realm answered, empty for any. row: id. fault: of rows.py, empty if the row can be used.
     """
 
     uuid: str
@@ -37,13 +33,19 @@ class Trunk:
     auth_password: str = field(default="", repr=False)
     auth_ha1: str = field(default="", repr=False)
     row: int = 0
+    fault: str = ""
 
     @classmethod
     def of(cls, columns: Sequence[Any]) -> Trunk:
-        """Make one of a row's columns, in the order of tables.TRUNK_COLUMNS."""
-        *texts, row = columns
-        values: list[Any] = [*(text or "" for text in texts), row]
-        return cls(*values)
+        """Make one of a row's columns, in the order of tables.TRUNK_COLUMNS, and its fault, None if it has none.
+
+        A row that cannot be used may hold anything; its name is kept, in one line.
+        """
+        *values, fault = columns
+        if not fault:
+            return cls(*values)
+        name = str(values[0])
+        return cls(name if name.isprintable() else ascii(name), fault=str(fault))
 
     @cached_property
     def credentials(self) -> Credentials:
@@ -59,21 +61,6 @@ class Trunk:
     def target(self) -> Target:
         """Where the row's requests go, before any name is resolved."""
         return target_of(self.next_hop, self.domain)
-
-    @property
-    def fault(self) -> str:
-        """Why the row cannot be used, in words that quote nothing from it; empty if it can."""
-        if _CONTROL.search(self.uuid) or _CONTROL.search(self.domain):
-            return "l_uuid or r_domain has a control character"
-        if not self.auth_username or _CONTROL.search(self.auth_username):
-            return "auth_username is empty or has a control character"
-        if _CONTROL.search(self.auth_password):
-            return "auth_password has a control character"
-        if not _HA1.fullmatch(self.auth_ha1):
-            return "auth_ha1 is not 32 or 64 hex digits"
-        if not _SIP_URI.fullmatch(self.next_hop):
-            return "auth_proxy is not a SIP URI"
-        return ""
 
     def request_uri(self, dialled: str) -> str:
         """Return the R-URI for this trunk: the dialled user part at `domain`.

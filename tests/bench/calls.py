@@ -20,9 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kemi.names.file import NamesFile
 from kemi.settings import Settings
-from kemi.start import ALLOCATOR, kamailio_environment
+from kemi.start import ALLOCATOR, kamailio_environment, prepare_database
 from lab.demo import PROJECT, REALM, TRUNK, free_addresses, own_environment
 from lab.programs import Foreground, ProgramError
 from tests.bench import processes, sipp
@@ -157,7 +156,7 @@ def running(
         environment |= _native_environment(state, address, carrier_address, given, workers, server)
         if configuration.script:
             settings = Settings.from_environment(environment)
-            NamesFile(settings.names_file).open()
+            prepare_database(settings)
             environment = kamailio_environment(settings, environment)
             environment["TRUNKAUTH_SCRIPT"] = str(HERE / configuration.script)
         try:

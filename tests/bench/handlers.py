@@ -7,6 +7,7 @@ either is the control: it shows what a pause adds whatever is run.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -97,20 +98,22 @@ def _bare() -> Any:
 
 
 def _package(folder: Path, preemptive: str) -> Any:
-    from kemi import schema
+    from kemi import start
     from kemi.handlers import Handlers
     from kemi.settings import Settings
     from kemi.trunks.tables import open_file, uacreg
 
     folder.chmod(0o700)
+    os.umask(0o077)
     settings = Settings.from_environment({
         "TRUNKAUTH_STATE_DIR": str(folder), "TRUNKAUTH_PREEMPTIVE": preemptive,
     })  # fmt: skip
-    engine = open_file(settings.local_file)
-    schema.create(engine)
+    start.make_tables(settings)
+    engine = open_file(folder / "trunkauth.sqlite")
     with engine.connect() as connection:
         connection.execute(insert(uacreg).values(TRUNK))
     engine.dispose()
+    start.prepare_database(settings)
     handlers = Handlers(settings)
     handlers.child_init(1)
     return handlers

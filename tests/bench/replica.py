@@ -23,6 +23,7 @@ from kemi import schema
 from kemi.replica import copy as replica
 from kemi.replica.keeper import Keeper
 from kemi.replica.source import BATCH
+from kemi.trunks.rows import Rules
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import uacreg
 from tests.db import servers
@@ -30,10 +31,11 @@ from tests.db.site import Site, site
 
 SIZES = (10, 10_000, 1_000_000)
 LOOKUPS = 20_000
-TICK = 0.5  # seconds, as kamailio.cfg has it
+TICK = 0.1  # seconds, as kamailio.cfg has it
 POLL = 0.001
 COMMITS = 100
 WITHIN = 30.0
+SOURCE = URL.create("postgresql+psycopg", database="bench")
 MEBIBYTE = 1 << 20
 
 Result = TypeVar("Result")
@@ -150,7 +152,7 @@ def _in_a_process_of_its_own(measure: Callable[..., Result], *arguments: object)
 
 
 def _look_up(path: Path, rows: int) -> Lookup:
-    store = TrunkStore(path)
+    store = TrunkStore(path, SOURCE)
     names = [f"t{random.randint(1, rows)}" for _ in range(LOOKUPS)]
     misses = []
     for name in names:
@@ -172,8 +174,8 @@ def _look_up(path: Path, rows: int) -> Lookup:
 
 def _sync(url: str, file: Path) -> tuple[float, int]:
     source = make_url(url)
-    replica.prepare(file, source)
-    keeper = Keeper(file, source, 10)
+    replica.prepare(file, source, Rules())
+    keeper = Keeper(file, source, 10, Rules())
     started = time.perf_counter()
     report = keeper.tick()
     seconds = time.perf_counter() - started
@@ -201,8 +203,8 @@ def fill_server(url: URL, rows: int, first: int = 1) -> None:
 
 def _filled(path: Path, rows: int) -> None:
     """A copy with this many trunks."""
-    replica.prepare(path, URL.create("postgresql+psycopg", database="bench"))
-    copy = replica.Copy(path)
+    replica.prepare(path, SOURCE, Rules())
+    copy = replica.Copy(path, Rules())
     columns = [column.name for column in uacreg.columns]
     with copy.transaction() as writer:
         for start in range(1, rows + 1, BATCH):

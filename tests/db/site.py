@@ -1,4 +1,4 @@
-"""A database server's tables, the keeper of their copy, and what SIP workers read: all that a test needs to play the
+"""A database's tables, the keeper of their copy, and what SIP workers read: all that a test needs to play the
 DBA on one side and a worker on the other. No Kamailio is involved; the keeper's ticks are made here.
 """
 
@@ -17,23 +17,27 @@ from kemi import schema
 from kemi.replica import copy as replica
 from kemi.replica.keeper import Keeper
 from kemi.replica.watch import Report
+from kemi.trunks.rows import Listen, Rules
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import address, open_file, uacreg
 
 WITHIN = 10.0  # seconds for what needs several ticks
 BETWEEN_TICKS = 0.02
+RULES = Rules((Listen("udp", "192.0.2.1", 5060), Listen("tcp", "192.0.2.1", 5060)))
 
 
 class Site:
     """One node: a copy of the database at `url` in `folder`, kept through the connection that `reader` names."""
 
-    def __init__(self, url: URL, folder: Path, reader: URL | None = None, interval: float = 0) -> None:
+    def __init__(
+        self, url: URL, folder: Path, reader: URL | None = None, interval: float = 0, default_trunk: str = ""
+    ) -> None:
         self.url = url
         self.file = folder / "replica.sqlite"
         self.reader = reader or url
         self.dba = schema.open_database(url)
-        replica.prepare(self.file, self.reader)
-        self.keeper = Keeper(self.file, self.reader, interval)
+        replica.prepare(self.file, self.reader, RULES)
+        self.keeper = Keeper(self.file, self.reader, interval, RULES, default_trunk)
         self.store = TrunkStore(self.file, self.reader)
         self.reports: list[Report] = []
 
@@ -88,8 +92,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(url: URL, folder: Path, reader: URL | None = None, interval: float = 0) -> Iterator[Site]:
-    made = Site(url, folder, reader, interval)
+def site(
+    url: URL, folder: Path, reader: URL | None = None, interval: float = 0, default_trunk: str = ""
+) -> Iterator[Site]:
+    made = Site(url, folder, reader, interval, default_trunk)
     try:
         yield made
     finally:

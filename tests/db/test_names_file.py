@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from kemi import schema
 from kemi.names import rows as module
 from kemi.names.file import NamesFile
 from kemi.names.rows import Found, Registration, Rows, resolved
+from kemi.replica import copy as replica
 from kemi.trunks import names as reader
 from kemi.trunks.hops import Hop, Hops, Target
 from kemi.trunks.names import ResolvedNames
+from kemi.trunks.rows import Rules
 
 ONE = Target("one.test")
 HERE: Hops = (Hop("192.0.2.1", 5060, "udp", "one.test"), Hop("192.0.2.2", 5060, "udp", "one.test"))
@@ -142,9 +143,7 @@ def proxy(rows: dict[str, Registration]) -> str:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    engine = schema.open_database(URL.create("sqlite", database=str(tmp_path / "rows.sqlite")))
-    schema.create(engine)
-    engine.dispose()
+    replica.prepare(tmp_path / "rows.sqlite", URL.create("postgresql+psycopg", database="d"), Rules())
     with contextlib.closing(sqlite3.connect(tmp_path / "rows.sqlite", isolation_level=None)) as connection:
         yield connection
 
@@ -163,6 +162,7 @@ def targets(rows: Rows) -> set[str]:
 
 
 INSERT = "INSERT INTO uacreg (l_uuid, auth_proxy, r_domain) VALUES (?, ?, ?)"
+FAULT = "INSERT INTO replica_fault VALUES ('uacreg', ?, '', ?, 'a reason')"
 
 
 def test_names_are_wanted_and_addresses_are_not(database: sqlite3.Connection, rows: Rows) -> None:
@@ -175,12 +175,11 @@ def test_names_are_wanted_and_addresses_are_not(database: sqlite3.Connection, ro
     assert targets(rows) == {"two.test"}
 
 
-def test_a_text_that_is_not_utf8_spoils_no_other_row(database: sqlite3.Connection, rows: Rows) -> None:
-    database.executemany(INSERT, [("a", "sip:one.test", "")])
-    database.execute(
-        "INSERT INTO uacreg (l_uuid, auth_proxy) VALUES (CAST(x'ff' AS TEXT), CAST(x'7369703aff' AS TEXT))"
-    )
-    assert "one.test" in targets(rows)
+def test_names_of_rows_that_cannot_be_used_are_not_wanted(database: sqlite3.Connection, rows: Rows) -> None:
+    database.executemany(INSERT, [("a", "sip:one.test", ""), ("b", "sip:two.test", ""), ("c", b"sip:\xff", b"\xff")])
+    database.execute(FAULT, (2, "unregistered"))  # calls use it
+    database.execute(FAULT, (3, "unusable"))
+    assert targets(rows) == {"one.test", "two.test"}
 
 
 def test_what_was_read_last_holds_while_the_file_cannot_be_read(
@@ -197,9 +196,9 @@ def test_nothing_is_known_before_the_file_was_read(path: Path, tmp_path: Path) -
 
 
 def test_only_rows_that_can_register_do(database: sqlite3.Connection, rows: Rows) -> None:
-    columns = "l_uuid, l_username, l_domain, r_username, r_domain, auth_username, auth_proxy, expires"
-    insert = f"INSERT INTO uacreg ({columns}) VALUES (?, 'a', ?, 'c', 'd', 'u', 'sip:192.0.2.1', ?)"
-    database.executemany(insert, [("good", "b", 60), ("for calls", "b", 0), ("no l_domain", "", 60)])
+    insert = "INSERT INTO uacreg (l_uuid, auth_proxy, expires) VALUES (?, 'sip:192.0.2.1', ?)"
+    database.executemany(insert, [("good", 60), ("for calls", 0), ("no l_domain", 60), ("no password", 60)])
+    database.executemany(FAULT, [(3, "unregistered"), (4, "unusable")])
     found = rows.found()
     assert isinstance(found, Found)
     assert list(found.registering) == ["good"]

@@ -1,5 +1,5 @@
-"""What workers read: the store keeps its answers until the file changes, and no longer; it follows a file that is
-replaced. And the embedded database, which is the file itself: what the DBA changes in it is told.
+"""What workers read: the store keeps its answers until the copy changes, and no longer; it follows a copy that is
+replaced.
 """
 
 from __future__ import annotations
@@ -12,32 +12,35 @@ import pytest
 from sqlalchemy import URL, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi import schema
 from kemi.replica import copy as replica
-from kemi.replica.keeper import Keeper
-from kemi.replica.watch import Report
 from kemi.trunks import store as trunks
+from kemi.trunks.rows import Rules
+from kemi.trunks.selection import MOST_CANDIDATES
 from kemi.trunks.store import TrunkStore
+from kemi.trunks.tables import uacreg
+from kemi.trunks.trunk import Trunk
+
+SOURCE = URL.create("postgresql+psycopg", host="192.0.2.1", database="d")
+RULES = Rules()
+NO_USER = "auth_username is empty or has a control character"
 
 
 class File:
-    """An embedded database, as the DBA writes to it, and a worker's store on it. selects: what the store asked it. now:
-    the store's clock, which goes on from question to question as far as it takes the store to look at the file.
+    """A copy, as the keeper writes to it, and a worker's store on it. selects: what the store asked it. now: the
+    store's clock, which goes on from question to question as far as it takes the store to look at the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.now = 0.0
         self.path = path
         self.make(path)
-        self.store = TrunkStore(path)
+        self.store = TrunkStore(path, SOURCE)
         self.selects: list[str] = []
         event.listen(self.store._engine, "before_cursor_execute", self._note)
 
     @staticmethod
     def make(path: Path) -> None:
-        engine = schema.open_database(URL.create("sqlite", database=str(path)))
-        schema.create(engine)
-        engine.dispose()
+        replica.prepare(path, SOURCE, RULES)
 
     def execute(self, statement: str, path: Path | None = None) -> None:
         connection = sqlite3.connect(path or self.path)
@@ -69,7 +72,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]:
 def test_the_file_is_asked_once(file: File) -> None:
     assert [file.password() for _ in range(3)] == ["first"] * 3
     assert [file.password("none") for _ in range(3)] == [None] * 3
-    assert len(file.selects) == 2
+    assert len([select for select in file.selects if "FROM uacreg" in select]) == 2
 
 
 def test_a_busy_store_looks_for_changes_now_and_then(file: File) -> None:
@@ -97,7 +100,6 @@ def test_a_change_is_seen_at_the_next_question(file: File) -> None:
 
 
 def test_a_change_that_is_not_committed_is_not_seen(file: File) -> None:
-    file.execute("PRAGMA journal_mode = WAL")
     other = sqlite3.connect(file.path)
     other.execute("UPDATE uacreg SET auth_password = 'second'")
     assert file.password() == "first"
@@ -120,11 +122,36 @@ def test_every_door_to_a_trunk(file: File) -> None:
     assert file.store.by_dialled_domain("") == ()
 
 
-def test_a_row_that_cannot_be_used_is_passed_over(file: File) -> None:
-    file.execute("UPDATE uacreg SET auth_username = ''")
-    assert file.password() is None
-    file.execute("INSERT INTO uacreg (l_uuid, r_domain, auth_username) VALUES ('b', 'carrier.example', 'u')")
-    assert [trunk.uuid for trunk in file.store.by_dialled_domain("carrier.example")] == ["b"]
+def insert(file: File, *rows: tuple[str, str]) -> None:
+    """Insert rows with an l_uuid and an auth_username, one after the other, all for the same domain."""
+    columns = uacreg.columns.keys()
+    with replica.Copy(file.path, RULES).transaction() as writer:
+        for number, (uuid, user) in enumerate(rows, 2):
+            row = dict.fromkeys(columns, "") | {"id": number, "l_uuid": uuid, "auth_username": user}
+            row |= {"r_domain": "carrier.example", "auth_password": "p", "expires": 0, "flags": 0, "reg_delay": 0}
+            writer.insert(uacreg, [tuple(row.values())])
+
+
+def test_a_row_that_cannot_be_used_is_found_where_there_is_no_other(file: File) -> None:
+    file.execute("DELETE FROM uacreg")
+    insert(file, ("bad", ""), ("worse", ""))
+    assert file.store.by_dialled_domain("carrier.example") == (Trunk("bad", fault=NO_USER),)
+    assert file.store.by_name("worse") == (Trunk("worse", fault=NO_USER),)
+    assert file.store.by_uuid("worse") is file.store.by_row(2) is None
+    insert(file, ("bad", ""), ("worse", ""), ("good", "u"))
+    file.now += trunks.FRESH_FOR
+    assert [trunk.uuid for trunk in file.store.by_dialled_domain("carrier.example")] == ["good"]
+
+
+def test_so_many_rows_of_one_domain_are_candidates(file: File) -> None:
+    insert(file, *((f"t{number}", "u") for number in range(100)))
+    found = file.store.by_dialled_domain("carrier.example")
+    assert [trunk.uuid for trunk in found] == ["a", *(f"t{number}" for number in range(MOST_CANDIDATES - 1))]
+
+
+def test_the_name_of_a_row_that_cannot_be_used_is_one_line(file: File) -> None:
+    insert(file, ("a\nb", "u"))
+    assert [trunk.uuid for trunk in file.store.by_name("a\nb")] == ["'a\\nb'"]
 
 
 def test_a_file_that_is_replaced_is_opened_anew(file: File) -> None:
@@ -148,60 +175,19 @@ def test_a_file_that_is_damaged_gives_no_answer_until_it_is_whole_again(file: Fi
     assert file.password() == "first"
 
 
-def test_the_file_itself_is_ready_at_once_and_a_copy_when_it_is_filled(file: File, tmp_path: Path) -> None:
-    assert file.store.is_ready()
-    copy = tmp_path / "replica.sqlite"
-    source = URL.create("postgresql+psycopg", database="d")
-    replica.prepare(copy, source)
-    store = TrunkStore(copy, source)
-    assert not store.is_ready()
-    writers = replica.Copy(copy)
-    with writers.transaction() as writer:
+def test_a_copy_is_ready_once_it_is_filled(file: File) -> None:
+    assert not file.store.is_ready()
+    with replica.Copy(file.path, RULES).transaction() as writer:
         writer.note_synced()
-    writers.close()
-    assert store.is_ready()
-    store.close()
+    file.now += trunks.FRESH_FOR
+    assert file.store.is_ready()
 
 
 def test_the_copy_of_another_database_gives_no_answer(tmp_path: Path) -> None:
-    copy, source = tmp_path / "replica.sqlite", URL.create("postgresql+psycopg", host="192.0.2.1", database="d")
-    replica.prepare(copy, source.set(database="other"))
+    copy = tmp_path / "replica.sqlite"
+    replica.prepare(copy, SOURCE.set(database="other"), RULES)
     with pytest.raises(OSError, match="the copy of another database"):
-        TrunkStore(copy, source).by_uuid("t")
-    store = TrunkStore(copy, source.set(database="other", username="anybody", password="x"))
+        TrunkStore(copy, SOURCE).by_uuid("t")
+    store = TrunkStore(copy, SOURCE.set(database="other", username="anybody", password="x"))
     assert store.by_uuid("t") is None
     store.close()
-
-
-# --- the file itself, watched
-
-
-@pytest.fixture
-def keeper(file: File) -> Iterator[Keeper]:
-    made = Keeper(file.path, None, 10)
-    assert made.tick() == Report(addresses=True)  # Kamailio has just read it, and they may have changed since
-    yield made
-    made.close()
-
-
-def test_nothing_is_told_where_nothing_changed(file: File, keeper: Keeper) -> None:
-    assert [keeper.tick() for _ in range(3)] == [Report()] * 3
-
-
-def test_an_address_that_the_dba_changed(file: File, keeper: Keeper) -> None:
-    file.execute("INSERT INTO address (ip_addr) VALUES ('192.0.2.1')")
-    assert keeper.tick().addresses
-    assert not keeper.tick().addresses
-    file.execute("DELETE FROM address")
-    assert keeper.tick().addresses
-
-
-def test_a_row_that_cannot_be_used_is_named_once_per_change(file: File, keeper: Keeper) -> None:
-    file.execute("UPDATE uacreg SET auth_proxy = 'sbc.example'")
-    assert keeper.tick().lines == [(True, "trunk='a' outcome=unusable reason='auth_proxy is not a SIP URI'")]
-    file.execute("INSERT INTO uacreg (l_uuid, auth_username) VALUES ('b', 'u')")
-    assert keeper.tick().lines == []
-    file.execute("UPDATE uacreg SET auth_proxy = '' WHERE l_uuid = 'a'")
-    assert keeper.tick().lines == []
-    file.execute("UPDATE uacreg SET auth_proxy = 'sbc.example' WHERE l_uuid = 'a'")
-    assert len(keeper.tick().lines) == 1

@@ -7,25 +7,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from kemi import key, schema
+from kemi import key
 from kemi.handlers import Handlers
 from kemi.settings import Settings
-from kemi.trunks.tables import open_file
-from tests.flow.scene import INSERT_TRUNKS, PBX, Marks, Send, execute, request, resolve_hosts, routes_with
+from tests.flow.scene import INSERT_TRUNKS, PBX, Marks, Send, request, resolve_hosts, routes_with, started
 from tests.ksr.mock import MockKSR
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.from_environment({
         "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_DEFAULT_TRUNK": "",
+        "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060 tcp:192.0.2.1:5060",
     })  # fmt: skip
-    engine = open_file(settings.local_file)
-    schema.create(engine)
-    execute(engine, INSERT_TRUNKS)
+    started(settings, INSERT_TRUNKS)
     resolve_hosts(settings)
-    yield settings
-    engine.dispose()
+    return settings
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from kemi import mark
+from kemi import mark, start
 from kemi.handlers import Handlers
 from kemi.mark import Mark
 from kemi.names.file import NamesFile
+from kemi.replica.keeper import Keeper
 from kemi.settings import Settings
 from kemi.trunks.hops import Hop, Target
 from kemi.trunks.tables import open_file
@@ -170,6 +171,26 @@ def changed(path: Path, statement: str) -> None:
     engine = open_file(path / "trunkauth.sqlite")
     execute(engine, statement)
     engine.dispose()
+
+
+def copied(settings: Settings, *statements: str) -> None:
+    """The DBA has changed the embedded database, and the keeper has copied it."""
+    for statement in statements:
+        changed(settings.state_dir, statement)
+    keeper = Keeper.of(settings)
+    keeper.tick()
+    keeper.close()
+
+
+def started(settings: Settings, statement: str = "") -> None:
+    """Make the embedded database, and its copy, as `python -m kemi run` does. statement: what is in it by then."""
+    settings.local_file.parent.chmod(0o700)
+    start.make_tables(settings)
+    if statement:
+        changed(settings.state_dir, statement)
+    for file in settings.state_dir.glob("*.sqlite"):
+        file.chmod(0o600)
+    start.prepare_database(settings)
 
 
 def raising(error: BaseException) -> Callable[..., None]:

@@ -14,7 +14,7 @@ from tests.flow.scene import (
     STALE,
     Send,
     challenge,
-    changed,
+    copied,
     credential_avps,
     fail,
     request,
@@ -99,17 +99,6 @@ def test_what_cannot_be_answered_503(pbx: MockKSR, routes: Handlers, send: Send,
     assert "outcome=refused" in pbx.log[-1][1]
 
 
-def test_a_row_without_a_secret_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    send(request(caller="<sip:heidi@x.test>"))
-    challenge(pbx, routes)
-    assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
-
-
-def test_a_row_that_cannot_be_used_is_no_trunk(pbx: MockKSR, send: Send) -> None:
-    send(request(caller="<sip:ivan@x.test>"))
-    assert pbx.replies == [Reply(404, "No Trunk")]
-
-
 def test_what_uac_auth_turns_down_is_answered_all_the_same(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     pbx.world.uac_answers = False
     send(request())
@@ -158,14 +147,23 @@ def test_a_body_that_cannot_be_had_is_no_wrong_digest(pbx: MockKSR, routes: Hand
     assert (len(pbx.relayed), pbx.replies) == ((2, []) if had else (1, [FAILED]))
 
 
-def test_a_trunk_that_leads_elsewhere_by_now_503(
-    pbx: MockKSR, routes: Handlers, send: Send, database: Settings
+MEANWHILE = {
+    "it leads elsewhere": ("auth_proxy = 'sip:elsewhere.test'", "not asked by the trunk's carrier"),
+    "it cannot be used": ("auth_ha1 = 'x'", "no trunk that may answer"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), MEANWHILE.values(), ids=MEANWHILE)
+def test_a_row_that_has_changed_by_now_503(
+    pbx: MockKSR, routes: Handlers, send: Send, database: Settings, change: str, reason: str
 ) -> None:
     send(request())
-    changed(database.state_dir, "UPDATE uacreg SET auth_proxy = 'sip:elsewhere.test' WHERE l_uuid = 'berlin'")
+    copied(database, f"UPDATE uacreg SET {change} WHERE l_uuid = 'berlin'")
     challenge(pbx, routes)
-    changed(database.state_dir, "UPDATE uacreg SET auth_proxy = 'sip:sbc.carrier.test' WHERE l_uuid = 'berlin'")
+    before = "auth_proxy = 'sip:sbc.carrier.test', auth_ha1 = ''"
+    copied(database, f"UPDATE uacreg SET {before} WHERE l_uuid = 'berlin'")
     assert (len(pbx.relayed), pbx.replies) == (1, [FAILED])
+    assert any(f"refused reason={reason!r}" in line for _, line in pbx.log)
 
 
 def test_a_challenge_that_is_not_utf8_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kemi import key, schema
+from kemi import key
 from kemi.handlers import Handlers
 from kemi.names import process
 from kemi.names.nameserver import NameServer
 from kemi.settings import Settings
-from kemi.trunks.tables import open_file
-from tests.flow.scene import PASSWORD, PBX, SBC, Marks, changed, in_dialog, raising, request, routes_with
+from tests.flow.scene import PASSWORD, PBX, SBC, Marks, copied, in_dialog, raising, request, routes_with, started
 from tests.harness import nameserver
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
@@ -34,12 +33,10 @@ def name_server() -> Iterator[nameserver.NameServer]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Iterator[Settings]:
+def settings(tmp_path: Path) -> Settings:
     found = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
-    engine = open_file(found.local_file)
-    schema.create(engine)
-    yield found
-    engine.dispose()
+    started(found)
+    return found
 
 
 @pytest.fixture
@@ -94,9 +91,9 @@ def call(pbx: MockKSR, routes: Handlers, message: str) -> None:
 
 
 def test_a_trunks_name_is_resolved_before_a_call_comes(
-    pbx: MockKSR, routes: Handlers, commands: Commands, tmp_path: Path, name_server: nameserver.NameServer
+    pbx: MockKSR, routes: Handlers, commands: Commands, settings: Settings, name_server: nameserver.NameServer
 ) -> None:
-    changed(tmp_path, row())
+    copied(settings, row())
     tick(routes)
     name_server.silent.add("*")
     call(pbx, routes, request(headers="X-Trunk: t\r\n"))
@@ -106,43 +103,43 @@ def test_a_trunks_name_is_resolved_before_a_call_comes(
 
 
 def test_the_uac_module_gets_an_address_for_a_name_and_is_told(
-    routes: Handlers, commands: Commands, tmp_path: Path
+    routes: Handlers, commands: Commands, tmp_path: Path, settings: Settings
 ) -> None:
-    changed(tmp_path, row(expires=60))
+    copied(settings, row(expires=60))
     tick(routes)
     assert (registrars(tmp_path), commands) == ([SBC], [REFRESH])
-    changed(tmp_path, "UPDATE uacreg SET auth_password = 'second'")
+    copied(settings, "UPDATE uacreg SET auth_password = 'second'")
     tick(routes)
     assert (registrars(tmp_path), commands) == ([SBC], [REFRESH] * 2)
-    changed(tmp_path, "UPDATE uacreg SET expires = 0")
+    copied(settings, "UPDATE uacreg SET expires = 0")
     tick(routes)
     assert (registrars(tmp_path), commands) == ([], [REFRESH] * 3)
 
 
 def test_a_registration_that_is_gone_is_removed(
-    pbx: MockKSR, routes: Handlers, commands: Commands, tmp_path: Path
+    pbx: MockKSR, routes: Handlers, commands: Commands, settings: Settings
 ) -> None:
-    changed(tmp_path, row("sip:192.0.2.9", expires=60))
+    copied(settings, row("sip:192.0.2.9", expires=60))
     tick(routes)
-    changed(tmp_path, "DELETE FROM uacreg")
+    copied(settings, "DELETE FROM uacreg")
     pbx.world.rpc_code = 404
     tick(routes)
     assert commands == [REFRESH, REFRESH, REMOVE]
 
 
 def test_a_registration_that_the_module_refuses_is_named(
-    pbx: MockKSR, routes: Handlers, commands: Commands, tmp_path: Path
+    pbx: MockKSR, routes: Handlers, commands: Commands, settings: Settings
 ) -> None:
-    changed(tmp_path, row("sip:192.0.2.9", expires=60))
+    copied(settings, row("sip:192.0.2.9", expires=60))
     pbx.world.rpc_code = 500
     tick(routes)
     assert ("warn", "trunk='t' outcome=unregistered reason='uac.reg_refresh failed'\n") in pbx.log
 
 
 def test_a_row_that_registers_at_a_name_without_an_address_is_left_out(
-    routes: Handlers, commands: Commands, tmp_path: Path
+    routes: Handlers, commands: Commands, tmp_path: Path, settings: Settings
 ) -> None:
-    changed(tmp_path, row("sip:nowhere.test", expires=60))
+    copied(settings, row("sip:nowhere.test", expires=60))
     tick(routes)
     assert (registrars(tmp_path), commands) == ([], [])
 
@@ -195,9 +192,9 @@ def test_a_stranger_can_have_no_name_resolved(
 
 @pytest.mark.usefixtures("commands")
 def test_a_fault_is_logged_and_it_goes_on(
-    pbx: MockKSR, routes: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pbx: MockKSR, routes: Handlers, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed(tmp_path, row())
+    copied(settings, row())
     with monkeypatch.context() as patched:
         patched.setattr("kemi.names.rows.Rows.found", raising(ValueError(PASSWORD)))
         assert routes.NAMES(None, None) == 1
@@ -209,9 +206,9 @@ def test_a_fault_is_logged_and_it_goes_on(
 
 @pytest.mark.usefixtures("commands")
 def test_a_file_that_cannot_be_written_is_said_once_and_once_that_it_can_again(
-    pbx: MockKSR, routes: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pbx: MockKSR, routes: Handlers, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed(tmp_path, row())
+    copied(settings, row())
     with monkeypatch.context() as patched:
         patched.setattr("kemi.names.file.NamesFile.keep", raising(OSError("disk full")))
         tick(routes)

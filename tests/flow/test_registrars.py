@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from kemi import schema
 from kemi.handlers import Handlers
 from kemi.names import registering
 from kemi.settings import Settings
-from kemi.trunks.tables import open_file
-from tests.flow.scene import changed, reply, request
+from tests.flow.scene import copied, reply, request, started
 from tests.ksr.mock import MockKSR
 
 UP, UNDER_WAY, DISABLED, IDLE, UNKNOWN = 1, -2, -3, -99, -1
 REGISTER = request("REGISTER", uri="sip:d", caller="<sip:c@d>", headers="Contact: <sip:t@192.0.2.1:5060>\r\n")
 PLAIN = 'WWW-Authenticate: Digest realm="carrier", nonce="n1", qop="auth"'
 INSERT = (
-    "INSERT INTO uacreg (l_uuid, l_username, l_domain, r_username, r_domain, auth_username, auth_proxy, expires) "
-    "VALUES ('{uuid}', 'a', 'b', 'c', 'd', 'u', 'sip:192.0.2.9', {expires})"
+    "INSERT INTO uacreg (l_uuid, l_username, l_domain, r_username, r_domain, auth_username, auth_password,"
+    " auth_proxy, expires) "
+    "VALUES ('{uuid}', 'a', 'b', 'c', 'd', 'u', 'p', 'sip:192.0.2.9', {expires})"
 )
 
 
@@ -76,17 +75,14 @@ def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uac: Uac) -> Iterato
     """The routes in the rtimer's process, with one trunk that registers and one that does not."""
     monkeypatch.setattr("kemi.names.rows.REST", 0)
     settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
-    engine = open_file(settings.local_file)
-    schema.create(engine)
-    changed(tmp_path, INSERT.format(uuid="t", expires=60))
-    changed(tmp_path, INSERT.format(uuid="calls only", expires=0))
+    started(settings)
+    copied(settings, INSERT.format(uuid="t", expires=60), INSERT.format(uuid="calls only", expires=0))
     routes = Handlers(settings)
     look(uac, routes, -1)  # the first one offers all rows to the module
     uac.pbx.calls.clear()
     yield routes
     if routes._work:
         routes._work.close()
-    engine.dispose()
 
 
 def look(uac: Uac, routes: Handlers, at: float) -> None:
@@ -122,7 +118,7 @@ def test_a_registration_that_failed_is_tried_again(
     assert uac.tried == ["t"]
 
 
-def test_a_row_that_the_module_has_not_read_is_offered_to_it_once(uac: Uac, keeper: Handlers, tmp_path: Path) -> None:
+def test_a_row_that_the_module_has_not_read_is_offered_to_it_once(uac: Uac, keeper: Handlers) -> None:
     """At the first look, or when it has changed; not again if the module cannot use it."""
 
     def refreshed() -> int:
@@ -131,7 +127,7 @@ def test_a_row_that_the_module_has_not_read_is_offered_to_it_once(uac: Uac, keep
     for at in range(3):
         look(uac, keeper, at)
     assert refreshed() == 0
-    changed(tmp_path, "UPDATE uacreg SET r_username = 'another'")
+    copied(keeper._settings, "UPDATE uacreg SET r_username = 'another'")
     look(uac, keeper, 3)
     assert refreshed() == 1
 
@@ -169,22 +165,20 @@ def test_silence_after_a_challenge_is_no_refusal(uac: Uac, keeper: Handlers) -> 
     assert uac.told == [("warn", "trunk='t' outcome=unregistered reason='the registrar is silent' next=30s\n")]
 
 
-def test_a_row_that_changed_starts_anew(uac: Uac, keeper: Handlers, tmp_path: Path) -> None:
+def test_a_row_that_changed_starts_anew(uac: Uac, keeper: Handlers) -> None:
     uac.ends(keeper, 403)
     look(uac, keeper, 0)
-    changed(tmp_path, "UPDATE uacreg SET auth_password = 'another'")
+    copied(keeper._settings, "UPDATE uacreg SET auth_password = 'another'")
     look(uac, keeper, 1)
     assert uac.pbx.called("jsonrpcs.exec")[-1][0].count("uac.reg_refresh") == 1
     look(uac, keeper, 3600)
     assert uac.tried == []
 
 
-def test_many_registrations_are_looked_at_in_turn(
-    uac: Uac, keeper: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_registrations_are_looked_at_in_turn(uac: Uac, keeper: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registering, "LOOKED_AT", 2)
     for number in range(4):
-        changed(tmp_path, INSERT.format(uuid=f"t{number}", expires=60))
+        copied(keeper._settings, INSERT.format(uuid=f"t{number}", expires=60))
     for at in range(3):
         look(uac, keeper, at)
     asked = [uuid for (uuid,) in uac.pbx.called("uac.uac_reg_status")]

@@ -19,7 +19,7 @@ from tests.flow.scene import (
     Marks,
     Send,
     challenge,
-    changed,
+    copied,
     in_dialog,
     request,
     routes_with,
@@ -42,7 +42,6 @@ def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
 SELECTED = {
     "X-Trunk": (request(headers="X-Trunk: plain\r\n"), "plain"),
     "X-Trunk before the caller": (request(headers="X-Trunk:  any-domain \r\n"), "any-domain"),
-    "X-Trunk that no row has": (request(headers="X-Trunk: none\r\n"), "berlin"),
     "caller's user and domain": (request(), "berlin"),
     "caller's domain in capitals": (request(caller="<sip:alice@PBX.Test>"), "berlin"),
     "caller's user, any domain": (request(caller="<sip:bob@anywhere.test>"), "any-domain"),
@@ -67,6 +66,37 @@ def test_without_a_trunk_404(pbx: MockKSR, send: Send) -> None:
     assert pbx.relayed == []
 
 
+UNUSABLE = {
+    "X-Trunk names it": (request(headers="X-Trunk: bad-ha1\r\n"), "bad-ha1", "auth_ha1 is not 32 or 64 hex digits"),
+    "it is the caller's": (
+        request(caller="<sip:ivan@x.test>", uri="sip:1@bobs.test"), "bad-ha1", "auth_ha1 is not 32 or 64 hex digits",
+    ),
+    "it has no secret": (request(caller="<sip:heidi@x.test>"), "no-secret", "auth_password and auth_ha1 are empty"),
+    "its socket is another's": (
+        request(caller="<sip:frank@x.test>"), "bad-socket", "socket is not one that Kamailio listens on",
+    ),
+    "it is the default": (request(caller="<sip:nobody@x.test>"), "bad-ha1", "auth_ha1 is not 32 or 64 hex digits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "trunk", "reason"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_row_that_cannot_be_used_ends_the_call(
+    pbx: MockKSR, database: Settings, message: str, trunk: str, reason: str
+) -> None:
+    """The rules further down would find `any-domain` or `bad-ha1`: somebody else's bill."""
+    routes = routes_with(database, {"TRUNKAUTH_DEFAULT_TRUNK": "bad-ha1"})
+    pbx.receive(message, source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    routes.trunks.close()
+    assert (pbx.replies, pbx.relayed) == ([Reply(404, "No Trunk")], [])
+    assert pbx.log == [("warn", f"trunk={trunk} outcome=unusable reason={reason!r} call-id=call-1\n")]
+
+
+def test_an_x_trunk_that_no_row_has_is_not_sent_over_another(pbx: MockKSR, send: Send) -> None:
+    send(request(headers="X-Trunk: none\r\n"))
+    assert (pbx.replies, pbx.relayed) == ([Reply(404, "No Trunk")], [])
+
+
 def test_an_unlisted_source_403(pbx: MockKSR, send: Send) -> None:
     send(request(headers="X-Trunk: berlin\r\n"), source="198.51.100.7")
     assert pbx.replies == [Reply(403, "Forbidden")]
@@ -74,9 +104,10 @@ def test_an_unlisted_source_403(pbx: MockKSR, send: Send) -> None:
 
 
 def test_private_headers_and_routes_go_no_further(pbx: MockKSR, send: Send) -> None:
-    private = ("X-Trunk", "Authorization", "Proxy-Authorization", "Route")
-    send(request(headers="".join(f"{name}: <sip:elsewhere.test;lr>\r\n" for name in private) + "X-Kept: yes\r\n"))
-    assert not set(private) & set(pbx.relayed[0].message.names)
+    private = ("Authorization", "Proxy-Authorization", "Route")
+    send(request(headers="".join(f"{name}: <sip:elsewhere.test;lr>\r\n" for name in private)
+                 + "X-Trunk: berlin\r\nX-Trunk: plain\r\nX-Kept: yes\r\n"))  # fmt: skip
+    assert not {*private, "X-Trunk"} & set(pbx.relayed[0].message.names)
     assert "X-Kept" in pbx.relayed[0].message.names
 
 
@@ -91,14 +122,14 @@ def test_without_auth_proxy_r_domain_is_the_next_hop(pbx: MockKSR, send: Send) -
     assert (relayed.ruri, relayed.next_hop) == ("sip:4930123@bobs.test", f"sip:{HOSTS['bobs.test']}:5060;transport=udp")
 
 
-NEXT_HOPS = ("sip:192.0.2.9", "sips:192.0.2.9:5071", "sip:[2001:db8::9]:5070;transport=tcp;lr")
+NEXT_HOPS = ("sip:192.0.2.9", "sip:[2001:db8::9]:5070;transport=tcp;lr")
 
 
 @pytest.mark.parametrize("uri", NEXT_HOPS)
 def test_an_auth_proxy_that_is_an_address_is_the_next_hop(pbx: MockKSR, database: Settings, uri: str) -> None:
     value = uri.replace(":", r"\:")  # SQLAlchemy reads :5070 as a parameter
-    row = f"REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username) VALUES ('new', '{value}', 'u')"
-    changed(database.state_dir, row)
+    row = f"REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username, auth_password) VALUES ('new', '{value}', 'u', 'p')"
+    copied(database, row)
     routes = pbx.handlers = routes_with(database)
     pbx.receive(request(headers="X-Trunk: new\r\n"), source=(PBX, 5060))
     routes.ksr_request_route(None)
@@ -107,8 +138,10 @@ def test_an_auth_proxy_that_is_an_address_is_the_next_hop(pbx: MockKSR, database
 
 
 def with_next_hop(database: Settings, host: str) -> None:
-    row = f"REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username) VALUES ('new', 'sip:{host}', 'u')"
-    changed(database.state_dir, row)
+    row = (
+        f"REPLACE INTO uacreg (l_uuid, auth_proxy, auth_username, auth_password) VALUES ('new', 'sip:{host}', 'u', 'p')"
+    )
+    copied(database, row)
 
 
 def test_a_name_that_cannot_be_resolved_503(pbx: MockKSR, database: Settings, send: Send) -> None:
@@ -136,11 +169,6 @@ def test_a_trunk_that_leads_back_to_us_is_no_trunk(pbx: MockKSR, send: Send) -> 
 def test_the_rows_socket_sends(pbx: MockKSR, send: Send) -> None:
     send(request(caller="<sip:grace@x.test>"))
     assert pbx.relayed[0].socket == "udp:192.0.2.1:5060"
-
-
-def test_a_socket_that_is_not_ours_is_no_trunk(pbx: MockKSR, send: Send) -> None:
-    send(request(caller="<sip:frank@x.test>"))
-    assert pbx.replies == [Reply(404, "No Trunk")]
 
 
 def test_a_next_hop_that_cannot_be_sent_to_503(pbx: MockKSR, send: Send) -> None:
@@ -286,7 +314,7 @@ def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path, mes
     settings = Settings.from_environment({
         "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_DB_URL": "postgresql+psycopg://u@h/d",
     })  # fmt: skip
-    replica.prepare(settings.local_file, settings.db_url)
+    replica.prepare(settings.local_file, settings.db_url, settings.rules)
     pbx.receive(message, source=(PBX, 5060))
     serve_once(settings)
     assert told(pbx) == RETRY_LATER

@@ -58,11 +58,19 @@ class Database:
             self.execute("INSERT INTO address (grp, ip_addr, mask, port) VALUES (1, ?, 32, 0)", (host,))
 
 
+def trunks_of(file: Path) -> list[tuple[Any, ...]]:
+    """The rows of uacreg in an SQLite file, but for `socket`, which the copy may write otherwise."""
+    columns = ", ".join(name for name in STRINGS if name != "socket")
+    with contextlib.closing(sqlite3.connect(file, timeout=5)) as connection:
+        connection.text_factory = bytes
+        return connection.execute(f"SELECT id, expires, flags, reg_delay, {columns} FROM uacreg ORDER BY id").fetchall()
+
+
 class ServerDatabase(Database):
     """An empty database of a server, as `make db` fills it. gives_notice: with the trigger."""
 
     def __init__(self, url: URL, *, gives_notice: bool = False) -> None:
-        super().__init__(Path())
+        super().__init__(Path("/nowhere"))
         self.url = url
         self.secrets = {word for word in (url.password, quote_plus(url.password or "")) if word}
         self._engine = create_engine(url, poolclass=NullPool)

@@ -20,7 +20,7 @@ from sqlalchemy import URL
 
 from lab.programs import Foreground, free_port, wait_for
 from tests.harness.caller import Caller
-from tests.harness.database import Database, ServerDatabase
+from tests.harness.database import Database, ServerDatabase, trunks_of
 from tests.harness.endpoint import Address
 from tests.harness.machine import PROJECT, SBIN, native_version
 
@@ -35,10 +35,11 @@ class Options:
     """What one Kamailio is started with. workers: for TCP. udp_workers: for each UDP socket; more than one do not keep
     the order of messages. trunks: rows of uacreg that are there before it starts.
 
-    modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: the
-    embedded file. db_url: how Kamailio reaches that server, if not as the test does. state, sip: the state directory
-    and the address that another Kamailio has left, to go on with. at_first: what OPTIONS is answered by then; 503
-    without a copy. resolv_conf: its own /etc/resolv.conf, which takes root; None: the machine's.
+    modparams: (module, name, number), put after those of kamailio.cfg. database: a server's, prepared before; None: an
+    SQLite file, the embedded one if db_url names no other. db_url: how Kamailio reaches a server, if not as the test
+    does. state, sip: the state directory and the address that another Kamailio has left, to go on with. at_first: what
+    OPTIONS is answered by then; 503 without a copy. resolv_conf: its own /etc/resolv.conf, which takes root; None: the
+    machine's.
     """
 
     workers: int = 2
@@ -109,8 +110,19 @@ class Kamailio:
 
         return self.wait_for(f"{text!r} in the log", found, within)
 
+    def wait_until_copied(self) -> None:
+        """Until the trunks of the embedded database are in its copy; a server's are waited for by the test."""
+        if self.database.path.exists():
+            copy = self.state / "replica.sqlite"
+            self.wait_for("the copy of the trunks", lambda: trunks_of(copy) == trunks_of(self.database.path), within=5)
+
     def wait_until_looked_at(self) -> None:
-        """Until no worker goes by what the local file held before: each looks at it anew after so long at most."""
+        """Until no worker goes by what the embedded database held before."""
+        self.wait_until_copied()
+        self.wait_for_workers()
+
+    def wait_for_workers(self) -> None:
+        """Until no worker goes by what the copy held before: each looks at it anew after so long at most."""
         changed = time.monotonic()
         self.wait_for("every worker looks again", lambda: time.monotonic() > changed + LOOKS_EVERY, within=1)
 
@@ -243,7 +255,7 @@ def prepared(state: Path, options: Options) -> Database:
     """Return the database that it is started with, with the rows that have to be there before."""
     if options.database is not None:
         return options.database
-    database = Database(state / "trunkauth.sqlite")
+    database = Database(Path((options.db_url and options.db_url.database) or state / "trunkauth.sqlite"))
     database.list_callers(options.callers)
     for row in options.trunks:
         database.insert_trunk(row)

@@ -111,6 +111,7 @@ class Scene:
     def _ready(self, trunk: Trunk, row: Mapping[str, str | int]) -> Trunk:
         """Insert the row, and have a request over it before the test's own where the manner wants one."""
         self.kamailio.database.insert_trunk(row)
+        self.kamailio.wait_until_copied()
         self._stack.callback(self.kamailio.database.delete_trunk, trunk.uuid)
         if self.manner in (Manner.KEPT, Manner.TURNED_DOWN) and trunk.carrier.script.challenge:
             self.accept_one(trunk)

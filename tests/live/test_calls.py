@@ -84,7 +84,7 @@ def test_a_wrong_password_is_503(scene: Scene) -> None:
         pytest.param(Challenge(), {"realm": "elsewhere.test"}, id="another realm"),
         pytest.param(Challenge(offers=(Offer("SHA-1"),)), {}, id="an algorithm that nobody knows"),
         pytest.param(Challenge(offers=(Offer(qop="auth-conf"),)), {}, id="a qop that nobody knows"),
-        pytest.param(Challenge(), {"auth_password": ""}, id="no secret in the row"),
+        pytest.param(Challenge(), {"auth_password": "", "auth_ha1": "0" * 64}, id="a secret for another algorithm"),
     ],
 )
 def test_what_cannot_be_answered_is_503_and_no_credentials_leave(

@@ -1,6 +1,6 @@
 """A handler that raises: 500 at once, and the one worker there is goes on.
 
-What makes it raise is the table uacreg, taken away under the running Kamailio and put back.
+What makes it raise is the copy's table uacreg, taken away under the running Kamailio and put back.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.database import Database
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import Scene
 
@@ -23,13 +24,17 @@ def lone(installation: Installation) -> Iterator[Kamailio]:
         yield running
 
 
+def copy_of(node: Kamailio) -> Database:
+    return Database(node.state / "replica.sqlite")
+
+
 def test_a_fault_before_relaying_is_500_at_once(lone: Kamailio) -> None:
     with Scene(lone) as scene:
         trunk = scene.trunk()
-        lone.database.execute(GONE)
+        copy_of(lone).execute(GONE)
         call = scene.call(trunk)
         call.expect(500, within=2)
-        lone.database.execute(BACK)
+        copy_of(lone).execute(BACK)
         assert not trunk.carrier.trace
         lone.wait_for_log(call.request.call_id)
         scene.call(trunk).expect(200)
@@ -41,11 +46,11 @@ def test_a_fault_in_the_failure_route_is_500_at_once(lone: Kamailio) -> None:
         trunk.carrier.hold()
         call = scene.call(trunk)
         trunk.carrier.expect("INVITE")
-        lone.database.execute(GONE)
-        lone.wait_until_looked_at()
+        copy_of(lone).execute(GONE)
+        lone.wait_for_workers()
         trunk.carrier.release()
         call.expect(500, within=2)
-        lone.database.execute(BACK)
+        copy_of(lone).execute(BACK)
         trunk.carrier.expect_acks()
         assert len(trunk.carrier.received("INVITE")) == 1
         lone.wait_for_log(call.request.call_id)

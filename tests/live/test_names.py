@@ -187,7 +187,8 @@ def test_a_restart_while_the_name_server_is_silent_uses_what_was_known(
     name_server.silent.clear()
     name_server.set("kept.test", "A", "127.0.0.1")
     with Carrier(PLAIN, {}) as carrier:
-        row = {"l_uuid": "kept", "auth_username": "u", "auth_proxy": f"sip:kept.test:{carrier.address[1]}"}
+        row = {"l_uuid": "kept", "auth_username": "u", "auth_password": "of no use here"}
+        row["auth_proxy"] = f"sip:kept.test:{carrier.address[1]}"
         options = Options(workers=1, resolv_conf=resolv_conf, trunks=(row,))
         with native.running(options) as first, Scene(first) as scene:
             tried(first, "kept.test")

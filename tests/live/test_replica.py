@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,12 +60,6 @@ def scene(node: Kamailio) -> Iterator[Scene]:
         yield stage
 
 
-def local_file(node: Kamailio) -> Path:
-    """What the workers read."""
-    copy = node.state / "replica.sqlite"
-    return copy if copy.exists() else node.state / "trunkauth.sqlite"
-
-
 def carrier_of(scene: Scene, uuid: str, trunks: tuple[Trunk, ...]) -> Carrier:
     """Where a call over this l_uuid goes now."""
     before = [len(trunk.carrier.received("INVITE")) for trunk in trunks]
@@ -81,12 +74,12 @@ def carrier_of(scene: Scene, uuid: str, trunks: tuple[Trunk, ...]) -> Carrier:
 
 @contextlib.contextmanager
 def reading(node: Kamailio, question: str) -> Iterator[set[tuple[object, ...]]]:
-    """Every answer that the local file gives to a question while the block runs, asked as often as it can be."""
+    """Every answer that the copy gives to a question while the block runs, asked as often as it can be."""
     answers: set[tuple[object, ...]] = set()
     over = threading.Event()
 
     def ask() -> None:
-        with contextlib.closing(sqlite3.connect(local_file(node), timeout=5)) as connection:
+        with contextlib.closing(sqlite3.connect(node.state / "replica.sqlite", timeout=5)) as connection:
             while not over.wait(0.001):
                 answers.update(connection.execute(question).fetchall())
 

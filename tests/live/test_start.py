@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kemi.settings import PROJECT, Settings
-from kemi.start import kamailio_environment
+from kemi.start import kamailio_environment, prepare_database
 from lab.programs import free_port
 from tests.db.servers import Server
 from tests.harness.database import ServerDatabase
@@ -88,6 +88,9 @@ def kamailio(settings: dict[str, str], **environment: str) -> subprocess.Complet
     """Kamailio itself, without the checks of `python -m kemi run` before it."""
     assert run([sys.executable, "-m", "kemi", "db"], {**settings, "PYTHONPATH": str(PROJECT)}).returncode == 0
     parsed = Settings.from_environment(settings)
+    prepare_database(parsed)
+    for file in parsed.state_dir.glob("*.sqlite*"):
+        file.chmod(0o600)
     command = [str(shutil.which("kamailio", path=SBIN)), "-DD", "-E", "-f", f"{PROJECT}/kamailio/kamailio.cfg"]
     return run([*command, "-Y", str(parsed.state_dir)], {**kamailio_environment(parsed, settings), **environment})
 

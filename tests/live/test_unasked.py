@@ -56,9 +56,9 @@ def test_a_password_that_is_no_longer_right_is_turned_down_answered_and_refused(
     talk_and_hang_up(trunk, scene.call(trunk))
 
 
-def test_a_password_that_is_taken_out_of_the_row(scene: Scene) -> None:
+def test_a_row_with_a_secret_for_another_algorithm_now(scene: Scene) -> None:
     trunk = known(scene)
-    scene.change_row(trunk, auth_password="")
+    scene.change_row(trunk, auth_password="", auth_ha1="0" * 64)
     refused_because(scene, trunk, "no secret, algorithm or qop for it", scene.call(trunk))
     saw_none(trunk.carrier)
 

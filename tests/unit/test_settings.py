@@ -6,6 +6,7 @@ import pytest
 
 from kemi.settings import PROJECT, SettingError, Settings
 from kemi.sockets import Socket
+from kemi.trunks.rows import Listen
 
 STATE = {"TRUNKAUTH_STATE_DIR": "/srv/state"}
 
@@ -49,20 +50,33 @@ def test_a_call_that_may_ring_for_longer_may_take_as_long_to_set_up() -> None:
     assert (settings.ring_seconds, settings.setup_seconds) == (600, 600)
 
 
-LOCAL_FILES = {
+FILES = {
     "sqlite:////srv/trunks.sqlite": "/srv/trunks.sqlite",
-    "postgresql+psycopg://u:p@h/d": "/srv/state/replica.sqlite",
-    "mysql+pymysql://u:p@h:3307/d": "/srv/state/replica.sqlite",
+    "postgresql+psycopg://u:p@h/d": None,
+    "mysql+pymysql://u:p@h:3307/d": None,
     "": "/srv/state/trunkauth.sqlite",
 }
 
 
-@pytest.mark.parametrize(("url", "file"), LOCAL_FILES.items())
-def test_calls_are_served_from_the_database_that_is_a_file_and_from_a_servers_copy(url: str, file: str) -> None:
+@pytest.mark.parametrize(("url", "file"), FILES.items())
+def test_calls_are_served_from_a_copy_of_whatever_database(url: str, file: str | None) -> None:
     settings = Settings.from_environment(STATE | {"TRUNKAUTH_DB_URL": url})
-    assert settings.local_file == Path(file)
-    assert settings.kamailio_db_url == f"sqlite:///{file}"
-    assert settings.is_copied == ("replica" in file)
+    assert settings.db_file == (Path(file) if file else None)
+    assert settings.local_file == Path("/srv/state/replica.sqlite")
+    assert settings.kamailio_db_url == "sqlite:////srv/state/replica.sqlite"
+
+
+def test_rows_are_held_against_the_sockets() -> None:
+    listen = "udp:192.0.2.1:5060 tcp:[2001:DB8::1]:5062 udp:lo:5064 udp:sip.example:5066 udp:0.0.0.0:5068"
+    assert Settings.from_environment(
+        STATE | {"TRUNKAUTH_LISTEN": listen, "TRUNKAUTH_REG_CONTACT": "h"}
+    ).rules.listen == (
+        Listen("udp", "192.0.2.1", 5060),
+        Listen("tcp", "[2001:db8::1]", 5062),
+        Listen("udp", "", 5064),
+        Listen("udp", "", 5066),
+        Listen("udp", "0.0.0.0", 5068),
+    )
 
 
 def test_a_password_may_come_from_a_file(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ on PATH, and the exec is noted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from kemi import cli, start
+from kemi import cli, schema, start
 from kemi.settings import PROJECT
 
 Exec = tuple[str, list[str], dict[str, str]]
@@ -108,7 +110,7 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
     assert arguments[1:] == [
         "-DD", "-E", "-f", f"{PROJECT}/kamailio/kamailio.cfg", "-Y", str(state), "-x", "tlsf", "-m", "256", "-m", "64",
     ]  # fmt: skip
-    assert environment["TRUNKAUTH_KAMAILIO_DB_URL"] == f"sqlite:///{state}/trunkauth.sqlite"
+    assert environment["TRUNKAUTH_KAMAILIO_DB_URL"] == f"sqlite:///{state}/replica.sqlite"
     assert (environment["TRUNKAUTH_LISTEN"], environment["TRUNKAUTH_REG_CONTACT"]) == ("udp:lo:5060", "127.0.0.1:5060")
     assert environment["TRUNKAUTH_KEY_FILE"] == f"{state}/key"
     assert stat.S_IMODE((state / "key").stat().st_mode) == 0o600
@@ -217,6 +219,104 @@ def test_a_database_server_that_does_not_answer_and_whose_password_stays_out_of_
 def test_a_database_without_tables(refusal: Refusal, tmp_path: Path) -> None:
     line = refusal("run", TRUNKAUTH_DB_URL=f"sqlite:///{tmp_path}/empty.sqlite")
     assert line.endswith(": table version is missing; `make db` creates it")
+
+
+def execute(file: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def query(state: Path, question: str) -> list[tuple[object, ...]]:
+    """What workers and Kamailio's modules read."""
+    with contextlib.closing(sqlite3.connect(state / "replica.sqlite")) as connection:
+        return connection.execute(question).fetchall()
+
+
+TRUNK = "INSERT INTO uacreg (l_uuid, auth_username, auth_password) VALUES ('t', 'u', 'p')"
+
+
+@pytest.fixture
+def trunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The DBA's own file, with a trunk in it."""
+    file = tmp_path / "trunks.sqlite"
+    monkeypatch.setenv("TRUNKAUTH_DB_URL", f"sqlite:///{file}")
+    assert cli.main(["db"]) == 0
+    capsys.readouterr()
+    execute(file, TRUNK)
+    return file
+
+
+def test_a_file_is_copied_before_kamailio_starts(trunks: Path, state: Path, started: list[Exec]) -> None:
+    assert cli.main(["run"]) == 0
+    assert query(state, "SELECT l_uuid FROM uacreg") == [("t",)]
+    assert query(state, "SELECT count(*) FROM replica_state WHERE name = 'synced_at'") == [(1,)]
+    assert stat.S_IMODE((state / "replica.sqlite").stat().st_mode) == 0o600
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "no database": lambda file: file.write_text("no database" * 1000),
+    "without a table": lambda file: execute(file, "DROP TABLE address"),
+    "without a column": lambda file: execute(file, "ALTER TABLE uacreg DROP COLUMN socket"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_file_that_cannot_be_read_stops_the_first_start_alone(
+    trunks: Path, state: Path, started: list[Exec], refusal: Refusal, what: str
+) -> None:
+    whole = trunks.read_bytes()
+    BROKEN[what](trunks)
+    assert refusal("run").startswith(f"TRUNKAUTH_DB_URL: sqlite:///{trunks}: ")
+    trunks.write_bytes(whole)
+    assert cli.main(["run"]) == 0
+    BROKEN[what](trunks)
+    assert cli.main(["run"]) == 0
+    assert len(started) == 2
+    assert query(state, "SELECT l_uuid FROM uacreg") == [("t",)]
+    assert trunks.exists() == (what != "missing")
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_a_file_that_is_locked_is_not_waited_for(
+    trunks: Path, state: Path, started: list[Exec], monkeypatch: pytest.MonkeyPatch, embedded: bool
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_LIMIT", 0.1)
+    if embedded:
+        monkeypatch.delenv("TRUNKAUTH_DB_URL")
+    assert cli.main(["run"]) == 0
+    with contextlib.closing(sqlite3.connect(state / "trunkauth.sqlite" if embedded else trunks)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert cli.main(["run"]) == 0
+    assert len(started) == 2
+
+
+# What 0.1.0 leaves: every address as it is, no replica_fault, nothing about rules.
+OLD_COPY = (
+    "DROP TABLE replica_fault", "DELETE FROM replica_state WHERE name = 'rules'",
+    "INSERT INTO address (id, ip_addr, mask) VALUES (1, '10.0.0.0', 99), (2, '192.0.2.7', 32), (3, 'pbx', 32)",
+    "INSERT INTO uacreg (id, l_uuid, auth_username, auth_password) VALUES (8, 'bad', 'u', ''), (9, 'good', 'u', 'p')",
+    "INSERT INTO replica_state VALUES ('synced_at', '1')", "INSERT INTO replica_sum VALUES ('address', 0, '3:1')",
+)  # fmt: skip
+# What a damaged one may hold.
+BAD_ADDRESS = ("UPDATE address SET mask = 99", "INSERT INTO address (ip_addr, mask) VALUES ('192.0.2.7', 32)")
+
+
+def test_a_start_does_not_depend_on_what_an_old_copy_holds(
+    state: Path, started: list[Exec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUNKAUTH_DB_URL", "postgresql+psycopg://u:p@127.0.0.1:1/d")
+    assert cli.main(["run"]) == 0
+    execute(state / "replica.sqlite", *OLD_COPY)
+    assert cli.main(["run"]) == 0
+    assert query(state, "SELECT ip_addr FROM address") == [("192.0.2.7",)]
+    assert query(state, "SELECT * FROM replica_sum") == []
+    faults = query(state, "SELECT subject FROM replica_fault ORDER BY table_name DESC, id")
+    assert faults == [("trunk='bad'",), ("address=1",), ("address=3",)]
+    execute(state / "replica.sqlite", *BAD_ADDRESS)
+    assert cli.main(["run"]) == 0
+    assert query(state, "SELECT ip_addr, mask FROM address") == [("192.0.2.7", 32)]
 
 
 @pytest.mark.parametrize(("name", "mode"), [("", 0o750), ("trunkauth.sqlite", 0o640)])
