@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from itertools import count
 
+from kemi.memory import RESERVE
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import Scene
 from tests.harness.steps import place, status, talk_and_hang_up, wait_until
@@ -18,15 +20,19 @@ GONE_WITHIN = ASKED_EVERY + 15.0  # it lets a dialog go 10 s after the answer
 
 
 def fill(node: Kamailio) -> None:
-    """Take memory away until Kamailio finds it full."""
+    """Take memory away until Kamailio finds it full, and no more than that."""
     number = count()
+    kamailio_takes = SMALL * 1024 * (1 - RESERVE)  # KiB
+    while used(node) < kamailio_takes:
+        node.rpc("htable.sets", "nonces", f"filled-{next(number)}", VALUE)
+    node.wait_for_log(FULL)
 
-    def is_told() -> bool:
-        for _ in range(20):
-            node.rpc("htable.sets", "nonces", f"filled-{next(number)}", VALUE)
-        return FULL in node.log()
 
-    node.wait_for(FULL, is_told, within=60)
+def used(node: Kamailio) -> int:
+    """The KiB of shared memory that are taken."""
+    found = re.search(r"real_used: (\d+)", node.rpc("core.shmmem", "k"))
+    assert found
+    return int(found[1])
 
 
 def test_new_calls_are_refused_while_memory_is_full_and_calls_that_are_up_go_on(installation: Installation) -> None:
