@@ -26,12 +26,12 @@ db: setup
 check: $(VENV)/check
 	@$(PYTEST) -q --ksr 6.0.1 $(PURE)
 
-# Every test. The pure ones alone have to cover the core.
+# Every test. The pure ones alone have to cover the core; of the others two files run at a time, which mostly wait.
 test: setup $(VENV)/test engine
 	@kamailio/install sip-tester postgresql mariadb-server
 	@$(PYTHON) -m coverage run -m pytest $(PURE)
 	@$(PYTHON) -m coverage report
-	@$(PYTEST) $(PURE:%=--ignore=%)
+	@$(PYTEST) -n 2 --dist loadfile $(PURE:%=--ignore=%)
 
 test-ksr: $(VENV)/check
 	@$(PYTEST) tests/ksr tests/flow
