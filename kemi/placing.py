@@ -96,7 +96,8 @@ class Placing:
 
     def _address(self, trunk: Trunk, incoming: Incoming, next_hop: str) -> str:
         """Address one attempt over this trunk; return why that cannot be, empty if it can."""
-        edit.address_to(trunk.request_uri(incoming.dialled) if trunk.domain else "", next_hop, trunk.socket)
+        uri = trunk.request_uri(incoming.dialled) if trunk.domain else ""
+        edit.address_to(uri, next_hop or (uri and trunk.hop_of(uri)), trunk.socket)
         if not trunk.next_hop and request.leads_to_us():
             return "auth_proxy and r_domain are empty and the R-URI is ours"
         if trunk.socket and not edit.leaves_from(trunk.socket):

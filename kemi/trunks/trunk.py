@@ -62,6 +62,10 @@ class Trunk:
         """Where the row's requests go, before any name is resolved."""
         return target_of(self.next_hop, self.domain)
 
+    def hop_of(self, request_uri: str) -> str:
+        """Return the URI to send to if the R-URI has no host, as urn:service:sos; empty if it has one."""
+        return "" if uri.split(request_uri).host else f"sip:{self.domain}"
+
     def request_uri(self, dialled: str) -> str:
         """Return the R-URI for this trunk: the dialled user part at `domain`.
 

@@ -66,6 +66,16 @@ def test_an_emergency_call_keeps_its_uri(scene: Scene, dialled: str) -> None:
     assert trunk.carrier.verdicts[-1][2] == ACCEPTED
 
 
+def test_an_emergency_call_goes_to_r_domain_without_auth_proxy(scene: Scene) -> None:
+    """Its R-URI stays, and says nothing of where to go."""
+    trunk = scene.trunk(auth_proxy="")
+    host, port = trunk.carrier.address
+    scene.change_row(trunk, r_domain=f"{host}:{port}")
+    scene.pbx.invite("urn:service:sos", headers=[("X-Trunk", trunk.uuid)]).expect(200)
+    assert [each.uri for each in trunk.carrier.received("INVITE")] == ["urn:service:sos"] * 2
+    assert trunk.carrier.verdicts[-1][2] == ACCEPTED
+
+
 def test_the_default_trunk_takes_what_nothing_else_does(defaulted: Kamailio) -> None:
     with Scene(defaulted) as scene:
         default, dialled = scene.trunk(Script(), l_uuid=DEFAULT), scene.trunk(Script())

@@ -28,5 +28,10 @@ def test_the_dialled_user_is_kept_at_the_trunks_domain(dialled: str, request_uri
     assert TRUNK.request_uri(dialled) == request_uri
 
 
+def test_an_r_uri_without_a_host_goes_to_the_trunks_domain() -> None:
+    assert TRUNK.hop_of("urn:service:sos") == "sip:carrier.example"
+    assert not TRUNK.hop_of("sips:112@carrier.example")  # TLS stays TLS
+
+
 def test_a_password_is_in_no_repr() -> None:
     assert "secret" not in repr(TRUNK)
