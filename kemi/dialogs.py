@@ -21,7 +21,8 @@ STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
 ELSEWHERE = "\n"  # the destination of a row that no longer names the one of its dialog; it equals none
 
-KEPT = 0  # for 300 s, the table's own time (kamailio.cfg): so long a caller may try again after a failure
+KEPT = 0  # for the table's own time (kamailio.cfg): a call's whole setup, and then a caller may try again
+KEPT_ANSWERED = 32  # seconds: requests sent before an INVITE was answered may be under way (64 * T1, RFC 3261 17.1.1.1)
 KEPT_RAISED = 86400  # seconds for which a dialog may need what was raised inside it
 
 
@@ -62,9 +63,7 @@ class Dialogs:
         method, caller = incoming.method, incoming.cseq
         destination = fingerprint(self.key, trunk.destination)
         sequence = f"{dialog_id(incoming.call_id, incoming.from_tag)}{destination.hex()}"
-        number = caller
-        if shared.sequence(sequence).highest:  # the caller tries again
-            number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
+        number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
         attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
         if method not in STARTS_DIALOG:
             return attempt
@@ -102,6 +101,14 @@ class Dialogs:
             return attempt._replace(number=number)
         marked = seal(self.key, mark._replace(raised=number - attempt.cseq), attempt.dialog)
         return attempt._replace(number=number, mark=marked)
+
+    def answered(self, attempt: Attempt) -> None:
+        """Forget the numbers that nobody will count on after this attempt's 2xx."""
+        if attempt.method == "BYE":
+            shared.forget_sequence(attempt.sequence)
+        elif not attempt.in_dialog and attempt.number == attempt.cseq:
+            alone = cseq.noted(cseq.Sequence(), attempt.method, attempt.cseq, attempt.number)
+            shared.forget_soon(attempt.sequence, alone, KEPT_ANSWERED)
 
     def number_of_invite(self, opened: Opened, caller: int) -> int:
         """Return the CSeq of the INVITE that the caller knows by this number, for its ACK and its PRACKs."""

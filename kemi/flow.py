@@ -142,6 +142,6 @@ class TrunkAuth(Placing):
                 dialog.note_peer()
             if self._settings.preemptive:
                 responses.learn(status, attempt)
-        if 200 <= status < 300 and attempt.method == "BYE":
-            shared.forget_sequence(attempt.sequence)
+        if 200 <= status < 300:
+            self._dialogs.answered(attempt)
         return 1

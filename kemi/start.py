@@ -91,6 +91,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_RING_MS": str(1000 * settings.ring_seconds),
         "TRUNKAUTH_SETUP_MS": str(1000 * settings.setup_seconds),
         "TRUNKAUTH_EARLY_SECONDS": str(settings.setup_seconds + 60),
+        "TRUNKAUTH_SEQUENCES": f"sequences=>size=12;autoexpire={settings.setup_seconds + 60};",
         "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
         "TRUNKAUTH_NAMES_DB_URL": settings.names_db_url,
         "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",

@@ -60,6 +60,16 @@ def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], t
     return number
 
 
+def forget_soon(key: str, alone: Sequence, seconds: int) -> None:
+    """Forget CSeqs in so many seconds, if no more than these were sent."""
+    KSR.htable.sht_lock("sequences", key)
+    try:
+        if sequence(key) == alone:
+            KSR.htable.sht_setex("sequences", key, seconds)
+    finally:
+        KSR.htable.sht_unlock("sequences", key)
+
+
 def forget_sequence(key: str) -> None:
     """Forget the CSeqs of a dialog that has ended."""
     KSR.htable.sht_rm("sequences", key)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kemi.dialogs import KEPT_RAISED
+from kemi.dialogs import KEPT_ANSWERED, KEPT_RAISED
 from kemi.handlers import Handlers
 from tests.flow.scene import (
     FAILED,
@@ -28,7 +28,7 @@ from tests.ksr.state import Reply
 
 TOO_HIGH = Reply(500, "CSeq Too High")
 HIGHEST = 2**31 - 1
-KEPT = 300  # seconds, of the table `sequences` in kamailio.cfg
+KEPT = 360  # seconds, of the table `sequences`, with the settings as they come
 
 
 # --- outside a dialog
@@ -91,7 +91,36 @@ def test_what_was_sent_is_remembered_for_a_while(
 def test_a_call_that_is_not_challenged_leaves_nothing_behind(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request())
     reply(pbx, routes, 200)
+    pbx.tables.pass_time(KEPT_ANSWERED + 1)
     assert pbx.tables.content("sequences") == {}
+
+
+def test_the_numbers_of_a_fork_are_remembered_beyond_the_answer_to_another(
+    pbx: MockKSR, routes: Handlers, send: Send
+) -> None:
+    send(request())
+    with another_worker(pbx) as other:
+        other.receive(request(), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+    reply(pbx, routes, 200)
+    pbx.tables.pass_time(KEPT_ANSWERED + 1)
+    with installed(other):
+        challenge(other, routes)
+    assert (cseqs(pbx), cseqs(other)) == (["1 INVITE"], ["2 INVITE", "3 INVITE"])
+
+
+@pytest.mark.parametrize(("cseq", "sent"), [(1, ["2 INVITE", "4 INVITE"]), (2, ["2 INVITE", "4 INVITE"])])
+def test_two_requests_that_go_out_before_either_is_challenged_share_no_number(
+    pbx: MockKSR, routes: Handlers, send: Send, cseq: int, sent: list[str]
+) -> None:
+    send(request())
+    with another_worker(pbx) as other:
+        other.receive(request(cseq=cseq), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+    challenge(pbx, routes)
+    with installed(other):
+        challenge(other, routes)
+    assert (cseqs(pbx), cseqs(other)) == (["1 INVITE", "3 INVITE"], sent)
 
 
 @pytest.mark.parametrize(("tag", "sent"), [("a", "3 INVITE"), ("z", "2 INVITE")])

@@ -18,7 +18,8 @@ NO_NUMBER = -255  # KSR_HT_KEMI_NOINTVAL, what sht_inc answers where there is no
 
 Value = str | int
 
-_MODPARAM = re.compile(r'^modparam\("htable", "htable", "([^"]*)"\)', re.M)
+_MODPARAM = re.compile(r'^modparam\("htable", "htable", (?:"([^"]*)"|(TRUNKAUTH_\w+))\)', re.M)
+FROM_ENVIRONMENT = {"TRUNKAUTH_SEQUENCES": "sequences=>size=12;autoexpire=360;"}  # with the settings as they come
 _DEFINITION = re.compile(r"(?P<name>\w+)=>(?P<settings>(?:\w+=-?\d+;)*)")
 _MOST = 2**31 - 1
 
@@ -52,7 +53,8 @@ class SharedTables:
     @classmethod
     def of(cls, config: Path) -> SharedTables:
         """The tables of a kamailio.cfg."""
-        return cls(*_MODPARAM.findall(config.read_text(encoding="utf-8")))
+        found = _MODPARAM.findall(config.read_text(encoding="utf-8"))
+        return cls(*[quoted or FROM_ENVIRONMENT[variable] for quoted, variable in found])
 
     def pass_time(self, seconds: int) -> None:
         """Let seconds go by. An entry is there for the whole of the second in which its time ends."""

@@ -63,6 +63,20 @@ def test_requests_that_overlap_in_a_dialog_share_no_number(scene: Scene) -> None
     assert max(seen) == numbers(trunk.carrier, "BYE")[0]
 
 
+@pytest.mark.parametrize("cseq", ["1", "2"])
+def test_two_invites_before_either_is_challenged_share_no_number(scene: Scene, cseq: str) -> None:
+    """A PBX that forks: one Call-ID and From tag, at once."""
+    trunk = scene.trunk(Script(Challenge(), ring=False, final=486))
+    trunk.carrier.hold()
+    call = scene.call(trunk)
+    fork = again(call, cseq)
+    trunk.carrier.expect("INVITE", count=2)
+    trunk.carrier.release()
+    for exchange in (call, fork):
+        exchange.expect(486)
+    assert sorted(numbers(trunk.carrier, "INVITE")) == [1, 2, 3, 4]
+
+
 def test_another_carrier_starts_from_the_callers_own_numbers(scene: Scene) -> None:
     first, second = (scene.trunk(Script(Challenge(), ring=False, final=486)) for _ in range(2))
     call = scene.call(first)
