@@ -99,7 +99,7 @@ class TrunkAuth(Placing):
                 self.trunks.look_again()  # the worker that set the dialog up may have seen a change before us
                 trunk = self.trunks.by_row(row)
         except Exception as error:  # a BYE has to go, whatever state the file is in
-            api.error(f"fault={api.fault(error)} call-id={api.call_id()}")
+            api.tell_fault(error)
             return None
         return trunk
 

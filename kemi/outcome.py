@@ -1,10 +1,29 @@
-"""What happened to a request, as events; each is one log line in `key=value` form and holds no secret."""
+"""What happened to a request, as events; each is one log line in `key=value` form and holds no secret.
+
+A value from the wire or from a row goes into a line through quoted() or word(), so that none can end its place in the
+line, or the line.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from kemi.auth.challenge import Challenge
+
+MOST_SHOWN = 200  # characters of one value
+
+_WORD = re.compile(r"[A-Za-z0-9._~@%+*:/!?#$&(){}\[\]<>^|,;-]+")
+
+
+def quoted(text: str) -> str:
+    """Return a value in quotes, as Python writes a string: ASCII without control characters. A long one is cut."""
+    return ascii(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}...")
+
+
+def word(text: str) -> str:
+    """Return a value as it is if it is one short word without quotes, spaces and equals signs; quoted otherwise."""
+    return text if len(text) <= MOST_SHOWN and _WORD.fullmatch(text) else quoted(text)
 
 
 class Answered(NamedTuple):
@@ -14,7 +33,7 @@ class Answered(NamedTuple):
     challenge: Challenge
 
     def line(self, call_id: str) -> str:
-        return f"trunk={self.trunk} {_about(self.challenge)} outcome=answered call-id={call_id}"
+        return f"trunk={word(self.trunk)} {_about(self.challenge)} outcome=answered call-id={word(call_id)}"
 
 
 class Refused(NamedTuple):
@@ -26,7 +45,7 @@ class Refused(NamedTuple):
 
     def line(self, call_id: str) -> str:
         about = _about(self.challenge) if self.challenge else "realm='' algorithm=''"
-        return f"trunk={self.trunk} {about} outcome=refused reason={self.reason!r} call-id={call_id}"
+        return f"trunk={word(self.trunk)} {about} outcome=refused reason={quoted(self.reason)} call-id={word(call_id)}"
 
 
 class BackedOff(NamedTuple):
@@ -36,7 +55,7 @@ class BackedOff(NamedTuple):
     seconds: int
 
     def line(self, call_id: str) -> str:
-        return f"trunk={self.trunk} outcome='preemptive backed off for {self.seconds} s' call-id={call_id}"
+        return f"trunk={word(self.trunk)} outcome='preemptive backed off for {self.seconds} s' call-id={word(call_id)}"
 
 
 class Unusable(NamedTuple):
@@ -46,7 +65,7 @@ class Unusable(NamedTuple):
     reason: str
 
     def line(self, call_id: str) -> str:
-        return f"trunk={self.trunk} outcome=unusable reason={self.reason!r} call-id={call_id}"
+        return f"trunk={word(self.trunk)} outcome=unusable reason={quoted(self.reason)} call-id={word(call_id)}"
 
 
 class Unreachable(NamedTuple):
@@ -55,7 +74,7 @@ class Unreachable(NamedTuple):
     trunk: str
 
     def line(self, call_id: str) -> str:
-        return f"trunk={self.trunk} outcome=unreachable call-id={call_id}"
+        return f"trunk={word(self.trunk)} outcome=unreachable call-id={word(call_id)}"
 
 
 class Unregistered(NamedTuple):
@@ -65,11 +84,11 @@ class Unregistered(NamedTuple):
     reason: str
 
     def line(self, call_id: str) -> str:
-        return f"register={self.account!r} outcome=refused reason={self.reason!r} call-id={call_id}"
+        return f"register={quoted(self.account)} outcome=refused reason={quoted(self.reason)} call-id={word(call_id)}"
 
 
 Outcome = Answered | Refused | BackedOff | Unusable | Unreachable | Unregistered
 
 
 def _about(challenge: Challenge) -> str:
-    return f"realm={challenge.realm!r} algorithm={challenge.algorithm or 'MD5'!r}"
+    return f"realm={quoted(challenge.realm)} algorithm={quoted(challenge.algorithm or 'MD5')}"

@@ -18,6 +18,7 @@ from time import monotonic
 
 from kemi.names.nameserver import NoAnswerError
 from kemi.names.resolver import Answer
+from kemi.outcome import quoted
 from kemi.trunks.hops import Hops, Target
 
 MOST_AT_ONCE = 64  # names
@@ -113,7 +114,7 @@ class Names:
         error = question.exception()
         if error is None and (answer := question.result()).hops:
             if entry.is_named:
-                lines.append((False, f"name={target.host!r} outcome=resolved"))
+                lines.append((False, f"name={quoted(target.host)} outcome=resolved"))
             entry.hops, entry.fault, entry.is_named, entry.pause = answer.hops, "", False, FIRST_PAUSE
             entry.due = monotonic() + max(EARLY * answer.ttl, SHORTEST_TTL)
             return
@@ -123,7 +124,7 @@ class Names:
             entry.fault = str(error) if isinstance(error, NoAnswerError) else type(error).__name__
         if not entry.hops and not entry.is_named:
             entry.is_named = True
-            lines.append((True, f"name={target.host!r} outcome=unresolved reason={entry.fault!r}"))
+            lines.append((True, f"name={quoted(target.host)} outcome=unresolved reason={quoted(entry.fault)}"))
         entry.due = monotonic() + entry.pause * random.uniform(0.75, 1.25)  # noqa: S311
         entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
 
@@ -133,7 +134,7 @@ class Names:
         if stale and self._stale_since is None:
             self._stale_since = monotonic()
             target, entry = stale[0]
-            line = f"names cannot be refreshed: {target.host!r}: {entry.fault}; calls use their last addresses"
+            line = f"names cannot be refreshed: {quoted(target.host)}: {entry.fault}; calls use their last addresses"
             lines.insert(0, (True, line))
         elif not stale and self._stale_since is not None:
             line = f"names are refreshed again after {monotonic() - self._stale_since:.0f} s"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 
 from kemi.names.registrations import Registrations
+from kemi.outcome import quoted
 from kemi.sip import api, registrar, rpc
 from kemi.sip.registrar import State
 
@@ -28,7 +29,7 @@ class Registering:
             registrar.forget(uuid)
             self._offered.add(uuid)
             if not rpc.refresh_registration(uuid):
-                api.warning(f"trunk={uuid!r} outcome=unregistered reason='uac.reg_refresh failed'")
+                api.warning(f"trunk={quoted(uuid)} outcome=unregistered reason='uac.reg_refresh failed'")
 
     def look(self, uuids: Iterable[str]) -> None:
         """Look at the next registrations; try those again that have failed, when their time has come."""

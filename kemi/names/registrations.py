@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kemi.outcome import quoted
+
 FIRST, LONGEST, AFTER_REFUSAL = 60.0, 600.0, 3600.0  # seconds, at most
 REFUSALS = frozenset({401, 403, 407})
 SILENT = 0  # in place of a status: the REGISTER had no reply
@@ -59,7 +61,7 @@ class Registrations:
         """The trunk is registered. Told if it was down before."""
         outage = self._down.get(uuid)
         self.forget(uuid)
-        return f"trunk={uuid!r} outcome=registered reason='down for {now - outage.since:.0f} s'" if outage else ""
+        return f"trunk={quoted(uuid)} outcome=registered reason='down for {now - outage.since:.0f} s'" if outage else ""
 
     def forget(self, uuid: str) -> None:
         """The trunk's row has changed or gone."""
@@ -93,4 +95,4 @@ class Registrations:
 
 
 def _unregistered(uuid: str, reason: str, wait: float) -> str:
-    return f"trunk={uuid!r} outcome=unregistered reason={reason!r} next={wait:.0f}s"
+    return f"trunk={quoted(uuid)} outcome=unregistered reason={quoted(reason)} next={wait:.0f}s"

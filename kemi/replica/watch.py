@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from kemi.outcome import quoted
 from kemi.replica.writer import CopyError, Faults
 from kemi.trunks.tables import SYNCED, address, cause, open_file, replica_state, uacreg
 
@@ -68,7 +69,7 @@ class Watch:
             raise CopyError(cause(error), is_damaged=True) from None
         report.addresses = report.addresses or addresses != self._addresses
         if self._has_default and not has_default:
-            report.warn(f"TRUNKAUTH_DEFAULT_TRUNK: no row of uacreg has the l_uuid {self._default_trunk!r}")
+            report.warn(f"TRUNKAUTH_DEFAULT_TRUNK: no row of uacreg has the l_uuid {quoted(self._default_trunk)}")
         self._has_default = has_default
         self._version, self._addresses = version, addresses
 

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from kemi.outcome import quoted
 from kemi.replica.source import BUCKET, limits
 from kemi.trunks.rows import Rules, Verdict
 from kemi.trunks.tables import (
@@ -60,7 +61,7 @@ class Faults:
 
     def add(self, subject: str, outcome: str, reason: str) -> None:
         if len(self.lines) < MOST_NAMED:
-            self.lines.append(f"{subject} outcome={outcome} reason={reason!r}")
+            self.lines.append(f"{subject} outcome={outcome} reason={quoted(reason)}")
         else:
             self.more += 1
 
@@ -154,7 +155,7 @@ def fault_of(table: Table, verdict: Verdict) -> tuple[str, str, str] | None:
     if not (verdict.fault or verdict.unregistered):
         return None
     name, number = verdict.row.get("l_uuid"), verdict.row["id"]
-    subject = f"trunk={name!r}" if isinstance(name, str) and name else f"{table.name}={number}"
+    subject = f"trunk={quoted(name)}" if isinstance(name, str) and name else f"{table.name}={number}"
     if verdict.fault:
         return subject, UNUSABLE, verdict.fault
     return subject, UNREGISTERED, verdict.unregistered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -11,13 +12,13 @@ from typing import TypeVar
 import KSR
 
 from kemi.cseq import TooHighError
-from kemi.outcome import Answered, BackedOff, Outcome
+from kemi.outcome import Answered, BackedOff, Outcome, word
 
 _Routes = TypeVar("_Routes")
 
 
 def call_id() -> str:
-    """Return the Call-ID for a log line; never raises."""
+    """Return the Call-ID of the message at hand; never raises."""
     try:
         return str(KSR.pv.gete("$ci"))
     except UnicodeDecodeError:
@@ -42,6 +43,11 @@ def error(line: str) -> None:
     KSR.err(f"{line}\n")
 
 
+def tell_fault(caught: Exception) -> None:
+    """Log a fault in a handler of a message."""
+    error(f"fault={fault(caught)} call-id={word(call_id())}")
+
+
 def fault(error: Exception) -> str:
     """Return where and what an exception is, without its text, which may quote the message or the database."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -52,7 +58,8 @@ def fault(error: Exception) -> str:
 def guarded(
     fail: Callable[[int, str], None],
 ) -> Callable[[Callable[[_Routes, object], int]], Callable[[_Routes, object], int]]:
-    """Make a handler safe to call: an exception is logged with the Call-ID and answered through `fail`.
+    """Make a handler safe to call: an exception is logged with the Call-ID and answered through `fail`. It is answered
+    if it cannot be logged, and the worker goes on if it cannot be answered.
 
     KSR raises UnicodeDecodeError for a value from the wire that is not UTF-8. SystemExit passes: it is KEMI's way of
     saying exit.
@@ -64,12 +71,15 @@ def guarded(
             try:
                 return handler(self, message)
             except UnicodeDecodeError:
-                fail(400, "Not UTF-8")
+                answer = 400, "Not UTF-8"
             except TooHighError:
-                fail(500, "CSeq Too High")
+                answer = 500, "CSeq Too High"
             except Exception as caught:
-                error(f"fault={fault(caught)} call-id={call_id()}")
-                fail(500, "Internal Server Error")
+                answer = 500, "Internal Server Error"
+                with contextlib.suppress(Exception):
+                    tell_fault(caught)
+            with contextlib.suppress(Exception):
+                fail(*answer)
             return 1
 
         return run

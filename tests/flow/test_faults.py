@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kemi.handlers import Handlers
+from kemi.outcome import MOST_SHOWN
 from kemi.settings import Settings
 from tests.flow.scene import (
     PASSWORD,
@@ -28,6 +29,41 @@ def test_a_fault_in_the_request_route_500(pbx: MockKSR, routes: Handlers, send: 
     assert line.startswith("fault=ValueError@")
     assert line.endswith(" call-id=call-1\n")
     assert PASSWORD not in line
+
+
+CALL_IDS = {
+    "a zero octet": ("call\0-1", r"'call\x00-1'"),
+    "quotes and spaces": ("c' call-id=\"d", r"""'c\' call-id="d'"""),
+    "a line end": ("c\r\n fault=Forged", r"'c\r\n fault=Forged'"),
+    "very long": ("c" * 60_000, f"'{'c' * MOST_SHOWN}...'"),
+}
+
+
+@pytest.mark.parametrize(("call_id", "shown"), CALL_IDS.values(), ids=CALL_IDS)
+def test_no_call_id_keeps_the_caller_from_500_or_forges_a_line(
+    pbx: MockKSR, routes: Handlers, send: Send, call_id: str, shown: str
+) -> None:
+    pbx.answer("maxfwd.process_maxfwd", raising(ValueError(PASSWORD)))
+    pbx.answer("pv.gete", lambda name: call_id if name == "$ci" else "\n" * 8)
+    send(request())
+    assert pbx.replies == [Reply(500, "Internal Server Error")]
+    [(_, line)] = pbx.log
+    assert line.endswith(f" call-id={shown}\n")
+
+
+def test_a_fault_that_cannot_be_logged_is_answered_all_the_same(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    for function, fault in (("maxfwd.process_maxfwd", ValueError()), ("err", SystemError())):
+        pbx.answer(function, raising(fault))
+    send(request())
+    assert pbx.replies == [Reply(500, "Internal Server Error")]
+
+
+def test_a_fault_that_cannot_be_answered_stays_in_the_handler(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    for function, fault in (("maxfwd.process_maxfwd", ValueError()), ("sl.send_reply", SystemError())):
+        pbx.answer(function, raising(fault))
+    send(request())
+    assert pbx.replies == []
+    assert "fault=ValueError@" in pbx.log[-1][1]
 
 
 def test_a_fault_in_the_failure_route_500(pbx: MockKSR, routes: Handlers, send: Send) -> None:

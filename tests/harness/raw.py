@@ -1,0 +1,50 @@
+"""Bytes of whoever has no user agent: requests made by hand, over UDP, for what a well-behaved end would not send."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.harness.endpoint import Address
+
+
+@contextmanager
+def udp(target: Address, source: str = "127.0.0.1", seconds: float = 2.0) -> Iterator[socket.socket]:
+    """A socket that sends to one address alone, and waits so long for each answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, 0))
+        sock.connect(target)
+        sock.settimeout(seconds)
+        yield sock
+
+
+def request(sock: socket.socket, method: str = "INVITE", *, call_id: bytes = b"", headers: str = "") -> bytes:
+    """Return a request outside a dialog, to be sent over this socket; it asks for rport, so that its answer comes back.
+
+    headers: further ones, each with its line end.
+    """
+    (host, port), (proxy, proxy_port) = sock.getsockname()[:2], sock.getpeername()[:2]
+    token = secrets.token_hex(8)
+    lines = [
+        f"{method} sip:5551234@{proxy}:{proxy_port} SIP/2.0",
+        f"Via: SIP/2.0/{_transport(sock)} {host}:{port};rport;branch=z9hG4bK{token}",
+        "Max-Forwards: 70",
+        f"From: <sip:{token}@raw.test>;tag={token}",
+        f"To: <sip:5551234@{proxy}>",
+        f"CSeq: 1 {method}",
+        f"Contact: <sip:raw@{host}:{port}>",
+    ]
+    written = "".join(f"{line}\r\n" for line in lines)
+    identity = call_id or f"{token}@raw.test".encode()
+    return b"%sCall-ID: %s\r\n%sContent-Length: 0\r\n\r\n" % (written.encode(), identity, headers.encode())
+
+
+def status(answer: bytes) -> int:
+    """Return the status of a response."""
+    return int(answer.split(b" ", 2)[1])
+
+
+def _transport(sock: socket.socket) -> str:
+    return "TCP" if sock.type == socket.SOCK_STREAM else "UDP"
