@@ -8,7 +8,6 @@ faults. A sync is one transaction: readers see the old tables or the new ones.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,9 +61,6 @@ def _make(path: Path, source: URL, rules: Rules) -> None:
         state = {SOURCE: identity(source), RULES: rules.name}
         connection.execute(replica_state.insert(), [{"name": name, "value": value} for name, value in state.items()])
     engine.dispose()
-    if os.geteuid() == 0:  # Kamailio may become the user who owns the directory (-u)
-        owner = path.parent.stat()
-        os.chown(fresh, owner.st_uid, owner.st_gid)
     for leftover in _files_of(path)[1:]:
         leftover.unlink(missing_ok=True)
     fresh.replace(path)
