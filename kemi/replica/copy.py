@@ -18,7 +18,17 @@ from kemi import schema
 from kemi.replica.source import TABLES
 from kemi.replica.writer import Faults, Writer, local_errors
 from kemi.trunks.rows import Rules
-from kemi.trunks.tables import RULES, SOURCE, SYNCED, address, identity, open_file, replica_fault, replica_state
+from kemi.trunks.tables import (
+    RULES,
+    SOURCE,
+    SYNCED,
+    address,
+    empty_log,
+    identity,
+    open_file,
+    replica_fault,
+    replica_state,
+)
 
 # In a new copy, and in one that an earlier release has left.
 _TABLES_OF_THE_COPY = (
@@ -181,10 +191,10 @@ class Copy:
                     connection.exec_driver_sql("ROLLBACK")
                 raise
 
-    def checkpoint(self) -> None:
-        """Truncate the write-ahead log after a large transaction."""
+    def empty_log(self) -> None:
+        """Empty the write-ahead log, so that no password outlives its row there."""
         with local_errors(), self.connected() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            empty_log(self._path, connection)
 
     def connected(self) -> contextlib.AbstractContextManager[Connection]:
         return self._engine.connect()
