@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kemi import start
+from kemi import start, user
 from kemi.settings import SettingError, Settings
 
 
@@ -24,10 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_environment(os.environ)
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if asked.command == "db":
-            print(start.make_tables(settings))
+            made = start.make_tables(settings)
+            user.hand_over(settings.state_dir)
+            print(made)
         else:
-            start.run(settings, extra)
-    except (SettingError, start.StartError) as error:
+            extra = user.step_down(settings, extra)
+            start.run(Settings.from_environment(os.environ), extra)  # root may have read more than that user can
+    except (SettingError, start.StartError, user.UserError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

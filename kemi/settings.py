@@ -24,6 +24,8 @@ SERVER_DRIVERS = frozenset({"postgresql+psycopg", "mysql+pymysql"})  # it is a s
 
 COPY = "replica.sqlite"
 RPC_SOCKET = "rpc.sock"
+MOST_LOGGED = 2  # Kamailio's level 3 prints the rows that its modules read, and what scripts give it (5.6 to 6.1)
+LOGS_SECRETS = "makes Kamailio print passwords; choose 2 or less, or set TRUNKAUTH_LOG_SECRETS=1"
 LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module accepts 104 bytes with the final NUL (init_unix_sock)
 
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
@@ -52,6 +54,7 @@ class Settings:
     ring_seconds: int
     setup_seconds: int
     log_level: int
+    may_log_passwords: bool
     preemptive: bool
     key_file: Path
 
@@ -65,6 +68,7 @@ class Settings:
         state_dir = _fits_socket(_state_dir(value("TRUNKAUTH_STATE_DIR", str(PROJECT / "var"))))
         listen = _listen(value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060"))
         db_url = value("TRUNKAUTH_DB_URL", "")
+        may_log_passwords = _number("TRUNKAUTH_LOG_SECRETS", value("TRUNKAUTH_LOG_SECRETS", "0"), 0, 1) == 1
         ring = _number("TRUNKAUTH_RING_SECONDS", value("TRUNKAUTH_RING_SECONDS", "180"), 1, 3600)
         return cls(
             db_url=_db_url(
@@ -82,7 +86,8 @@ class Settings:
             ring_seconds=ring,
             setup_seconds=_number("TRUNKAUTH_SETUP_SECONDS", value("TRUNKAUTH_SETUP_SECONDS", str(max(300, ring))),
                                   ring, 3600),
-            log_level=_number("TRUNKAUTH_LOG_LEVEL", value("TRUNKAUTH_LOG_LEVEL", "1"), -5, 3),
+            log_level=_log_level(value("TRUNKAUTH_LOG_LEVEL", "1"), may_log_passwords),
+            may_log_passwords=may_log_passwords,
             preemptive=_matching("TRUNKAUTH_PREEMPTIVE", value("TRUNKAUTH_PREEMPTIVE", "auto"), _PREEMPTIVE,
                                  "auto or off") == "auto",
             key_file=Path(_matching("TRUNKAUTH_KEY_FILE", value("TRUNKAUTH_KEY_FILE", f"{state_dir}/key"), _PATH,
@@ -141,6 +146,13 @@ def _number(name: str, text: str, low: int, high: int) -> int:
     if not re.fullmatch(r"-?[0-9]{1,7}", text) or not low <= int(text) <= high:
         raise SettingError(f"{name}: {text!r} is not a whole number from {low} to {high}")
     return int(text)
+
+
+def _log_level(text: str, may_log_passwords: bool) -> int:
+    level = _number("TRUNKAUTH_LOG_LEVEL", text, -5, 3)
+    if level > MOST_LOGGED and not may_log_passwords:
+        raise SettingError(f"TRUNKAUTH_LOG_LEVEL: {level} {LOGS_SECRETS}")
+    return level
 
 
 def _state_dir(text: str) -> Path:

@@ -9,17 +9,14 @@ import argparse
 import contextlib
 import errno
 import os
-import pwd
 import re
 import shutil
 import stat
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi import key, schema
@@ -27,7 +24,7 @@ from kemi.names.file import NamesFile
 from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
 from kemi.replica.writer import CopyError
-from kemi.settings import PROJECT, Settings
+from kemi.settings import LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
 from kemi.sockets import Socket
 from kemi.trunks.tables import cause
 
@@ -56,12 +53,12 @@ def run(settings: Settings, extra: list[str]) -> None:
         key.load(settings.key_file)
     except key.KeyFileError as error:
         raise StartError(str(error)) from None
-    check_user(settings, extra)
+    check_log_level(settings, extra)
     for sip_socket in settings.listen:
         check_free(sip_socket)
     settings.rpc_socket.unlink(missing_ok=True)
     arguments = [kamailio, "-DD", "-E", "-f", str(PROJECT / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
-    arguments += ["-x", ALLOCATOR, "-m", str(settings.memory)]
+    arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-w", str(settings.state_dir)]
     os.execve(kamailio, [*arguments, *extra], kamailio_environment(settings, os.environ))  # noqa: S606
 
 
@@ -127,33 +124,17 @@ def check_memory(mebibytes: int) -> None:
         )
 
 
-def check_user(settings: Settings, extra: list[str]) -> None:
-    """Check that the user that Kamailio is to become (`-u`) can read what it will need. Raises StartError."""
+def check_log_level(settings: Settings, extra: list[str]) -> None:
+    """Check that no argument for Kamailio makes it print passwords. Raises StartError."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-u", dest="name")
-    name = parser.parse_known_args(extra)[0].name
-    if not name:
-        return
-    try:
-        user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except KeyError:
-        raise StartError(f"-u {name}: there is no such user") from None
-    if user.pw_uid == os.geteuid():
-        return
-    groups = os.getgrouplist(user.pw_name, user.pw_gid)
-    files = [PROJECT / "kemi/flow.py", Path(sqlalchemy.__file__), settings.key_file, settings.state_dir]
-    files += [settings.local_file, settings.names_file]
-    if settings.db_file and settings.db_file.exists():
-        files.append(settings.db_file)
-    for path in files:
-        try:
-            asked = subprocess.run(
-                ["/usr/bin/test", "-r", path], user=user.pw_uid, group=user.pw_gid, extra_groups=groups, check=False
-            )
-        except PermissionError:
-            raise StartError(f"-u {name}: only root can become another user") from None
-        if asked.returncode != 0:
-            raise StartError(f"-u {name}: that user cannot read {path}; chown or move it, or start as that user")
+    parser.add_argument("-d", action="count", default=0)
+    for flag in "cDEeKrRSTv":  # which may share a dash with it
+        parser.add_argument(f"-{flag}", action="store_true")
+    parser.add_argument("--debug", type=int, default=0)
+    asked = parser.parse_known_args(extra)[0]
+    for name, level in (("-d", asked.d), ("--debug", asked.debug)):
+        if level > MOST_LOGGED and not settings.may_log_passwords:
+            raise StartError(f"{name}: level {level} {LOGS_SECRETS}")
 
 
 def prepare_database(settings: Settings) -> None:

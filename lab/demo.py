@@ -95,7 +95,7 @@ def start_kamailio(work: Path, environment: dict[str, str]) -> Foreground:
         f"--modparam=sipdump:folder:s:{work}",
         "--modparam=sipdump:fprefix:s:record-",
     )
-    command = [sys.executable, "-m", "kemi", "run", *record]
+    command = [sys.executable, "-m", "kemi", "run", "-u", str(os.geteuid()), *record]  # its files are ours alone
     return Foreground("Kamailio", command, work / "kamailio.log", environment=environment)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.names.rows import Registration
 from kemi.trunks.hops import Hops, from_text, to_text
-from kemi.trunks.tables import open_file, registrations, resolved_names, table_versions
+from kemi.trunks.tables import empty_log, open_file, registrations, resolved_names, table_versions
 
 UACREG_VERSION = 5  # that the uac module of 5.6 to 6.1 wants
 
@@ -46,9 +46,10 @@ class NamesFile:
             self._make()
         resolved = _changes(self.hops, hops)
         changed = _changes(self.registering, registering)
-        if not resolved and not changed:
-            return []
         with self._engine.connect() as connection:
+            if not resolved and not changed:
+                empty_log(self._path, connection)
+                return []
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             for target in resolved:
                 connection.execute(resolved_names.delete().where(resolved_names.c.target == target))
@@ -59,6 +60,7 @@ class NamesFile:
             for uuid in registering.keys() & set(changed):
                 connection.execute(registrations.insert().values(registering[uuid]))
             connection.exec_driver_sql("COMMIT")
+            empty_log(self._path, connection)
         self.hops, self.registering = dict(hops), dict(registering)
         return changed
 

@@ -8,7 +8,6 @@ faults. A sync is one transaction: readers see the old tables or the new ones.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,17 @@ from kemi import schema
 from kemi.replica.source import TABLES
 from kemi.replica.writer import Faults, Writer, local_errors
 from kemi.trunks.rows import Rules
-from kemi.trunks.tables import RULES, SOURCE, SYNCED, address, identity, open_file, replica_fault, replica_state
+from kemi.trunks.tables import (
+    RULES,
+    SOURCE,
+    SYNCED,
+    address,
+    empty_log,
+    identity,
+    open_file,
+    replica_fault,
+    replica_state,
+)
 
 # In a new copy, and in one that an earlier release has left.
 _TABLES_OF_THE_COPY = (
@@ -62,9 +71,6 @@ def _make(path: Path, source: URL, rules: Rules) -> None:
         state = {SOURCE: identity(source), RULES: rules.name}
         connection.execute(replica_state.insert(), [{"name": name, "value": value} for name, value in state.items()])
     engine.dispose()
-    if os.geteuid() == 0:  # Kamailio may become the user who owns the directory (-u)
-        owner = path.parent.stat()
-        os.chown(fresh, owner.st_uid, owner.st_gid)
     for leftover in _files_of(path)[1:]:
         leftover.unlink(missing_ok=True)
     fresh.replace(path)
@@ -185,10 +191,10 @@ class Copy:
                     connection.exec_driver_sql("ROLLBACK")
                 raise
 
-    def checkpoint(self) -> None:
-        """Truncate the write-ahead log after a large transaction."""
+    def empty_log(self) -> None:
+        """Empty the write-ahead log, so that no password outlives its row there."""
         with local_errors(), self.connected() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            empty_log(self._path, connection)
 
     def connected(self) -> contextlib.AbstractContextManager[Connection]:
         return self._engine.connect()

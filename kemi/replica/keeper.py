@@ -87,6 +87,7 @@ class Keeper:
         if time.monotonic() >= self._next_try:
             try:
                 self._keep(self._source, report)
+                self._copy.empty_log()
             except CopyError as error:
                 self._spoilt(report, error)
             except (SQLAlchemyError, OSError, ValueError) as error:
@@ -170,7 +171,6 @@ class Keeper:
         self._is_filled, self._is_emptied = is_first, False
         report.name(writer.faults)
         report.note(f"database copied: {fetched} rows in {time.monotonic() - started:.1f} s")
-        self._copy.checkpoint()
 
     def _apply_notices(self, source: Source, notices: list[str], report: Report) -> None:
         """Fetch the rows that notices name."""

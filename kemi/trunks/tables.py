@@ -6,14 +6,28 @@ Errors of the file carry no values of rows (`hide_parameters`).
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from pathlib import Path
 
-from sqlalchemy import URL, BigInteger, Column, Engine, Integer, MetaData, String, Table, create_engine
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+)
 from sqlalchemy.exc import DBAPIError
 
 SYNCED = "synced_at"  # the row of replica_state with the time of the last sync; none before the first
 SOURCE = "source"  # the row with the identity of the copied database
 RULES = "rules"  # the row with the name of the rules by which the rows were judged
+BUSY_MS = 5000  # that SQLite waits for a lock, as sqlite3 has it
 UNUSABLE, UNREGISTERED = "unusable", "unregistered"  # outcomes in replica_fault
 
 metadata = MetaData()
@@ -81,14 +95,30 @@ table_versions = Table("version", metadata, Column("table_name", String(32)), Co
 
 
 def open_file(path: Path) -> Engine:
-    """Return an engine on a local SQLite file, with one connection. It is opened at its first use."""
-    return create_engine(
+    """Return an engine on a local SQLite file, with one connection. It is opened at its first use. What is deleted over
+    it is gone from the file's pages; from its write-ahead log, once that is emptied.
+    """
+    engine = create_engine(
         URL.create("sqlite", database=str(path)),
         hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=0,
     )
+    event.listen(engine, "connect", _delete_securely)
+    return engine
+
+
+def empty_log(path: Path, connection: Connection) -> None:
+    """Empty the write-ahead log of a file: it holds rows as they were. If a reader is at it, a later call does."""
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size:
+        for pragma in ("busy_timeout = 0", "wal_checkpoint(TRUNCATE)", f"busy_timeout = {BUSY_MS}"):
+            connection.exec_driver_sql(f"PRAGMA {pragma}")
+
+
+def _delete_securely(driver: sqlite3.Connection, _record: object) -> None:
+    driver.execute("PRAGMA secure_delete = ON")
 
 
 def identity(source: URL) -> str:

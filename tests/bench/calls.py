@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 import secrets
 import shutil
@@ -232,7 +233,7 @@ def _fill(database: Database, carrier: str, password: str) -> None:
 def _command(configuration: Configuration, state: Path, workers: int) -> list[str]:
     of_our_config = ["-A", f"UDP_WORKERS={workers}"]
     if configuration.preemptive:
-        return [sys.executable, "-m", "kemi", "run", *of_our_config]
+        return [sys.executable, "-m", "kemi", "run", "-u", str(os.geteuid()), *of_our_config]
     kamailio = shutil.which("kamailio", path=SBIN) or "kamailio"
     command = [kamailio, "-DD", "-E", f"-m{SHARED_MEMORY}", "-x", ALLOCATOR, "-Y", str(state)]
     if configuration.script:

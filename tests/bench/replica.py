@@ -211,7 +211,7 @@ def _filled(path: Path, rows: int) -> None:
             numbers = range(start, min(start + BATCH, rows + 1))
             writer.insert(uacreg, (tuple(_row(number).get(name, "") for name in columns) for number in numbers))
         writer.note_synced()
-    copy.checkpoint()
+    copy.empty_log()
     copy.close()
 
 

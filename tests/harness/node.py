@@ -39,7 +39,7 @@ class Options:
     SQLite file, the embedded one if db_url names no other. db_url: how Kamailio reaches a server, if not as the test
     does. state, sip: the state directory and the address that another Kamailio has left, to go on with. at_first: what
     OPTIONS is answered by then; 503 without a copy. resolv_conf: its own /etc/resolv.conf, which takes root; None: the
-    machine's.
+    machine's. also: more of its environment. gives_up_root: as it comes; else it stays the user who runs the tests.
     """
 
     workers: int = 2
@@ -59,6 +59,8 @@ class Options:
     resolv_conf: Path | None = None
     ring_seconds: int = 180
     setup_seconds: int = 300
+    also: Mapping[str, str] = field(default_factory=dict)
+    gives_up_root: bool = False
 
 
 AS_IT_COMES = Options()
@@ -186,7 +188,8 @@ class Native:
             subprocess.run([*command, "db"], cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
         database = prepared(state, options)
         log = self._workspace / f"{sip[1]}.log"
-        command += ["run", *arguments(state, PROJECT, options)]
+        user = [] if options.gives_up_root else ["-u", str(os.geteuid())]
+        command += ["run", *user, *arguments(state, PROJECT, options)]
         if options.resolv_conf:
             bind = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", bind, str(options.resolv_conf), *command]
@@ -248,6 +251,7 @@ def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
         "TRUNKAUTH_PREEMPTIVE": options.preemptive,
         "TRUNKAUTH_RING_SECONDS": str(options.ring_seconds),
         "TRUNKAUTH_SETUP_SECONDS": str(options.setup_seconds),
+        **options.also,
     }
 
 

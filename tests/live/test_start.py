@@ -101,7 +101,7 @@ def test_a_user_who_cannot_read_the_project_is_named_before_kamailio_starts(
 ) -> None:
     command = [sys.executable, "-m", "kemi", "run", "-u", USER, "-g", USER]
     done = run(command, {**settings, "PYTHONPATH": str(project)})
-    line = f"-u {USER}: that user cannot read {project}/kemi/flow.py; chown or move it, or start as that user\n"
+    line = f"-u {USER}: that user cannot read {project}/kemi/flow.py; chown or move it, or name another user with -u\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 

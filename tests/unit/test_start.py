@@ -32,7 +32,8 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def environment(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing set but the state directory; the umask is the caller's again at the end."""
+    """Nothing set but the state directory, and no root to give up; the umask is the caller's again at the end."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     for name in [name for name in os.environ if name.startswith("TRUNKAUTH_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TRUNKAUTH_STATE_DIR", str(state))
@@ -108,7 +109,8 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
     [(program, arguments, environment)] = started
     assert program == arguments[0] == str(kamailio)
     assert arguments[1:] == [
-        "-DD", "-E", "-f", f"{PROJECT}/kamailio/kamailio.cfg", "-Y", str(state), "-x", "tlsf", "-m", "256", "-m", "64",
+        "-DD", "-E", "-f", f"{PROJECT}/kamailio/kamailio.cfg", "-Y", str(state), "-x", "tlsf", "-m", "256",
+        "-w", str(state), "-m", "64",
     ]  # fmt: skip
     assert environment["TRUNKAUTH_KAMAILIO_DB_URL"] == f"sqlite:///{state}/replica.sqlite"
     assert (environment["TRUNKAUTH_LISTEN"], environment["TRUNKAUTH_REG_CONTACT"]) == ("udp:lo:5060", "127.0.0.1:5060")
@@ -180,7 +182,34 @@ def of_machine(monkeypatch: pytest.MonkeyPatch, folder: Path, meminfo: str, limi
 
 
 def test_a_user_who_is_not_there(refusal: Refusal) -> None:
-    assert refusal("run", "-u", "no-such-user") == "-u no-such-user: there is no such user"
+    line = "-u no-such-user: there is no such user; name another one with -u"
+    assert refusal("run", "-u", "no-such-user") == line
+
+
+def test_another_user_is_roots_to_become(refusal: Refusal) -> None:
+    assert refusal("run", "-u", "root") == "-u root: only root can become another user"
+
+
+SECRETS_SHOWN = "makes Kamailio print passwords; choose 2 or less, or set TRUNKAUTH_LOG_SECRETS=1"
+
+
+def test_a_log_level_that_prints_passwords(refusal: Refusal) -> None:
+    assert refusal("run", TRUNKAUTH_LOG_LEVEL="3") == f"TRUNKAUTH_LOG_LEVEL: 3 {SECRETS_SHOWN}"
+
+
+@pytest.mark.parametrize("arguments", [("-ddd",), ("-d", "-dd"), ("-Eddd",), ("--debug=3",), ("--debug", "4")])
+def test_arguments_that_make_kamailio_print_passwords(refusal: Refusal, arguments: tuple[str, ...]) -> None:
+    assert refusal("run", *arguments).endswith(SECRETS_SHOWN)
+
+
+@pytest.mark.parametrize("arguments", [("-ddd",), ("--debug=3",), ("-d", "-DD"), ("--debug=2",), ()])
+def test_passwords_are_printed_for_whoever_asks_for_it(
+    started: list[Exec], monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("TRUNKAUTH_LOG_LEVEL", "3")
+    monkeypatch.setenv("TRUNKAUTH_LOG_SECRETS", "1")
+    assert cli.main(["run", *arguments]) == 0
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(("proto", "kind"), [("udp", socket.SOCK_DGRAM), ("tcp", socket.SOCK_STREAM)])
