@@ -19,7 +19,7 @@ from kemi.cseq import rack_cseq
 from kemi.dialogs import Opened
 from kemi.mark import Direction
 from kemi.placing import Placing
-from kemi.sip import api, dialog, edit, failure, relay, request, shared
+from kemi.sip import api, dialog, edit, failure, relay, request
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.trunk import Trunk
