@@ -57,10 +57,15 @@ def resend(sequence: Sequence, last: int) -> int:
 
 def noted(sequence: Sequence, method: str, cseq: int, number: int) -> Sequence:
     """Return the sequence after this request was sent; cseq: the caller's."""
-    invites = sequence.invites
     if method == "INVITE":
-        invites = (*[one for one in invites if one[0] != cseq][1 - MOST_INVITES :], (cseq, number))
-    return Sequence(max(sequence.highest, number), invites)
+        sequence = with_invite(sequence, cseq, number)
+    return sequence._replace(highest=max(sequence.highest, number))
+
+
+def with_invite(sequence: Sequence, cseq: int, number: int) -> Sequence:
+    """Return the sequence with the number of an INVITE; cseq: the caller's."""
+    others = [one for one in sequence.invites if one[0] != cseq]
+    return sequence._replace(invites=(*others[1 - MOST_INVITES :], (cseq, number)))
 
 
 def of_invite(sequence: Sequence, cseq: int, otherwise: int) -> int:

@@ -15,6 +15,7 @@ from kemi.auth.attempt import Attempt
 from kemi.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
 from kemi.sip import dialog, shared
 from kemi.sip.request import Incoming
+from kemi.sip.strays import Stray
 from kemi.trunks.trunk import Trunk
 
 STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
@@ -45,12 +46,30 @@ class Dialogs:
         """Return the dialog of a request; None if its mark is not ours, of another dialog, or older than a day and of a
         dialog that Kamailio does not track either.
         """
-        if not incoming.mark:
+        opened = self._opened(incoming.mark, incoming.call_id, incoming.from_tag, incoming.to_tag)
+        if opened and (_age(opened.mark) < LONGEST_LIFE or dialog.is_known()):
+            return opened
+        return None
+
+    def opened_by(self, reply: Stray) -> Opened | None:
+        """Return the dialog of a 2xx to an INVITE that matches no transaction; None if nothing shows that the INVITE
+        went through this deployment today.
+        """
+        if reply.method != "INVITE" or not 200 <= reply.status < 300:
             return None
-        for tag, direction in ((incoming.from_tag, Direction.TO_TRUNK), (incoming.to_tag, Direction.FROM_TRUNK)):
-            name = dialog_id(incoming.call_id, tag)
-            mark = unseal(self.key, incoming.mark, name)
-            if mark and (time.time() - mark.since < LONGEST_LIFE or dialog.is_known()):
+        for value in reply.marks:
+            opened = self._opened(value, reply.call_id, reply.from_tag, reply.to_tag)
+            if opened and _age(opened.mark) < LONGEST_LIFE:
+                return opened
+        return None
+
+    def _opened(self, value: str, call_id: str, from_tag: str, to_tag: str) -> Opened | None:
+        """Return the dialog of a mark, whatever its age."""
+        if not value:
+            return None
+        for tag, direction in ((from_tag, Direction.TO_TRUNK), (to_tag, Direction.FROM_TRUNK)):
+            name = dialog_id(call_id, tag)
+            if mark := unseal(self.key, value, name):
                 return Opened(mark, direction, f"{name}{mark.destination.hex()}")
         return None
 
@@ -79,7 +98,7 @@ class Dialogs:
         if trunk:
             uuid, destination = trunk.uuid, trunk.destination if self.is_of(opened, trunk) else ELSEWHERE
         base = caller + mark.raised
-        unknown = 0 if mark.run == self.run else max(int(time.time()) - mark.since, 0) + cseq.MOST_AT_ONCE
+        unknown = 0 if mark.run == self.run else max(_age(mark), 0) + cseq.MOST_AT_ONCE
         number = base
         if method != "BYE" or unknown or shared.sequence(sequence).highest:  # nothing follows a BYE
 
@@ -88,7 +107,22 @@ class Dialogs:
                 return number, KEPT if number == base else KEPT_RAISED
 
             number = shared.next_number(sequence, method, caller, choose)
-        return Attempt(uuid, destination, method, sequence, caller, number, in_dialog=True)
+        attempt = Attempt(uuid, destination, method, sequence, caller, number, in_dialog=True)
+        if method != "INVITE":
+            return attempt
+        marked = mark._replace(cseq=caller, raised=number - caller, run=self.run)
+        return attempt._replace(mark=seal(self.key, marked, attempt.dialog))
+
+    def cseq_of(self, opened: Opened, number: int) -> int | None:
+        """Return the caller's CSeq of the INVITE that a stray 2xx with this number answers, None if it answers another
+        one than its mark was made for. Its ACK will have that number, whatever has been forgotten since.
+        """
+        mark = opened.mark
+        if mark.cseq + mark.raised != number:
+            return None
+        if mark.run != self.run:
+            shared.note_invite(opened.sequence, mark.cseq, number, KEPT_RAISED)
+        return mark.cseq
 
     def again(self, attempt: Attempt) -> Attempt:
         """Return the attempt with the CSeq of its resend. Raises cseq.TooHighError."""
@@ -115,3 +149,7 @@ class Dialogs:
         mark = opened.mark
         raised = caller + mark.raised
         return raised if caller == mark.cseq else cseq.of_invite(shared.sequence(opened.sequence), caller, raised)
+
+
+def _age(mark: Mark) -> int:
+    return int(time.time()) - mark.since

@@ -6,6 +6,7 @@
     BRANCH                 the branch route: shapes the one attempt that goes out now
     TRUNKAUTH              the failure route: answers the carrier's 401 or 407, or ends the request with 503
     REPLY                  the reply route: gives the caller his own CSeq, learns the dialog's peer and the nonces
+    STRAY                  a reply that matches no transaction: dropped, unless it is the 200 of a call
 
 A handler that raises answers 500, and the worker goes on. The caller never sees a carrier's 401 or 407.
 """
@@ -19,7 +20,7 @@ from kemi.cseq import rack_cseq
 from kemi.dialogs import Opened
 from kemi.mark import Direction
 from kemi.placing import Placing
-from kemi.sip import api, dialog, edit, failure, relay, request
+from kemi.sip import api, dialog, edit, failure, relay, request, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.trunk import Trunk
@@ -61,7 +62,7 @@ class TrunkAuth(Placing):
             if (host := nexthop.settled(self.trunks)) is None:
                 return
             if opened.direction is Direction.FROM_TRUNK:
-                self._pass_on()
+                self._pass_on(incoming)
             elif incoming.method == "ACK":
                 self._acknowledge(incoming, opened)
             else:
@@ -84,6 +85,8 @@ class TrunkAuth(Placing):
             edit.set_rack(with_cseq(rack, self._dialogs.number_of_invite(opened, invite)))
         trunk = self._trunk_of(opened) if request.source_may_call() else None
         attempt = self._dialogs.inside(incoming, opened, trunk)
+        if attempt.mark:
+            edit.add_record_route()
         can_be_preemptive = trunk and trunk.destination == attempt.destination and self._settings.preemptive
         if trunk and can_be_preemptive and host in dialog.peers(self.trunks.addresses(trunk)):
             self.send(attempt, trunk.credentials)
@@ -103,8 +106,10 @@ class TrunkAuth(Placing):
             return None
         return trunk
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, incoming: Incoming) -> None:
         """Relay a request that gets no credentials of ours."""
+        if incoming.method == "INVITE":
+            edit.add_record_route(incoming.mark)  # by which its 200 is known, if it comes late (STRAY)
         if not relay.relay():
             relay.reply(503, "Next Hop Unreachable")
 
@@ -144,4 +149,24 @@ class TrunkAuth(Placing):
                 responses.learn(status, attempt)
         if 200 <= status < 300:
             self._dialogs.answered(attempt)
+        return 1
+
+    def STRAY(self, _message: object, _event: object) -> int:
+        """A reply that matches no transaction: only the 200 of an INVITE goes on, to or from who may call."""
+        return self._stray(_message)
+
+    @guarded(strays.drop)
+    def _stray(self, _message: object) -> int:
+        reply = strays.stray()
+        opened = reply and self._dialogs.opened_by(reply)
+        if not (reply and opened):
+            strays.drop()
+        elif opened.direction is Direction.FROM_TRUNK:
+            if not request.source_may_call():
+                strays.drop()
+        elif strays.goes_to_a_caller(reply) and (cseq := self._dialogs.cseq_of(opened, reply.cseq)) is not None:
+            if cseq != reply.cseq:
+                edit.set_cseq(cseq, reply.method)
+        else:
+            strays.drop()
         return 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import KSR
 
+from kemi.mark import PARAMETER
+
 
 def discard_surplus() -> bool:
     """Cut off the octets after the body (RFC 3261 18.3). Return True if there were any, and they are gone. It comes
@@ -23,9 +25,16 @@ def remove_headers(names: tuple[str, ...]) -> None:
         KSR.hdr.remove(name)
 
 
-def add_record_route() -> None:
-    """Stay in the path of the dialog (RFC 3261 16.6, step 4)."""
+def add_record_route(mark: str = "") -> None:
+    """Stay in the path of the dialog (RFC 3261 16.6, step 4). mark: for all branches; empty: each adds its own."""
     KSR.rr.record_route()
+    if mark:
+        add_mark(mark)
+
+
+def add_mark(mark: str) -> None:
+    """Put the mark into our Record-Route; in a branch route into that of the branch alone."""
+    KSR.rr.add_rr_param(f";{PARAMETER}={mark}")
 
 
 def address_to(uri: str, next_hop: str, sip_socket: str) -> None:

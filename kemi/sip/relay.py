@@ -6,7 +6,6 @@ import KSR
 
 from kemi.auth import codec
 from kemi.auth.attempt import Attempt
-from kemi.mark import PARAMETER
 from kemi.sip import edit
 
 RETRY_AFTER = 10  # seconds, if calls cannot be served now
@@ -51,7 +50,7 @@ def shape_branch(attempt: Attempt) -> None:
     if attempt.number != attempt.cseq:
         edit.set_cseq(attempt.number, attempt.method)
     if attempt.mark:
-        KSR.rr.add_rr_param(f";{PARAMETER}={attempt.mark}")
+        edit.add_mark(attempt.mark)
 
 
 def add_to_branch(headers: list[str]) -> None:

@@ -8,7 +8,7 @@ import KSR
 
 from kemi.auth import codec
 from kemi.auth.nonces import UNKNOWN, Record
-from kemi.cseq import Sequence, noted
+from kemi.cseq import Sequence, noted, with_invite
 
 
 def record(trunk: str, destination: str) -> Record:
@@ -58,6 +58,16 @@ def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], t
     finally:
         KSR.htable.sht_unlock("sequences", key)
     return number
+
+
+def note_invite(key: str, cseq: int, number: int, seconds: int) -> None:
+    """Note the number of an INVITE that was sent before a restart; cseq: the caller's."""
+    KSR.htable.sht_lock("sequences", key)
+    try:
+        KSR.htable.sht_sets("sequences", key, codec.sequence_text(with_invite(sequence(key), cseq, number)))
+        KSR.htable.sht_setex("sequences", key, seconds)
+    finally:
+        KSR.htable.sht_unlock("sequences", key)
 
 
 def forget_soon(key: str, alone: Sequence, seconds: int) -> None:

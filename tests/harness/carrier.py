@@ -173,9 +173,9 @@ class Carrier(Agent):
         """Wait until every final response to an INVITE has its ACK."""
         self.wait("an ACK for every final response", self._all_acked, within)
 
-    def accept_again(self, call_id: str) -> None:
-        """Repeat the 2xx of the INVITE that started this call, as if its ACK had been lost, and wait for that ACK."""
-        calls = [each for each in self.served.values() if each.kind == "INVITE" and each.request.call_id == call_id]
+    def accept_again(self, call_id: str, kind: str = "INVITE") -> None:
+        """Repeat the 2xx of the last such INVITE of this call, as if its ACK had been lost, and wait for that ACK."""
+        calls = [each for each in self.served.values() if each.kind == kind and each.request.call_id == call_id]
         served, response = calls[-1], calls[-1].response
         assert response
         with self.changed:

@@ -1,0 +1,70 @@
+"""Replies that match no transaction: what they say, and to whom they would go (tm's on_sl_reply in kamailio.cfg)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import KSR
+
+from kemi.mark import PARAMETER
+from kemi.sip.request import CALLERS
+
+_FACTS = "$rs\n$rm\n$ci\n$ft\n$tt\n$cs\n$(hdr(Record-Route)[*])\n$(hdr(Via)[*])"  # read at once
+_LINES = 8
+_MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?=[;>])")
+_MOST_MARKS = 4  # that are looked at
+_SECOND_VIA = re.compile(
+    r"[^,]*,\s*SIP\s*/\s*2\.0\s*/\s*\w+\s+(?P<host>\[[^\]]*\]|[^\s:;,]+)(?:\s*:\s*(?P<port>\d{1,5}))?(?P<rest>[^,]*)"
+)
+_VIA_PARAMETER = re.compile(r";\s*(\w+)\s*=\s*([^\s;]+)")
+
+
+class Stray(NamedTuple):
+    """A reply. status, method, call_id, from_tag, to_tag, cseq: as it says. marks: the values of our parameter in its
+    Record-Routes. host, port: where its second Via leads, empty if it leads nowhere that is plain.
+    """
+
+    status: int
+    method: str
+    call_id: str
+    from_tag: str
+    to_tag: str
+    cseq: int
+    marks: tuple[str, ...]
+    host: str
+    port: int
+
+
+def stray() -> Stray | None:
+    """Return the reply at hand, None if it is malformed."""
+    lines = str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n")
+    if len(lines) != _LINES or not (lines[0].isdecimal() and lines[5].isdecimal()):
+        return None
+    status, method, call_id, from_tag, to_tag, cseq, routes, vias = lines
+    host, port = second_via(vias)
+    marks = tuple(_MARK.findall(routes)[:_MOST_MARKS])
+    return Stray(int(status), method, call_id, from_tag, to_tag, int(cseq), marks, host, port)
+
+
+def second_via(vias: str) -> tuple[str, int]:
+    """Return where the second of these Vias leads, as Kamailio takes it (RFC 3261 18.2.2, RFC 3581 4)."""
+    match = _SECOND_VIA.match(vias)
+    if not match:
+        return "", 0
+    parameters = {name.lower(): value for name, value in _VIA_PARAMETER.findall(match["rest"])}
+    if "maddr" in parameters:
+        return "", 0
+    port = parameters.get("rport", "")
+    host = parameters.get("received") or match["host"]
+    return host.strip("[]"), int(port if port.isdecimal() else match["port"] or 5060)
+
+
+def goes_to_a_caller(reply: Stray) -> bool:
+    """Return True if the reply goes to an address of the table, group 1."""
+    return bool(reply.host) and KSR.permissions.allow_address(CALLERS, reply.host, reply.port) > 0
+
+
+def drop(_code: int = 0, _reason: str = "") -> None:
+    """Do not pass the reply at hand on."""
+    KSR.set_drop()
