@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 
 from kemi.sockets import Socket
 from kemi.trunks.rows import Listen, Rules
+from kemi.trunks.secret import revealed
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -112,7 +113,8 @@ class Settings:
     @property
     def rules(self) -> Rules:
         """The rules for rows of the database."""
-        return Rules(tuple(Listen(each.proto, each.literal_address, each.port) for each in self.listen))
+        listen = tuple(Listen(each.proto, each.literal_address, each.port) for each in self.listen)
+        return Rules(listen, revealed)
 
     @property
     def names_file(self) -> Path:

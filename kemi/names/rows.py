@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.trunks.hops import Hops, Target, target_of
+from kemi.trunks.rows import SECRETS
+from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.tables import UNUSABLE, open_file, replica_fault, uacreg
 
 REST = 1  # times as long as a look took, until the next one
@@ -19,7 +22,9 @@ _FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == uacreg.
 _UNUSABLE = _FAULTS.where(replica_fault.c.outcome == UNUSABLE)
 _NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain).where(uacreg.c.id.not_in(_UNUSABLE)).distinct()
 _REGISTERING = select(uacreg).where(uacreg.c.expires > 0, uacreg.c.id.not_in(_FAULTS))
-_PROXY = list(uacreg.columns.keys()).index("auth_proxy")
+_COLUMNS = list(uacreg.columns.keys())
+_UUID, _PROXY = _COLUMNS.index("l_uuid"), _COLUMNS.index("auth_proxy")
+_SECRETS = frozenset(_COLUMNS.index(name) for name in SECRETS)
 
 Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
 
@@ -73,8 +78,16 @@ class Rows:
         execute = self._connection.execute
         next_hops = (target_of(str(proxy or ""), str(domain or "")) for proxy, domain in execute(_NEXT_HOPS))
         targets = frozenset(target for target in next_hops if target.is_name)
-        self._found = Found(targets, {str(row.l_uuid): tuple(row) for row in execute(_REGISTERING)})
+        registering = (_revealed(row) for row in execute(_REGISTERING))
+        self._found = Found(targets, {str(row[_UUID]): row for row in registering if row})
         self._version = version
+
+
+def _revealed(row: Sequence[Any]) -> Registration:
+    """Return a row with the secrets that it names, as the uac module needs it; empty if one cannot be had any more."""
+    with contextlib.suppress(SecretError):
+        return tuple(revealed(str(value)) if place in _SECRETS else value for place, value in enumerate(row))
+    return ()
 
 
 def resolved(

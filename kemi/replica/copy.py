@@ -8,18 +8,22 @@ faults. A sync is one transaction: readers see the old tables or the new ones.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Table, select
+from sqlalchemy import URL, Connection, Table, literal_column, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from kemi import schema
 from kemi.replica.source import TABLES
 from kemi.replica.writer import Faults, Writer, local_errors
 from kemi.trunks.rows import Rules
+from kemi.trunks.secret import fingerprint
 from kemi.trunks.tables import (
+    NAMES_SECRET,
     RULES,
+    SECRETS,
     SOURCE,
     SYNCED,
     address,
@@ -28,7 +32,8 @@ from kemi.trunks.tables import (
     open_file,
     replica_fault,
     replica_state,
-)
+    uacreg,
+)  # fmt: skip
 
 # In a new copy, and in one that an earlier release has left.
 _TABLES_OF_THE_COPY = (
@@ -39,8 +44,12 @@ _TABLES_OF_THE_COPY = (
     " outcome TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (table_name, id))",
     "CREATE INDEX IF NOT EXISTS uacreg_caller_idx ON uacreg (l_username, lower(l_domain))",
     "CREATE INDEX IF NOT EXISTS uacreg_dialled_idx ON uacreg (lower(r_domain))",
+    *(f"CREATE INDEX IF NOT EXISTS {name}_idx ON uacreg ({name}) WHERE {only}" for name, only in NAMES_SECRET.items()),
     "CREATE INDEX IF NOT EXISTS registrations_idx ON uacreg (expires) WHERE expires > 0",
 )
+
+
+_NAMED = [select(uacreg.c[name]).where(literal_column(named)).distinct() for name, named in NAMES_SECRET.items()]
 
 
 def prepare(path: Path, source: URL, rules: Rules) -> str:
@@ -172,6 +181,18 @@ class Copy:
             for row in connection.execute(select(*columns).order_by(replica_fault.c.table_name, replica_fault.c.id)):
                 found.add(*row)
         return found
+
+    def named_secrets(self) -> str:
+        """Return what moves when a secret that a row only names has changed; empty if none does."""
+        with local_errors(), self.connected() as connection:
+            named = {str(text) for query in _NAMED for text in connection.execute(query).scalars()}
+        found = repr([(text, fingerprint(text)) for text in sorted(named)])
+        return hashlib.sha256(found.encode()).hexdigest() if named else ""
+
+    def known_secrets(self) -> str:
+        """Return the same as it was noted last."""
+        with local_errors(), self.connected() as connection:
+            return _state(connection, SECRETS)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Writer]:

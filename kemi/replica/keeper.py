@@ -33,13 +33,14 @@ from kemi.replica.source import BUCKET, TABLES, Source
 from kemi.replica.watch import Report, Watch
 from kemi.replica.writer import CopyError
 from kemi.trunks.rows import Rules
-from kemi.trunks.tables import cause
+from kemi.trunks.tables import SECRETS, cause
 
 if TYPE_CHECKING:
     from kemi.settings import Settings
 
 HEARTBEAT = 5.0  # seconds between two checks that a server which gives notices is alive
 WHOLE_INTERVAL = 300.0
+SECRETS_EVERY = 1.0  # seconds between two looks at the secrets that rows only name
 FIRST_PAUSE = 0.5
 MOST_BY_NOTICE = 200  # rows fetched one by one; for more, a comparison is cheaper
 
@@ -65,6 +66,7 @@ class Keeper:
         self._watch = Watch(local_file, default_trunk)
         self._compare_interval = compare_interval
         self._next_try = self._next_whole = self._next_small = 0.0
+        self._next_secrets = 0.0
         self._pause = FIRST_PAUSE
         self._lost_at: float | None = None
         self._synced_at: float | None = None
@@ -112,12 +114,28 @@ class Keeper:
         except CopyError as error:  # hidden from this process by what it remembers of the file
             self._spoilt(report, error)
 
+    def _look_at_secrets(self, report: Report) -> None:
+        """Judge the trunks that only name their secret again, if it has changed. Workers read it then, as after any
+        change of the copy.
+        """
+        now = time.monotonic()
+        if now < self._next_secrets:
+            return
+        self._next_secrets = now + SECRETS_EVERY
+        secrets = self._copy.named_secrets()
+        if secrets != self._copy.known_secrets():
+            with self._copy.transaction() as writer:
+                writer.judge_secrets()
+                writer.note(SECRETS, secrets)
+            report.name(writer.faults)
+
     def _keep(self, source: Source, report: Report) -> None:
         if self._copy.is_replaced():
             raise CopyError("the file was replaced or cut", is_damaged=True)
         if not self._is_named:
             report.name(self._copy.faults())
             self._is_named = True
+        self._look_at_secrets(report)
         if self._is_filled:  # Kamailio has reloaded the addresses since
             with self._copy.transaction() as writer:
                 writer.note_synced()

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Row, Select, Table, literal_column, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.outcome import quoted
 from kemi.replica.source import BUCKET, limits
 from kemi.trunks.rows import Rules, Verdict
 from kemi.trunks.tables import (
+    NAMES_SECRET,
     SYNCED,
     UNREGISTERED,
     UNUSABLE,
@@ -109,14 +110,22 @@ class Writer:
     def judge_again(self, tables: Iterable[Table]) -> None:
         """Judge the rows that are stored."""
         for table in tables:
-            with local_errors():
-                rows = self._judged_otherwise(table)
-            for row in rows:
-                self.delete(table, row[0], row[0] + 1)
-                self.insert(table, [row])
+            self._judge_again(table, select(table))
 
-    def _judged_otherwise(self, table: Table) -> list[Row[Any]]:
-        """Return the rows that would not be stored as they are."""
+    def judge_secrets(self) -> None:
+        """Judge the trunks that only name their secret."""
+        named = or_(*map(literal_column, NAMES_SECRET.values()))
+        self._judge_again(uacreg, select(uacreg).where(named))
+
+    def _judge_again(self, table: Table, query: Select[Any]) -> None:
+        with local_errors():
+            rows = self._judged_otherwise(table, query)
+        for row in rows:
+            self.delete(table, row[0], row[0] + 1)
+            self.insert(table, [row])
+
+    def _judged_otherwise(self, table: Table, query: Select[Any]) -> list[Row[Any]]:
+        """Return the rows of the query that would not be stored as they are."""
         faults = select(replica_fault).where(replica_fault.c.table_name == table.name)
         stored = {number: tuple(fault) for _, number, *fault in self._connection.execute(faults)}
 
@@ -124,7 +133,7 @@ class Writer:
             verdict = self.judge(table, row)
             return fault_of(table, verdict) == stored.get(row[0]) and tuple(verdict.row.values()) == tuple(row)
 
-        return [row for row in self._connection.execute(select(table)) if not is_stored(row)]
+        return [row for row in self._connection.execute(query) if not is_stored(row)]
 
     def note_sums(self, table: Table, sums: dict[int, str]) -> None:
         """Store the table's sums in place of the old ones."""

@@ -17,7 +17,7 @@ from kemi.address import literal, normalised
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 1  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 2  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -28,6 +28,7 @@ TRUNK_TEXTS = (
     "l_uuid", "l_username", "l_domain", "r_username", "r_domain", "realm", "auth_username", "auth_password",
     "auth_ha1", "auth_proxy", "contact_addr", "socket",
 )  # fmt: skip
+SECRETS = ("auth_password", "auth_ha1")
 _TRUNK_NUMBERS = ("expires", "flags", "reg_delay")
 
 _LINE = re.compile(r"[^\x00-\x1f\x7f]*")
@@ -60,9 +61,12 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules for this Kamailio. listen: its sockets; empty: any may be one."""
+    """The rules for this Kamailio. listen: its sockets; empty: any may be one. revealed: returns the secret that a text
+    names, or the text; raises ValueError with the fault.
+    """
 
     listen: tuple[Listen, ...] = ()
+    revealed: Callable[[str], str] = str
 
     @property
     def name(self) -> str:
@@ -78,10 +82,11 @@ class Rules:
             return Verdict(kept, f"id is not a number from 0 to {MOST_TRUNK_ID}")
         texts = {name: "" if kept[name] is None else str(kept[name]) for name in TRUNK_TEXTS}
         kept |= texts
-        faults = (sentence for sentence, is_wrong in _TRUNK if is_wrong(texts))
-        if fault := next(faults, "") or self._next_hop(texts["auth_proxy"]) or self._socket(texts["socket"]):
+        known, fault = self._known(texts)
+        faults = (sentence for sentence, is_wrong in _TRUNK if is_wrong(known))
+        if fault := fault or next(faults, "") or self._next_hop(texts["auth_proxy"]) or self._socket(texts["socket"]):
             return Verdict(kept, fault)
-        return Verdict(kept | {"socket": _socket(texts["socket"])}, unregistered=_unregistered(kept, texts))
+        return Verdict(kept | {"socket": _socket(texts["socket"])}, unregistered=_unregistered(kept, known))
 
     def address(self, row: Row) -> Verdict:
         """Judge a row of address, as strictly as the permissions module, which refuses all rows for one that it cannot
@@ -100,6 +105,16 @@ class Rules:
         if kept["mask"] == 0 and int(address) == 0:
             return Verdict(kept, "mask 0 lists one address, and this is none")
         return Verdict(kept | {"ip_addr": address.exploded, "mask": kept["mask"] or address.max_prefixlen})
+
+    def _known(self, texts: dict[str, str]) -> tuple[dict[str, str], str]:
+        """Return a row's texts with the secrets that it names, and the fault of the first that cannot be had."""
+        known = dict(texts)
+        for name in SECRETS:
+            try:
+                known[name] = self.revealed(texts[name])
+            except ValueError as error:
+                return known, f"{name} {error}"
+        return known, ""
 
     def _next_hop(self, text: str) -> str:
         if not text:

@@ -5,6 +5,8 @@ Only SELECTs with bound parameters. A store belongs to the process that made it:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import randrange
 from time import monotonic
@@ -14,6 +16,7 @@ from sqlalchemy import URL, Connection, Integer, Select, String, and_, bindparam
 
 from kemi.trunks.hops import Hops, Target, in_order
 from kemi.trunks.names import ResolvedNames
+from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.selection import Candidates, usable_or_first
 from kemi.trunks.tables import (
     SOURCE,
@@ -145,7 +148,7 @@ class TrunkStore:
                 if len(self._kept) >= MOST_KEPT:
                     self._forget()
                 rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
-                trunks = usable_or_first(map(Trunk.of, rows))
+                trunks = usable_or_first(map(_trunk, rows))
                 self._kept[question] = tuple(self._rows.setdefault(trunk, trunk) for trunk in trunks)
                 rows.close()
         except Exception:  # as above
@@ -178,6 +181,18 @@ class TrunkStore:
             self._forget()
         self._looked_at = now
         return self._connection
+
+
+def _trunk(columns: Sequence[Any]) -> Trunk:
+    """Return the trunk of a row, with the secrets that it names."""
+    trunk = Trunk.of(columns)
+    try:
+        password, ha1 = revealed(trunk.auth_password), revealed(trunk.auth_ha1)
+    except SecretError as error:  # gone since the keeper has judged the row
+        return Trunk(trunk.uuid, fault=f"auth_password or auth_ha1 {error}")
+    if (password, ha1) == (trunk.auth_password, trunk.auth_ha1):
+        return trunk
+    return replace(trunk, auth_password=password, auth_ha1=ha1)
 
 
 def _usable(found: Candidates) -> Trunk | None:

@@ -28,6 +28,7 @@ SYNCED = "synced_at"  # the row of replica_state with the time of the last sync;
 SOURCE = "source"  # the row with the identity of the copied database
 RULES = "rules"  # the row with the name of the rules by which the rows were judged
 BUSY_MS = 5000  # that SQLite waits for a lock, as sqlite3 has it
+SECRETS = "secrets"  # the row that moves when a secret that a row only names has changed
 UNUSABLE, UNREGISTERED = "unusable", "unregistered"  # outcomes in replica_fault
 
 metadata = MetaData()
@@ -65,6 +66,11 @@ address = Table(
     Column("port", Integer),
     Column("tag", String(64)),
 )
+
+# Rows whose secret is only named (secret.py), by column, to the letter as their index has it.
+NAMES_SECRET = {
+    name: f"(substr({name}, 1, 4) = 'env:' OR substr({name}, 1, 5) = 'file:')" for name in ("auth_password", "auth_ha1")
+}
 
 # The columns that a Trunk is made of, in the order of its fields.
 TRUNK_COLUMNS = tuple(

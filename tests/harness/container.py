@@ -38,7 +38,7 @@ class InContainer:
         state, sip = options.state or new_state(self._workspace), options.sip or ("127.0.0.1", free_port())
         how: dict[str, Any] = {
             "environment": settings(state, sip, options),
-            "volumes": {str(state): {"bind": str(state), "mode": "rw"}, **_resolver(options.resolv_conf)},
+            "volumes": {str(state): {"bind": str(state), "mode": "rw"}, **_mounted(options)},
             "network_mode": "host",
             **self._user(state),
         }
@@ -76,9 +76,10 @@ class InContainer:
         return output.decode()
 
 
-def _resolver(resolv_conf: Path | None) -> dict[str, dict[str, str]]:
-    """Return the volume that gives a container a resolv.conf of its own."""
-    return {str(resolv_conf): {"bind": "/etc/resolv.conf", "mode": "ro"}} if resolv_conf else {}
+def _mounted(options: Options) -> dict[str, dict[str, str]]:
+    """Return the volumes that a container may only read: a resolv.conf of its own, and a folder of secrets."""
+    places = {options.resolv_conf: Path("/etc/resolv.conf"), options.secrets: options.secrets}
+    return {str(path): {"bind": str(place), "mode": "ro"} for path, place in places.items() if path}
 
 
 @dataclass(frozen=True)

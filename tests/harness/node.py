@@ -39,7 +39,8 @@ class Options:
     SQLite file, the embedded one if db_url names no other. db_url: how Kamailio reaches a server, if not as the test
     does. state, sip: the state directory and the address that another Kamailio has left, to go on with. at_first: what
     OPTIONS is answered by then; 503 without a copy. resolv_conf: its own /etc/resolv.conf, which takes root; None: the
-    machine's. also: more of its environment. gives_up_root: as it comes; else it stays the user who runs the tests.
+    machine's. also: more of its environment. secrets: a folder that it can read, in a container
+    too. gives_up_root: as it comes; else it stays the user who runs the tests.
     """
 
     workers: int = 2
@@ -60,6 +61,7 @@ class Options:
     ring_seconds: int = 180
     setup_seconds: int = 300
     also: Mapping[str, str] = field(default_factory=dict)
+    secrets: Path | None = None
     gives_up_root: bool = False
 
 
