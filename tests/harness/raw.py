@@ -23,7 +23,8 @@ def udp(target: Address, source: str = "127.0.0.1", seconds: float = 2.0) -> Ite
 def request(
     sock: socket.socket, method: str = "INVITE", *, call_id: bytes = b"", headers: str = "", to_tag: str = ""
 ) -> bytes:
-    """Return a request, outside a dialog unless it has a To tag, to be sent over this socket; it asks for rport, so that its answer comes back.
+    """Return a request to be sent over this socket, outside a dialog unless it has a To tag. It asks for rport, so that
+    its answer comes back.
 
     headers: further ones, each with its line end.
     """
