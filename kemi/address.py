@@ -5,10 +5,16 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import ip_address
 
+LONGEST_ADDRESS = 64  # characters, with brackets and a scope; whatever is longer is a name
 
-@lru_cache(maxsize=1024)
+
 def normalised(host: str) -> str:
     """Return an IP address in its shortest form without brackets, a host name in lower case; empty stays empty."""
+    return _normalised(host) if len(host) <= LONGEST_ADDRESS else host.lower()
+
+
+@lru_cache(maxsize=1024)
+def _normalised(host: str) -> str:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         return str(ip_address(bare))

@@ -9,7 +9,6 @@ import json
 import re
 from bisect import bisect
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ _URI = re.compile(
 )
 _PARAMETER = re.compile(r";\s*(transport|maddr)\s*=\s*([^;\s]+)", re.IGNORECASE)
 
+LONGEST_NAME = 255  # characters (RFC 1035 2.3.4)
 PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 
 
@@ -70,7 +70,6 @@ class Hop(NamedTuple):
 Hops = tuple[Hop, ...]
 
 
-@lru_cache(maxsize=4096)
 def target_of(next_hop: str, domain: str) -> Target:
     """Return the target of a row: that of its auth_proxy, or its r_domain if that is empty."""
     match = _URI.fullmatch(next_hop or f"sip:{domain}")
@@ -80,7 +79,8 @@ def target_of(next_hop: str, domain: str) -> Target:
     transport = parameters.get("transport", "").lower()
     if match["scheme"].lower() == "sips":
         transport = "tls"  # sips with transport=tcp is TLS over TCP (RFC 3263 4.1)
-    return Target(_bare(parameters.get("maddr") or match["host"]), int(match["port"] or 0), transport)
+    host = parameters.get("maddr") or match["host"]
+    return Target(_bare(host), int(match["port"] or 0), transport) if len(host) <= LONGEST_NAME else Target()
 
 
 def _bare(host: str) -> str:

@@ -24,6 +24,9 @@ MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
 MOST_GROUP = 2**31 - 1
 MOST_PORT = 65535
 
+LONGEST_KEY = 64  # characters of a column that requests are compared with, which SQLite lets be longer
+KEYS = ("l_uuid", "l_username", "l_domain", "r_domain")
+
 TRUNK_TEXTS = (
     "l_uuid", "l_username", "l_domain", "r_username", "r_domain", "realm", "auth_username", "auth_password",
     "auth_ha1", "auth_proxy", "contact_addr", "socket",
@@ -150,7 +153,12 @@ def _is_domain(text: str) -> bool:
     return bool(named and _is_host(named["host"]) and _is_port(named["port"]))
 
 
+def _is_long(name: str) -> Callable[[Texts], bool]:
+    return lambda row: len(row[name]) > LONGEST_KEY
+
+
 _TRUNK: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
+    *((f"{name} is longer than {LONGEST_KEY} characters", _is_long(name)) for name in KEYS),
     ("l_uuid is empty", lambda row: not row["l_uuid"]),
     ("l_uuid has a control character", lambda row: not _LINE.fullmatch(row["l_uuid"])),
     ("r_domain is not a host", lambda row: bool(row["r_domain"]) and not _is_domain(row["r_domain"])),

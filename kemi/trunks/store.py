@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Integer, Select, String, and_, bindparam
 
 from kemi.trunks.hops import Hops, Target, in_order
 from kemi.trunks.names import ResolvedNames
+from kemi.trunks.rows import LONGEST_KEY
 from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.selection import Candidates, usable_or_first
 from kemi.trunks.tables import (
@@ -31,6 +32,7 @@ from kemi.trunks.tables import (
 )
 from kemi.trunks.trunk import Trunk
 
+MOST_OF_A_KEY = 1000  # rows of one key that are looked at, by id
 MOST_KEPT = 4096  # look-ups that a worker keeps, whatever the size of the table
 FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
 
@@ -41,6 +43,7 @@ _ROWS = (
     select(*TRUNK_COLUMNS, replica_fault.c.reason)
     .select_from(uacreg.outerjoin(replica_fault, _OF_THE_ROW))
     .order_by(uacreg.c.id)
+    .limit(MOST_OF_A_KEY)
 )
 _FIRST = bindparam("first", type_=String())
 _SECOND = bindparam("second", type_=String())
@@ -140,10 +143,12 @@ class TrunkStore:
         self._forget()
 
     def _find(self, query: Select[Any], *values: str | int) -> Candidates:
-        """Return the trunks of a query with these values in its places."""
+        """Return the trunks of a query with these values in its places; none if one is longer than its column."""
         question = (query, *values)
         try:
             connection = self._fresh_connection()
+            if any(isinstance(value, str) and len(value) > LONGEST_KEY for value in values):
+                return ()
             if question not in self._kept:
                 if len(self._kept) >= MOST_KEPT:
                     self._forget()

@@ -135,9 +135,10 @@ def running(
     *,
     workers: int = WORKERS,
     is_right: bool = True,
+    config: str = "",
 ) -> Iterator[Proxy]:
     """A Kamailio so configured, and its carrier. server: of SQLOPS. is_right: whether the trunk's password is the one
-    that the carrier takes. Raises BenchError.
+    that the carrier takes. config: in the place of kamailio.cfg; empty: that one. Raises BenchError.
     """
     account = Account(REALM, TRUNK, secrets.token_hex(16))
     given = account.password if is_right else secrets.token_hex(16)
@@ -168,6 +169,9 @@ def running(
                 )
             )  # fmt: skip
             command = _command(configuration, state, workers)
+            if config:
+                (work / "test.cfg").write_text(config)
+                command += ["-f", str(work / "test.cfg")]
             kamailio = Foreground(configuration.name, command, work / "kamailio.log", environment=environment)
             started.callback(kamailio.end)
             kamailio.wait_until_it_answers(address)

@@ -16,7 +16,7 @@ from kemi.replica import copy as replica
 from kemi.trunks import store as trunks
 from kemi.trunks.rows import Rules
 from kemi.trunks.selection import MOST_CANDIDATES
-from kemi.trunks.store import TrunkStore
+from kemi.trunks.store import MOST_OF_A_KEY, TrunkStore
 from kemi.trunks.tables import uacreg
 from kemi.trunks.trunk import Trunk
 
@@ -116,6 +116,34 @@ def test_what_is_kept_is_bounded(file: File, monkeypatch: pytest.MonkeyPatch) ->
     assert file.password() == "first"
 
 
+def test_a_key_that_no_column_can_hold_is_neither_looked_up_nor_kept(file: File) -> None:
+    assert file.password() == "first"
+    asked = len(file.selects)
+    for name in ("x" * 65, "x" * 55_000):
+        assert file.store.by_name(name) == file.store.by_dialled_domain(name) == ()
+        assert file.store.by_caller(name, "") == file.store.by_caller("100", name) == ()
+    assert len(file.selects) == asked
+    assert len(file.store._kept) == 1
+
+
+def test_every_question_has_an_index(file: File) -> None:
+    """Without one, an unknown caller would cost a walk through the whole table."""
+    file.store.by_name("x")
+    file.store.by_row(1)
+    file.store.by_caller("x", "y")
+    file.store.by_dialled_domain("x")
+    questions = [select for select in file.selects if "FROM uacreg" in select]
+    assert len(questions) == 4
+    connection = sqlite3.connect(file.path)
+    for question in questions:
+        values = ["x"] * question.count("?")
+        plan = [str(step[3]) for step in connection.execute(f"EXPLAIN QUERY PLAN {question}", values)]
+        is_unique = plan[0].endswith(("(l_uuid=?)", "(rowid=?)"))
+        searches = [step for step in plan if step != "USE TEMP B-TREE FOR ORDER BY" or not is_unique]
+        assert [step.split()[:2] for step in searches] == [["SEARCH", "uacreg"], ["SEARCH", "replica_fault"]], plan
+    connection.close()
+
+
 def test_every_door_to_a_trunk(file: File) -> None:
     assert file.store.by_caller("100", "PBX.example") == file.store.by_dialled_domain("carrier.EXAMPLE")
     assert file.store.by_caller("100", "other.example") == ()
@@ -147,6 +175,14 @@ def test_so_many_rows_of_one_domain_are_candidates(file: File) -> None:
     insert(file, *((f"t{number}", "u") for number in range(100)))
     found = file.store.by_dialled_domain("carrier.example")
     assert [trunk.uuid for trunk in found] == ["a", *(f"t{number}" for number in range(MOST_CANDIDATES - 1))]
+
+
+def test_so_many_rows_of_one_domain_are_looked_at(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trunks, "_BY_DIALLED_DOMAIN", trunks._BY_DIALLED_DOMAIN.limit(3))
+    assert trunks._ROWS._limit == MOST_OF_A_KEY
+    file.execute("DELETE FROM uacreg")
+    insert(file, ("bad", ""), ("worse", ""), ("worst", ""), ("good", "u"))
+    assert file.store.by_dialled_domain("carrier.example") == (Trunk("bad", fault=NO_USER),)
 
 
 def test_the_name_of_a_row_that_cannot_be_used_is_one_line(file: File) -> None:

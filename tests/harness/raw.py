@@ -20,8 +20,11 @@ def udp(target: Address, source: str = "127.0.0.1", seconds: float = 2.0) -> Ite
         yield sock
 
 
-def request(sock: socket.socket, method: str = "INVITE", *, call_id: bytes = b"", headers: str = "") -> bytes:
-    """Return a request outside a dialog, to be sent over this socket; it asks for rport, so that its answer comes back.
+def request(
+    sock: socket.socket, method: str = "INVITE", *, call_id: bytes = b"", headers: str = "", to_tag: str = ""
+) -> bytes:
+    """Return a request to be sent over this socket, outside a dialog unless it has a To tag. It asks for rport, so that
+    its answer comes back.
 
     headers: further ones, each with its line end.
     """
@@ -32,7 +35,7 @@ def request(sock: socket.socket, method: str = "INVITE", *, call_id: bytes = b""
         f"Via: SIP/2.0/{_transport(sock)} {host}:{port};rport;branch=z9hG4bK{token}",
         "Max-Forwards: 70",
         f"From: <sip:{token}@raw.test>;tag={token}",
-        f"To: <sip:5551234@{proxy}>",
+        f"To: <sip:5551234@{proxy}>{';tag=' if to_tag else ''}{to_tag}",
         f"CSeq: 1 {method}",
         f"Contact: <sip:raw@{host}:{port}>",
     ]

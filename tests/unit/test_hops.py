@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from kemi import address
 from kemi.trunks.hops import Hop, Target, from_text, in_order, literal, target_of, to_text
 
 TARGETS = {
@@ -93,3 +94,15 @@ def test_addresses_of_one_host_stay_together_and_in_their_order() -> None:
     hops = (hop("a", 1, 1, "192.0.2.2"), hop("a", 1, 1, "192.0.2.1"), hop("b", 1, 1, "192.0.2.3"))
     seen = {tuple(each.address for each in in_order(hops, random.Random(seed).randrange)) for seed in range(20)}
     assert seen == {("192.0.2.2", "192.0.2.1", "192.0.2.3"), ("192.0.2.3", "192.0.2.2", "192.0.2.1")}
+
+
+def test_a_host_that_is_longer_than_a_name_can_be_is_no_target() -> None:
+    assert target_of(f"sip:{'x' * 255}", "").host == "x" * 255
+    assert target_of(f"sip:{'x' * 256}", "") == target_of(f"sip:a;maddr={'x' * 256}", "") == Target()
+
+
+def test_only_what_may_be_an_address_is_kept() -> None:
+    before = address._normalised.cache_info().misses
+    assert address.normalised("X" * 55_000) == "x" * 55_000
+    assert address.normalised("[" + "X" * 55_000 + "]") == "[" + "x" * 55_000 + "]"
+    assert address._normalised.cache_info().misses == before

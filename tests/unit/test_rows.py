@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.trunks.rows import Listen, Rules, Verdict
+from kemi.trunks.rows import KEYS, Listen, Rules, Verdict
 
 RULES = Rules((
     Listen("udp", "192.0.2.1", 5060), Listen("tcp", "192.0.2.1", 5060), Listen("udp", "[2001:db8::1]", 5060),
@@ -50,6 +50,7 @@ UNUSABLE = [
     ({"id": 2**32}, "id is not a number from 0 to 4294967295"),
     ({"l_uuid": ""}, "l_uuid is empty"),
     ({"l_uuid": None}, "l_uuid is empty"),
+    *(({name: "x" * 65}, f"{name} is longer than 64 characters") for name in KEYS),
     ({"l_uuid": "a\nb"}, "l_uuid has a control character"),
     ({"l_uuid": b"\xff"}, "l_uuid is not text in UTF-8"),
     ({"auth_password": b"p"}, "auth_password is not text in UTF-8"),

@@ -1,0 +1,173 @@
+"""`python -m tests.bench.floods` measures what a flood costs: INVITEs from a source that is not listed, while a listed one
+places calls. The gate that ships (the route core:pre-routing in kamailio.cfg) and others that it could have been take
+turns.
+
+The flood is sent in quiet too, to a socket that nobody reads: its sender takes the same processor time then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tests.bench import report
+from tests.bench.calls import PACKAGE, Proxy, quantiles, running
+from tests.bench.sipp import BenchError, Load
+from tests.harness import raw
+from tests.harness.database import Database
+from tests.harness.endpoint import Address
+from tests.harness.machine import PROJECT
+
+STRANGER = "127.0.0.2"
+RATE = 5000
+SECONDS = 10.0
+CALLS = 100  # a second
+LISTED_WITHIN = 5.0
+MOST_TIMES_P99 = 2.0  # of the quiet one
+
+ROUTE = "event_route[core:pre-routing]"
+LISTED = 'if (is_reply() || allow_source_address("1")) return;'
+SHIPS = "htable, as it ships"
+GATES = {
+    "none: Python answers 403": "",
+    "Python's first lines: no answer": "",
+    SHIPS: None,
+    "pike": f"{ROUTE} {{ {LISTED} if (!pike_check_req()) drop; }}",
+    "permissions alone: no answer": f"{ROUTE} {{ {LISTED} drop; }}",
+}
+SCRIPTS = {"Python's first lines: no answer": "silent.py"}
+
+
+@dataclass(frozen=True)
+class Flood:
+    """What one gate made of it. dropped: seconds of Kamailio's processor time for each request of the flood.
+    p50, p99: seconds from INVITE to 200 of the listed source's calls.
+    """
+
+    gate: str
+    sent: int
+    dropped: float
+    quiet_p50: float
+    quiet_p99: float
+    p50: float
+    p99: float
+    lost: int
+
+
+def measure(gate: str, rate: int = RATE, seconds: float = SECONDS) -> Flood:
+    """One gate: calls in quiet, then under the flood. Raises BenchError."""
+    load = Load(CALLS, round(CALLS * seconds))
+    configuration = replace(PACKAGE, script=SCRIPTS.get(gate, ""), preemptive="" if gate in SCRIPTS else "auto")
+    with running(configuration, "near", workers=1, config=config(gate)) as proxy:
+        _list_this_source_alone(proxy)
+        host, _, port = proxy.address.partition(":")
+        proxy.place(Load(CALLS, CALLS))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.bind((STRANGER, 0))
+            quiet_cpu, _, quiet, lost = _placed(proxy, load, nobody.getsockname(), rate)
+        cpu, sent, flooded, more = _placed(proxy, load, (host, int(port)), rate)
+        proxy.check_running()
+    return Flood(gate, sent, max(0.0, cpu - quiet_cpu) / sent, *quantiles(quiet), *quantiles(flooded), lost + more)
+
+
+def config(gate: str) -> str:
+    """kamailio.cfg with this gate; its own one stands at its end."""
+    text, route = (PROJECT / "kamailio" / "kamailio.cfg").read_text(), GATES[gate]
+    if route is None:
+        return text
+    own = text.index(ROUTE)
+    pike = (
+        'loadmodule "pike.so"\nmodparam("pike", "reqs_density_per_unit", 20)\nmodparam("pike", "pike_log_level", 4)\n'
+    )
+    return text[:own] + (pike if "pike" in route else "") + route + "\n"
+
+
+def _placed(proxy: Proxy, load: Load, target: Address, rate: int) -> tuple[float, int, list[float], int]:
+    """Place calls while this target is flooded. Return Kamailio's processor time, what was sent, setups, lost calls."""
+    before = proxy.cpu_seconds()
+    with _flooding(target, rate) as sent:
+        seen = proxy.place(load)
+    return proxy.cpu_seconds() - before, sent.value, seen.setup, seen.lost
+
+
+@contextlib.contextmanager
+def _flooding(target: Address, rate: int) -> Iterator[multiprocessing.sharedctypes.Synchronized[int]]:
+    """Flood in a process of its own until the block ends. Yields the number of requests sent."""
+    sent = multiprocessing.Value("i", 0)
+    process = multiprocessing.Process(target=_flood, args=(target, rate, sent), daemon=True)
+    process.start()
+    try:
+        yield sent
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _flood(target: Address, rate: int, sent: multiprocessing.sharedctypes.Synchronized[int]) -> None:
+    with raw.udp(target, STRANGER) as sock:
+        requests = [raw.request(sock) for _ in range(1000)]
+        start, number = time.monotonic(), 0
+        while True:
+            due = (time.monotonic() - start) * rate
+            while number < due:
+                with contextlib.suppress(OSError):
+                    sock.send(requests[number % len(requests)])
+                number += 1
+            sent.value = number
+            time.sleep(0.002)
+
+
+def _list_this_source_alone(proxy: Proxy) -> None:
+    """Take the other addresses of this machine off the list, and wait until Kamailio goes by that."""
+    Database(proxy.folder / "state/trunkauth.sqlite").list_callers(("127.0.0.1",))
+    host, _, port = proxy.address.partition(":")
+    ends = time.monotonic() + LISTED_WITHIN
+    with raw.udp((host, int(port)), STRANGER, seconds=0.1) as sock:
+        while time.monotonic() < ends:
+            sock.send(raw.request(sock, "MESSAGE"))
+            try:
+                if raw.status(sock.recv(65535)) == 403:
+                    return
+            except TimeoutError:
+                return
+    raise BenchError(f"{STRANGER} is still listed")
+
+
+def floods_table(measured: list[Flood]) -> str:
+    """What each gate costs, and what calls notice of it."""
+    head = ["the gate", "CPU for each request of the flood", "p50 / p99 in quiet", "in the flood", "p99, times", "lost"]
+    return report.table(
+        head,
+        [
+            [
+                one.gate,
+                f"{one.dropped * 1e6:.1f} µs",
+                f"{one.quiet_p50 * 1e3:.2f} / {one.quiet_p99 * 1e3:.2f} ms",
+                f"{one.p50 * 1e3:.2f} / {one.p99 * 1e3:.2f} ms",
+                f"{one.p99 / one.quiet_p99:.2f}",
+                str(one.lost),
+            ]
+            for one in measured
+        ],
+    )
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=int, default=RATE, help="requests a second of the flood")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="of calls for each gate, in quiet and in the flood"
+    )
+    asked = parser.parse_args(argv)
+    print(floods_table([measure(gate, asked.rate, asked.seconds) for gate in GATES]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
