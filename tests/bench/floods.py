@@ -1,6 +1,6 @@
-"""`python -m tests.bench.floods` measures what a flood costs: INVITEs from a source that is not listed, while a listed one
-places calls. The gate that ships (the route core:pre-routing in kamailio.cfg) and others that it could have been take
-turns.
+"""`python -m tests.bench.floods` measures what a flood costs: INVITEs from a source that is not listed, while a listed
+one places calls. The gate that ships (the route core:pre-routing in kamailio.cfg) and others that it could have been
+take turns.
 
 The flood is sent in quiet too, to a socket that nobody reads: its sender takes the same processor time then.
 """
