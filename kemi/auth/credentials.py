@@ -26,8 +26,8 @@ class Credentials:
     ha1: str = field(default="", repr=False)
 
     def are_for(self, challenge: Challenge) -> bool:
-        """Return True if the challenge's realm may have a response."""
-        return self.realm in ("", challenge.realm)
+        """Return True if the challenge's realm may have a response. One that is not UTF-8 is read as Latin-1."""
+        return self.realm in ("", challenge.realm) or self.realm == _in_latin_1(challenge.realm)
 
     def can_answer(self, challenge: Challenge, can_read_body: bool) -> bool:
         """Return True if there is a secret for the challenge's hash, and its qop can be computed: none, auth, or
@@ -47,3 +47,11 @@ class Credentials:
 
     def _has_ha1_for(self, challenge: Challenge) -> bool:
         return challenge.hash_name == _HA1_HASH.get(len(self.ha1))
+
+
+def _in_latin_1(realm: str) -> str:
+    try:
+        realm.encode()
+    except UnicodeEncodeError:
+        return realm.encode(errors="surrogateescape").decode("latin-1")
+    return realm

@@ -30,7 +30,7 @@ class Request(NamedTuple):
 
 def ha1(hash_name: str, username: str, realm: str, password: str) -> str:
     """Return H(username:realm:password) in lower-case hex; hash_name: one of HASHES (RFC 7616 3.4.2)."""
-    return _hexdigest(hash_name, f"{username}:{realm}:{password}".encode())
+    return _hexdigest(hash_name, f"{username}:{realm}:{password}")
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class DigestResponse:
     def _ha2(self, request: Request) -> str:
         covered = f"{request.method}:{request.uri}"
         if self.covers_body:
-            covered += f":{_hexdigest(self._hash_name, request.body)}"
+            covered += f":{_hexdigest_of(self._hash_name, request.body)}"
         return self._hash(covered)
 
     def _hash(self, text: str) -> str:
-        return _hexdigest(self._hash_name, text.encode())
+        return _hexdigest(self._hash_name, text)
 
     # Derived from the challenge once, for all requests that answer it.
 
@@ -98,7 +98,12 @@ class DigestResponse:
         return f", algorithm={self.challenge.algorithm or 'MD5'}"
 
 
-def _hexdigest(hash_name: str, data: bytes) -> str:
+def _hexdigest(hash_name: str, text: str) -> str:
+    """Hash a text as it is on the wire: a realm or nonce may have octets that are not UTF-8 (PEP 383)."""
+    return _hexdigest_of(hash_name, text.encode(errors="surrogateescape"))
+
+
+def _hexdigest_of(hash_name: str, data: bytes) -> str:
     hashed = _empty_hash(hash_name).copy()  # cheaper than looking the algorithm up again
     hashed.update(data)
     return hashed.hexdigest()

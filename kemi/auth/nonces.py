@@ -69,7 +69,9 @@ def counter(destination: str, one: Sent) -> str:
     if not one.challenge.qop:
         return ""
     status, realm, nonce = _identity(one)
-    return blake2b(f"{destination}\n{status}\n{realm}\n{nonce}".encode(), digest_size=16).hexdigest()
+    return blake2b(
+        f"{destination}\n{status}\n{realm}\n{nonce}".encode(errors="surrogateescape"), digest_size=16
+    ).hexdigest()
 
 
 def accepted(record: Record, sent: Sequence[Sent], destination: str, now: float) -> Record:

@@ -17,7 +17,6 @@ The rules:
 
        the reply, and what this request was challenged with     decision
        -------------------------------------------------------  ----------------------------------------------------
-       a field that is not UTF-8                                refuse: a challenge that is not UTF-8
        no field is a Digest challenge                           refuse: no digest challenge, or the fault in it
        none is ours                                             refuse: realm not the trunk's
        none of ours is usable                                   refuse: no secret, algorithm or qop for it
@@ -66,14 +65,14 @@ _NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 class Failure(NamedTuple):
     """A final reply to an attempt.
 
-    fields: the values of its WWW-Authenticate or Proxy-Authenticate fields in order, None if one is not UTF-8.
+    fields: the values of its WWW-Authenticate or Proxy-Authenticate fields in order.
     is_cancelled: True if the caller has cancelled. is_peers: False if it came from somebody else than the peer of the
     request's dialog. can_read_body: False if the request's body is too long. kind: 401 if the fields are
     WWW-Authenticate, 407 if they are Proxy-Authenticate; 0: as the status says.
     """
 
     status: int
-    fields: tuple[str, ...] | None = ()
+    fields: tuple[str, ...] = ()
     is_cancelled: bool = False
     is_peers: bool = True
     can_read_body: bool = True
@@ -202,8 +201,6 @@ def _may_get_credentials(failure: Failure, attempt: Attempt, credentials: Creden
 
 def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:
     """Decide about a challenge of the trunk's carrier (rules 5 to 7)."""
-    if failure.fields is None:
-        return Refuse("a challenge that is not UTF-8")
     first, challenges, fault = _read(failure.fields)
     if not challenges:
         return Refuse(fault or "no digest challenge")

@@ -54,6 +54,12 @@ def leaves_from(sip_socket: str) -> bool:
     return KSR.pv.gete("$fs") == sip_socket
 
 
+def append_octets(header: bytes) -> None:
+    """Add a header field, with its CRLF, that may not be UTF-8. KEMI takes text alone, so kamailio.cfg has a route."""
+    KSR.pv.sets("$var(octets)", header.hex())
+    KSR.route("APPEND")
+
+
 def set_cseq(number: int, method: str) -> None:
     """Give the request this CSeq."""
     KSR.hdr.remove("CSeq")

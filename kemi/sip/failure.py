@@ -26,7 +26,7 @@ def facts(status: int, attempt: Attempt, addresses: frozenset[str]) -> Failure:
     has to come if the dialog's peer is not known any more.
     """
     kind, fields = _challenge(status) if status in CHALLENGES else (status, ())
-    asks_for_body = "auth-int" in " ".join(fields or ()).lower()
+    asks_for_body = "auth-int" in " ".join(fields).lower()
     return Failure(
         status,
         fields,
@@ -37,25 +37,30 @@ def facts(status: int, attempt: Attempt, addresses: frozenset[str]) -> Failure:
     )
 
 
-def _challenge(status: int) -> tuple[int, tuple[str, ...] | None]:
+def _challenge(status: int) -> tuple[int, tuple[str, ...]]:
     """Return the kind of a challenge and its fields: some send a 401 with Proxy-Authenticate alone, or the reverse."""
     fields = _challenge_fields(CHALLENGES[status].challenge)
-    if fields != ():
+    if fields:
         return status, fields
     other = 401 if status == 407 else 407
     fields = _challenge_fields(CHALLENGES[other].challenge)
-    return (status, ()) if fields == () else (other, fields)
+    return (other, fields) if fields else (status, ())
 
 
-def _challenge_fields(name: str) -> tuple[str, ...] | None:
-    """Return the reply's fields of this name in order, None if one is not UTF-8."""
+def _challenge_fields(name: str) -> tuple[str, ...]:
+    """Return the reply's fields of this name in order. Octets that are not UTF-8 are surrogates (PEP 383)."""
     fields: list[str] = []
-    try:
-        while len(fields) < MOST_FIELDS and (field := KSR.pv.gete(f"$T_rpl($(hdr({name})[{len(fields)}]))")):
-            fields.append(str(field))
-    except UnicodeDecodeError:
-        return None
+    while len(fields) < MOST_FIELDS and (field := _challenge_field(f"T_rpl($(hdr({name})[{len(fields)}]))")):
+        fields.append(field)
     return tuple(fields)
+
+
+def _challenge_field(variable: str) -> str:
+    try:
+        return str(KSR.pv.gete(f"${variable}"))
+    except UnicodeDecodeError:
+        octets = bytes.fromhex(str(KSR.pv.gete(f"$({variable}{{s.encode.hexa}})")))
+        return octets.decode(errors="surrogateescape")
 
 
 def add_branch() -> None:

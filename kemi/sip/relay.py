@@ -56,7 +56,10 @@ def shape_branch(attempt: Attempt) -> None:
 def add_to_branch(headers: list[str]) -> None:
     """Add header fields, each with its CRLF, to the branch at hand alone."""
     for header in headers:
-        KSR.hdr.append(header)
+        if header.isascii():
+            KSR.hdr.append(header)
+        else:
+            edit.append_octets(header.encode(errors="surrogateescape"))
 
 
 def reply(code: int, reason: str) -> None:

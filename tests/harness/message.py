@@ -121,7 +121,7 @@ class Message:
         if not self.has("Content-Length"):
             headers = (*headers, ("Content-Length", str(len(self.body))))
         lines = [self.start, *(f"{name}: {value}" for name, value in headers), "", ""]
-        return "\r\n".join(lines).encode() + self.body
+        return "\r\n".join(lines).encode(errors="surrogateescape") + self.body
 
 
 def request(method: str, uri: str, headers: Iterable[Header], body: bytes = b"") -> Message:
@@ -152,10 +152,7 @@ def parse(octets: bytes) -> Message:
     head, separator, body = octets.partition(b"\r\n\r\n")
     if not separator:
         raise MalformedError("no empty line after the headers")
-    try:
-        lines = head.decode().split("\r\n")
-    except UnicodeDecodeError as error:
-        raise MalformedError("headers are not UTF-8") from error
+    lines = head.decode(errors="surrogateescape").split("\r\n")  # a realm may be in Latin-1
     if any("\n" in line or "\r" in line for line in lines):
         raise MalformedError("a line does not end in CRLF")
     message = Message(lines[0], tuple(_headers(lines[1:])), body)

@@ -20,7 +20,6 @@ from tests.harness.samples import BUSY, FIRST
         (FIRST.encode().replace(b"1 INVITE", b"1 BYE"), "CSeq names BYE in a INVITE"),
         (FIRST.encode().replace(b"Content-Length: 0", b"Content-Length: 4"), "but the body has 0 bytes"),
         (FIRST.encode().replace(b"\r\nTo:", b"\r\n To:"), "folded"),
-        (FIRST.encode().replace(b"From:", b"From: \xff"), "UTF-8"),
         (FIRST.encode().replace(b"CSeq: 1 ", b"CSeq: 2147483648 "), "CSeq '2147483648"),
         (FIRST.encode().replace(b";branch=", b";b="), "Via without branch"),
     ],

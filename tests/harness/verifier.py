@@ -82,7 +82,7 @@ class _Nonce:
 
 
 class Octets(bytes):
-    """A body for sippy, which hashes what `encode` gives: these bytes as they are, text or not."""
+    """A text or body for sippy, which hashes what `encode` gives: these bytes as they are, UTF-8 or not."""
 
     def encode(self) -> bytes:
         return self
@@ -223,13 +223,18 @@ class Verifier:
         user, algorithm = params.get("username", ""), canonical(params.get("algorithm", "MD5"))
         if user not in self._passwords:
             return False
-        nonce, cnonce = params["nonce"], params.get("cnonce")
-        ha1 = DigestCalcHA1(algorithm, user, self.challenge.realm, self._passwords[user], nonce, cnonce)
+        given, cnonce = params["nonce"], params.get("cnonce")
+        realm, nonce = _octets(self.challenge.realm), _octets(given)
+        ha1 = DigestCalcHA1(algorithm, user, realm, self._passwords[user], nonce, cnonce)
         expected = DigestCalcResponse(
             algorithm, ha1, nonce, params.get("nc"), cnonce, params.get("qop"),
             request.method, params["uri"], Octets(request.body),
         )  # fmt: skip
         return secrets.compare_digest(str(expected), params.get("response", ""))
+
+
+def _octets(text: str) -> Octets:
+    return Octets(text.encode(errors="surrogateescape"))
 
 
 def canonical(algorithm: str) -> str:

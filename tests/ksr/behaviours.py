@@ -45,6 +45,14 @@ def _hdr_append(state: State, text: str) -> int:
     return 1
 
 
+def _route(state: State, name: str) -> int:
+    """The routes of kamailio.cfg, and of probe.cfg, that a script calls."""
+    if name != "APPEND":
+        return -1
+    state.run.edits.at_the_end.append(bytes.fromhex(str(state.script_variables["octets"])))
+    return 1
+
+
 def _hdr_append_to_reply(state: State, text: str) -> int:
     state.reply_headers.append(text.removesuffix("\r\n"))
     return 1
@@ -227,6 +235,7 @@ def _first_challenge(state: State) -> str | None:
 
 TABLE: dict[str, Behaviour] = {
     **{level: lambda state, _line: 0 for level in LEVELS},
+    "route": _route,
     "is_myself_ruri": lambda state: state.is_own(state.uri()),
     "is_myself_suri": lambda state: state.is_own(state.source_uri()),
     "is_REGISTER": lambda state: state.request.method == b"REGISTER",
@@ -286,6 +295,6 @@ _ANYWHERE = frozenset({
     "hdr.is_present", "siputils.has_totag",
 })  # fmt: skip
 ASKED_IN = {
-    Route.BRANCH: _ANYWHERE | {"hdr.append", "hdr.remove", "dialog.is_known_dlg", "rr.add_rr_param"},
+    Route.BRANCH: _ANYWHERE | {"route", "hdr.append", "hdr.remove", "dialog.is_known_dlg", "rr.add_rr_param"},
     Route.REPLY: _ANYWHERE | {"hdr.append", "hdr.remove"},
 }

@@ -112,7 +112,7 @@ class State:
     dialog: dict[str, str] | None = None
     early_dialog: dict[str, str] = field(default_factory=dict)  # $dlg_var set where there is no dialog yet
     avps: dict[str, list[str | int]] = field(default_factory=dict)
-    script_variables: dict[str, int] = field(default_factory=dict)  # $var
+    script_variables: dict[str, str | int] = field(default_factory=dict)  # $var
     reply_headers: list[str] = field(default_factory=list)
     armed: dict[Route, str] = field(default_factory=dict)
     reply_route: str | None = None  # of the last branch: armed when it left

@@ -36,7 +36,7 @@ class Name:
 _PLAIN = re.compile(r"\$(?P<kind>[A-Za-z_]+)(?:\((?P<inner>.*)\))?", re.S)
 _SUBSTR = re.compile(r"\$\(mb\{s\.substr,0,\$var\((?P<inner>[a-z]+)\)\}\)")
 _IN_A_TEXT = re.compile(rb"\$\([A-Za-z_]+\([^()]*\)\[\*\]\)|\$[A-Za-z_]+(?:\([^()]*\))?")
-_IN_HEX = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\{s\.encode\.hexa\}\)")
+_IN_HEX = re.compile(r"\$\((?P<name>[A-Za-z_]+(?:\(.*\))?)\{s\.encode\.hexa\}\)", re.S)
 _INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)
 
 
@@ -48,7 +48,7 @@ def parse(text: str) -> Name:
         return Name(found["kind"], found["inner"], index)
     found = _IN_HEX.fullmatch(text)
     if found is not None:
-        return Name("hex", found["kind"])
+        return Name("hex", found["name"])
     found = _SUBSTR.fullmatch(text)
     if found is not None:
         return Name("beginning", found["inner"])
@@ -216,7 +216,7 @@ def _print(state: State, text: str) -> bytes:
 
 def _in_hex(state: State, name: Name) -> Value:
     """$(x{s.encode.hexa}): the bytes of $x, which may be no text; null where they are too many (pv/pv_trans.c)."""
-    value = _PLAIN_READERS[name.inner or ""](state)
+    value = _read(state, parse(f"${name.inner}"), name.inner or "")
     if not isinstance(value, bytes) or len(value) > _MOST_HEX:
         return None
     return value.hex()
@@ -241,7 +241,7 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "_s": _printed,
     "hex": _in_hex,
     "var": lambda state, name: state.script_variables.get(name.inner or "", 0),
-    "beginning": lambda state, name: bytes(state.request)[: state.script_variables[name.inner or ""]],
+    "beginning": lambda state, name: bytes(state.request)[: int(state.script_variables[name.inner or ""])],
     "jsonrpl": _rpc_answer,
 }
 
@@ -252,7 +252,7 @@ _IN_A_REPLY = frozenset({
 })  # fmt: skip
 
 # What can be set everywhere. The rest belongs to one run of a request or failure route.
-_EVERYWHERE = frozenset({"avp", "dlg_var"})
+_EVERYWHERE = frozenset({"avp", "dlg_var", "var"})
 
 # --- writing
 
@@ -274,7 +274,7 @@ def write(state: State, text: str, value: str | int) -> bool:
             return False  # "can't set dlg_var": the module takes strings alone
         state.dialog_variables()[name.inner] = value
         return True
-    if name.kind == "var" and name.inner and isinstance(value, int):
+    if name.kind == "var" and name.inner:
         state.script_variables[name.inner] = value
         return True
     if name.inner is None and name.kind in _WRITERS and isinstance(value, str):

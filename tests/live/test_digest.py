@@ -115,6 +115,27 @@ def test_however_it_is_spelled(scene: Scene, spelling: str) -> None:
 
 @pytest.mark.every_kamailio
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_a_realm_and_an_opaque_in_latin_1(scene: Scene, algorithm: str) -> None:
+    """Octets that are no UTF-8 go back as they came, and into the digest."""
+    realm, opaque = (text.encode("latin-1").decode(errors="surrogateescape") for text in ("Größe.test", "é"))
+    trunk = challenged(scene, Offer(algorithm, opaque=opaque), realm=realm)
+    talk_and_hang_up(trunk, scene.call(trunk))
+    answer_to(scene, trunk)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("named", ["Größe.test", "Groesse.test"])
+def test_a_row_names_a_realm_in_latin_1(scene: Scene, named: str) -> None:
+    realm = "Größe.test".encode("latin-1").decode(errors="surrogateescape")
+    trunk = scene.trunk(Script(challenge=Challenge(realm=realm)), realm=named)
+    if named == "Größe.test":
+        talk_and_hang_up(trunk, scene.call(trunk))
+    else:
+        refused_because(scene, trunk, "realm not the trunk's", scene.call(trunk))
+
+
+@pytest.mark.every_kamailio
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 @pytest.mark.parametrize("realm", ['a "quoted" realm', "back\\slash", "a, b", "Größe.test", ""])
 def test_whatever_the_realm(scene: Scene, realm: str, algorithm: str) -> None:
     trunk = challenged(scene, Offer(algorithm), realm=realm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from importlib.util import find_spec
 
@@ -59,6 +60,13 @@ def test_the_rfcs_own_examples(
     challenge: Challenge, username: str, password: str, request_: Request, cnonce: str, expected: str
 ) -> None:
     assert response(answer(challenge, username, password, request_, cnonce)) == expected
+
+
+def test_octets_that_are_not_utf_8_are_hashed_as_they_came() -> None:
+    realm = b"Gr\xf6\xdfe".decode(errors="surrogateescape")
+    hashed = [hashlib.md5(text).hexdigest() for text in (b"u:Gr\xf6\xdfe:p", b"INVITE:sip:b.example")]
+    expected = hashlib.md5(f"{hashed[0]}:n:{hashed[1]}".encode()).hexdigest()
+    assert response(answer(Challenge(realm, "n"), "u", "p", Request("INVITE", "sip:b.example"), "", "")) == expected
 
 
 words = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=20)

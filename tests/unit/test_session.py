@@ -297,7 +297,6 @@ ASKERS = {
         Failure(407, (MD5,), is_peers=False), ATTEMPT._replace(in_dialog=True),
         "refuse: not asked by the trunk's carrier",
     ),
-    "a field that is not UTF-8": (Failure(407, None), ATTEMPT, "refuse: a challenge that is not UTF-8"),
 }  # fmt: skip
 
 
