@@ -20,7 +20,7 @@ from kemi.cseq import rack_cseq
 from kemi.dialogs import Opened
 from kemi.mark import Direction
 from kemi.placing import Placing
-from kemi.sip import api, dialog, edit, failure, relay, request, strays
+from kemi.sip import api, dialog, edit, failure, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.trunk import Trunk
@@ -64,7 +64,7 @@ class TrunkAuth(Placing):
             if opened.direction is Direction.FROM_TRUNK:
                 self._pass_on(incoming)
             elif incoming.method == "ACK":
-                self._acknowledge(incoming, opened)
+                self._acknowledge(incoming, opened, host)
             else:
                 self._send_inside(incoming, opened, host)
         elif incoming.method != "ACK":
@@ -72,11 +72,15 @@ class TrunkAuth(Placing):
         elif incoming.belongs_to_transaction:
             relay.relay()
 
-    def _acknowledge(self, incoming: Incoming, opened: Opened) -> None:
-        """Relay the ACK of a success, with the CSeq of its INVITE."""
+    def _acknowledge(self, incoming: Incoming, opened: Opened, host: str) -> None:
+        """Relay the ACK of a success to this address, with the CSeq and the credentials of its INVITE."""
         number = self._dialogs.number_of_invite(opened, incoming.cseq)
         if number != incoming.cseq:
             edit.set_cseq(number, "ACK")
+        if fields := shared.credentials(opened.sequence, incoming.cseq):
+            trunk = self._trunk_of(opened)
+            if trunk and host in dialog.peers(self.trunks.addresses(trunk)):
+                edit.append_octets(fields)
         relay.relay()
 
     def _send_inside(self, incoming: Incoming, opened: Opened, host: str) -> None:
@@ -149,6 +153,8 @@ class TrunkAuth(Placing):
                 responses.learn(status, attempt)
         if 200 <= status < 300:
             self._dialogs.answered(attempt)
+            if attempt.sent and attempt.method == "INVITE":
+                shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
         return 1
 
     def STRAY(self, _message: object, _event: object) -> int:

@@ -113,9 +113,9 @@ class Placing:
             record = shared.record(attempt.trunk, attempt.destination)
             if record.held:
                 attempt = responses.preemptive(attempt, record, credentials)
-        is_first_invite = attempt.method == "INVITE" and not attempt.in_dialog
+        is_heard = attempt.method == "INVITE" and (attempt.sent or not attempt.in_dialog)
         teaches = record.names_next if attempt.in_dialog else self._settings.preemptive
-        if is_first_invite or teaches or attempt.number != attempt.cseq:
+        if is_heard or teaches or attempt.number != attempt.cseq:
             relay.listen()
         if not relay.send(attempt):
             api.tell(Unreachable(attempt.trunk))

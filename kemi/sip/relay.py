@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import KSR
 
 from kemi.auth import codec
@@ -9,6 +11,9 @@ from kemi.auth.attempt import Attempt
 from kemi.sip import edit
 
 RETRY_AFTER = 10  # seconds, if calls cannot be served now
+
+_KEEP_SENT = 1  # the flag that kamailio.cfg's onsend_route asks for
+_CREDENTIALS = re.compile(rb"^(?:Proxy-)?Authorization[ \t]*:[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
 
 _KEPT: dict[str, Attempt] = {}  # what this process stored last, by its text: the branch route reads it at once
 
@@ -26,6 +31,8 @@ def listen() -> None:
 def send(attempt: Attempt) -> bool:
     """Relay the request as this attempt: BRANCH shapes it, TRUNKAUTH handles its failure. Return as relay() does."""
     keep(attempt)
+    if attempt.sent and attempt.method == "INVITE":
+        KSR.setflag(_KEEP_SENT)
     KSR.tm.t_on_branch("BRANCH")
     KSR.tm.t_on_failure("TRUNKAUTH")
     return KSR.tm.t_relay() > 0
@@ -89,6 +96,12 @@ def reply_status() -> int:
     """Return the status of the reply."""
     status = KSR.pv.get("$rs")
     return status if isinstance(status, int) else 0
+
+
+def sent_credentials() -> bytes:
+    """Return the header fields with which the INVITE that this reply answers was authenticated."""
+    head, _, _ = bytes.fromhex(str(KSR.pv.gete("$(avp(sent){s.encode.hexa})"))).partition(b"\r\n\r\n")
+    return b"".join(_CREDENTIALS.findall(head + b"\r\n"))
 
 
 def restore_cseq() -> None:

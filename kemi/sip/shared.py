@@ -1,4 +1,6 @@
-"""What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, and the CSeqs sent so far."""
+"""What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, the CSeqs sent so far, and
+the credentials that ACKs repeat.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +80,16 @@ def forget_soon(key: str, alone: Sequence, seconds: int) -> None:
             KSR.htable.sht_setex("sequences", key, seconds)
     finally:
         KSR.htable.sht_unlock("sequences", key)
+
+
+def keep_credentials(key: str, cseq: int, fields: bytes) -> None:
+    """Keep the credentials of an INVITE for its ACK, for as long as its 2xx may come again; cseq: the caller's."""
+    KSR.htable.sht_sets("acks", f"{key}/{cseq}", fields.hex())
+
+
+def credentials(key: str, cseq: int) -> bytes:
+    """Return the credentials that the INVITE of this ACK had, empty if it had none."""
+    return bytes.fromhex(str(KSR.htable.sht_get("acks", f"{key}/{cseq}") or ""))
 
 
 def forget_sequence(key: str) -> None:

@@ -45,6 +45,11 @@ def _hdr_append(state: State, text: str) -> int:
     return 1
 
 
+def _set_flag(state: State, number: int) -> bool:
+    state.flags.add(number)
+    return True
+
+
 def _route(state: State, name: str) -> int:
     """The routes of kamailio.cfg, and of probe.cfg, that a script calls."""
     if name != "APPEND":
@@ -236,6 +241,7 @@ def _first_challenge(state: State) -> str | None:
 TABLE: dict[str, Behaviour] = {
     **{level: lambda state, _line: 0 for level in LEVELS},
     "route": _route,
+    "setflag": _set_flag,
     "is_myself_ruri": lambda state: state.is_own(state.uri()),
     "is_myself_suri": lambda state: state.is_own(state.source_uri()),
     "is_REGISTER": lambda state: state.request.method == b"REGISTER",

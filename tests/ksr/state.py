@@ -32,6 +32,9 @@ class Route(Enum):
     REPLY = "reply"
 
 
+_KEEP_SENT = 1
+
+
 @dataclass(frozen=True)
 class Relayed:
     """A request that left: the message as it is on the wire, less the Via of this proxy, and where it was sent."""
@@ -113,6 +116,7 @@ class State:
     early_dialog: dict[str, str] = field(default_factory=dict)  # $dlg_var set where there is no dialog yet
     avps: dict[str, list[str | int]] = field(default_factory=dict)
     script_variables: dict[str, str | int] = field(default_factory=dict)  # $var
+    flags: set[int] = field(default_factory=set)
     reply_headers: list[str] = field(default_factory=list)
     armed: dict[Route, str] = field(default_factory=dict)
     reply_route: str | None = None  # of the last branch: armed when it left
@@ -201,6 +205,8 @@ class State:
         message = branch_edits.apply(self.request, b"%s %s SIP/2.0" % (method, self.run.ruri))
         ruri = self.run.ruri.decode("utf-8", "backslashreplace")
         self.relayed.append(Relayed(message, ruri, self.run.dst_uri, self.run.socket))
+        if _KEEP_SENT in self.flags:  # the onsend_route of kamailio.cfg, and of probe.cfg
+            self.avps["sent"] = [bytes(message).decode(errors="surrogateescape")]
         self.branch_uri = self.run.ruri
         self.reply_route = self.armed.get(Route.REPLY)
         self.relayed_in_run = True

@@ -217,6 +217,8 @@ def _print(state: State, text: str) -> bytes:
 def _in_hex(state: State, name: Name) -> Value:
     """$(x{s.encode.hexa}): the bytes of $x, which may be no text; null where they are too many (pv/pv_trans.c)."""
     value = _read(state, parse(f"${name.inner}"), name.inner or "")
+    if isinstance(value, str):
+        value = value.encode(errors="surrogateescape")
     if not isinstance(value, bytes) or len(value) > _MOST_HEX:
         return None
     return value.hex()
@@ -248,7 +250,7 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
 
 # What a reply route can read: of the reply itself, and what it shares with the request's routes.
 _IN_A_REPLY = frozenset({
-    "rs", "rr", "si", "ci", "ft", "rm", "cs", "hdr", "T_reply_code", "T_rpl", "T_req", "avp", "dlg_var",
+    "rs", "rr", "si", "ci", "ft", "rm", "cs", "hdr", "T_reply_code", "T_rpl", "T_req", "avp", "dlg_var", "hex",
 })  # fmt: skip
 
 # What can be set everywhere. The rest belongs to one run of a request or failure route.

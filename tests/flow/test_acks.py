@@ -1,0 +1,51 @@
+"""The ACK of a 2xx has the credentials of its INVITE (RFC 3261 22.1), over the mocked KSR."""
+
+from __future__ import annotations
+
+import pytest
+
+from kemi.handlers import Handlers
+from tests.flow.scene import CHALLENGE, Marks, Send, challenge, in_dialog, reply, request
+from tests.ksr.mock import MockKSR
+
+CARRIER = "203.0.113.5"
+ANSWERED = 32  # seconds for which a 2xx may come again
+
+
+def answered(pbx: MockKSR, routes: Handlers, send: Send, field: str = CHALLENGE) -> list[bytes]:
+    """A call of the trunk berlin is challenged and answered. Return its credentials."""
+    send(request())
+    challenge(pbx, routes, field)
+    found = pbx.relayed[-1].message.values("Proxy-Authorization")
+    reply(pbx, routes, 200)
+    in_dialog(pbx)
+    return found
+
+
+def ack(pbx: MockKSR, send: Send, marks: Marks, host: str = CARRIER, cseq: int = 1) -> list[bytes]:
+    """The credentials of an ACK that goes to this host."""
+    send(marks.request("ACK", marks.sealed(raised=1), uri=f"sip:callee@{host}", cseq=cseq))
+    return pbx.relayed[-1].message.values("Proxy-Authorization")
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_they_are_the_same_to_the_letter(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, algorithm: str
+) -> None:
+    given = answered(pbx, routes, send, CHALLENGE.replace("MD5", algorithm))
+    assert ack(pbx, send, marks) == given != []
+    assert ack(pbx, send, marks, cseq=2) == []
+
+
+def test_they_go_to_nobody_but_the_peer(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+    assert answered(pbx, routes, send)
+    assert ack(pbx, send, marks, "198.51.100.9") == []
+
+
+@pytest.mark.parametrize(("seconds", "are_kept"), [(ANSWERED, True), (ANSWERED + 1, False)])
+def test_they_are_kept_while_the_2xx_may_come_again(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, seconds: int, are_kept: bool
+) -> None:
+    answered(pbx, routes, send)
+    pbx.tables.pass_time(seconds)
+    assert bool(ack(pbx, send, marks)) is are_kept
