@@ -8,15 +8,16 @@ from kemi.mark import PARAMETER
 
 
 def discard_surplus() -> bool:
-    """Cut off the octets after the body (RFC 3261 18.3). Return True if there were any, and they are gone. It comes
-    before any other edit, which it would undo.
+    """Cut off the octets after the body (RFC 3261 18.3), in kamailio.cfg, because the body may be no text. Return True
+    if there were any. It comes before any other edit, which it would undo.
     """
-    length, size, whole = (KSR.pv.get(name) for name in ("$cl", "$bs", "$ml"))
-    if not (isinstance(length, int) and isinstance(size, int) and isinstance(whole, int) and 0 <= length < size):
+    length, size = KSR.pv.get("$cl"), KSR.pv.get("$bs")
+    if not (isinstance(length, int) and isinstance(size, int) and 0 <= length < size):
         return False
-    KSR.pv.seti("$var(kept)", whole - (size - length))
-    kept = str(KSR.pv.gete("$(mb{s.substr,0,$var(kept)})"))
-    return "\0" not in kept and KSR.textopsx.msg_set_buffer(kept) > 0  # 5.6 takes C strings
+    whole = str(KSR.pv.gete("$(mb{s.encode.hexa})"))  # empty if it is longer than 32767 octets
+    KSR.pv.sets("$var(octets)", whole[: 2 * (length - size)])
+    KSR.route("CUT")
+    return bool(whole)
 
 
 def remove_headers(names: tuple[str, ...]) -> None:

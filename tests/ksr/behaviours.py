@@ -52,6 +52,9 @@ def _set_flag(state: State, number: int) -> bool:
 
 def _route(state: State, name: str) -> int:
     """The routes of kamailio.cfg, and of probe.cfg, that a script calls."""
+    if name == "CUT":
+        _msg_set_buffer(state)
+        return 1
     if name != "APPEND":
         return -1
     state.run.edits.at_the_end.append(bytes.fromhex(str(state.script_variables["octets"])))
@@ -63,12 +66,9 @@ def _hdr_append_to_reply(state: State, text: str) -> int:
     return 1
 
 
-def _msg_set_buffer(state: State, text: str) -> int:
+def _msg_set_buffer(state: State) -> None:
     """Another message in the place of the one that came in; edits so far are lost."""
-    if state.run.route is not Route.REQUEST or not text:
-        return -1
-    state.request, state.run.edits = parse(text), Edits()
-    return 1
+    state.request, state.run.edits = parse(bytes.fromhex(str(state.script_variables["octets"]))), Edits()
 
 
 def _hdr_remove(state: State, name: str) -> int:
@@ -272,7 +272,6 @@ TABLE: dict[str, Behaviour] = {
     "maxfwd.process_maxfwd": _process_maxfwd,
     "sanity.sanity_check": _sanity_check,
     "sanity.sanity_reply": _sanity_reply,
-    "textopsx.msg_set_buffer": _msg_set_buffer,
     "siputils.has_totag": _has_totag,
     "permissions.allow_source_address": lambda state, group: _yes(state.is_trusted(group)),
     "permissions.allow_source_address_group": _allow_source_address_group,

@@ -34,7 +34,6 @@ class Name:
 
 
 _PLAIN = re.compile(r"\$(?P<kind>[A-Za-z_]+)(?:\((?P<inner>.*)\))?", re.S)
-_SUBSTR = re.compile(r"\$\(mb\{s\.substr,0,\$var\((?P<inner>[a-z]+)\)\}\)")
 _IN_A_TEXT = re.compile(rb"\$\([A-Za-z_]+\([^()]*\)\[\*\]\)|\$[A-Za-z_]+(?:\([^()]*\))?")
 _IN_HEX = re.compile(r"\$\((?P<name>[A-Za-z_]+(?:\(.*\))?)\{s\.encode\.hexa\}\)", re.S)
 _INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)
@@ -49,9 +48,6 @@ def parse(text: str) -> Name:
     found = _IN_HEX.fullmatch(text)
     if found is not None:
         return Name("hex", found["name"])
-    found = _SUBSTR.fullmatch(text)
-    if found is not None:
-        return Name("beginning", found["inner"])
     found = _PLAIN.fullmatch(text)
     if found is None:
         raise UnknownVariableError(text)
@@ -151,7 +147,7 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "cl": lambda state: (
         int(state.request.value("Content-Length") or -1) if state.request.values("Content-Length") else None
     ),
-    "ml": lambda state: len(bytes(state.request)),
+    "mb": lambda state: bytes(state.request),
     "si": lambda state: state.world.carrier if state.run.route is Route.REPLY else state.source[0],
     "Ri": lambda state: state.world.sockets[0].split(":", 1)[1].rsplit(":", 1)[0],
     "Rp": lambda state: int(state.world.sockets[0].rsplit(":", 1)[1]),
@@ -243,7 +239,6 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "_s": _printed,
     "hex": _in_hex,
     "var": lambda state, name: state.script_variables.get(name.inner or "", 0),
-    "beginning": lambda state, name: bytes(state.request)[: int(state.script_variables[name.inner or ""])],
     "jsonrpl": _rpc_answer,
 }
 
