@@ -84,6 +84,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_SETUP_SECONDS": str(settings.setup_seconds),
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
         "TRUNKAUTH_KEY_FILE": str(settings.key_file),
+        "TRUNKAUTH_MAX_CPS": str(settings.max_cps),
         "TRUNKAUTH_PREEMPTIVE": "auto" if settings.preemptive else "off",
         "TRUNKAUTH_RING_MS": str(1000 * settings.ring_seconds),
         "TRUNKAUTH_SETUP_MS": str(1000 * settings.setup_seconds),
