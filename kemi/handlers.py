@@ -29,7 +29,7 @@ class Handlers(TrunkAuth, Registration, ReplicaProcess, NamesProcess, MemoryProc
         TrunkAuth.__init__(self, settings)
         ReplicaProcess.__init__(self, settings)
         NamesProcess.__init__(self, settings)
-        MemoryProcess.__init__(self)
+        MemoryProcess.__init__(self, settings)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

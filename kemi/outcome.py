@@ -87,7 +87,18 @@ class Unregistered(NamedTuple):
         return f"register={quoted(self.account)} outcome=refused reason={quoted(self.reason)} call-id={word(call_id)}"
 
 
-Outcome = Answered | Refused | BackedOff | Unusable | Unreachable | Unregistered
+class Limited(NamedTuple):
+    """A source places more new calls than it may; its calls get 503 until the second is over."""
+
+    source: str
+    most: int
+
+    def line(self, call_id: str) -> str:
+        reason = quoted(f"more than {self.most} new calls a second")
+        return f"source={word(self.source)} outcome=limited reason={reason} call-id={word(call_id)}"
+
+
+Outcome = Answered | Refused | BackedOff | Unusable | Unreachable | Unregistered | Limited
 
 
 def _about(challenge: Challenge) -> str:

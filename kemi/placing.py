@@ -11,7 +11,7 @@ import gc
 import secrets
 from typing import TYPE_CHECKING
 
-from kemi import key, memory, nexthop, responses
+from kemi import key, memory, nexthop, rate, responses
 from kemi.auth import nonces, session
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
@@ -64,6 +64,8 @@ class Placing:
             relay.reply_try_later()
         elif not request.source_may_call():
             relay.reply(403, "Forbidden")
+        elif incoming.method == "INVITE" and rate.is_over(self._settings.max_cps):
+            relay.reply_try_later(1)
         elif incoming.method == "REGISTER":  # with the trunk's credentials it would move the carrier's account
             relay.reply_with(f"Allow: {ALLOWED}", 405, "Method Not Allowed")  # RFC 3261 8.2.1
         elif not incoming.dialled:

@@ -57,6 +57,7 @@ class Settings:
     log_level: int
     may_log_passwords: bool
     preemptive: bool
+    max_cps: int
     key_file: Path
 
     @classmethod
@@ -89,6 +90,7 @@ class Settings:
                                   ring, 3600),
             log_level=_log_level(value("TRUNKAUTH_LOG_LEVEL", "1"), may_log_passwords),
             may_log_passwords=may_log_passwords,
+            max_cps=_number("TRUNKAUTH_MAX_CPS", value("TRUNKAUTH_MAX_CPS", "0"), 0, 100000),
             preemptive=_matching("TRUNKAUTH_PREEMPTIVE", value("TRUNKAUTH_PREEMPTIVE", "auto"), _PREEMPTIVE,
                                  "auto or off") == "auto",
             key_file=Path(_matching("TRUNKAUTH_KEY_FILE", value("TRUNKAUTH_KEY_FILE", f"{state_dir}/key"), _PATH,

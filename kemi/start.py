@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi import key, schema
+from kemi import connections, key, schema
 from kemi.names.file import NamesFile
 from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
@@ -84,11 +84,14 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_SETUP_SECONDS": str(settings.setup_seconds),
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
         "TRUNKAUTH_KEY_FILE": str(settings.key_file),
+        "TRUNKAUTH_MAX_CPS": str(settings.max_cps),
         "TRUNKAUTH_PREEMPTIVE": "auto" if settings.preemptive else "off",
         "TRUNKAUTH_RING_MS": str(1000 * settings.ring_seconds),
         "TRUNKAUTH_SETUP_MS": str(1000 * settings.setup_seconds),
         "TRUNKAUTH_EARLY_SECONDS": str(settings.setup_seconds + 60),
         "TRUNKAUTH_SEQUENCES": f"sequences=>size=12;autoexpire={settings.setup_seconds + 60};",
+        "TRUNKAUTH_TCP_CONNECTIONS": str(connections.most(settings.memory)),
+        "TRUNKAUTH_TCP_PER_SOURCE": str(connections.most_of_a_source(settings.memory)),
         "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
         "TRUNKAUTH_NAMES_DB_URL": settings.names_db_url,
         "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",

@@ -25,6 +25,11 @@ def call_id() -> str:
         return "(not UTF-8)"
 
 
+def source() -> str:
+    """Return the address that the message at hand came from."""
+    return str(KSR.pv.gete("$si"))
+
+
 def tell(outcome: Outcome) -> None:
     """Log an outcome: as a notice if all went as it should, as a warning otherwise."""
     log = notice if isinstance(outcome, Answered | BackedOff) else warning

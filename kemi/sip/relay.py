@@ -80,9 +80,9 @@ def reply_with(header: str, code: int, reason: str) -> None:
     reply(code, reason)
 
 
-def reply_try_later() -> None:
+def reply_try_later(seconds: int = RETRY_AFTER) -> None:
     """Answer that calls cannot be served now, and when to try again (RFC 3261 20.33)."""
-    reply_with(f"Retry-After: {RETRY_AFTER}", 503, "Service Unavailable")
+    reply_with(f"Retry-After: {seconds}", 503, "Service Unavailable")
 
 
 def reply_nothing(_code: int, _reason: str) -> None:

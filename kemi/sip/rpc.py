@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import KSR
 
+from kemi.address import normalised
+from kemi.connections import Connection
 from kemi.memory import Memory
 
 
@@ -23,8 +26,28 @@ def shared_memory() -> Memory | None:
     """Return how much shared memory there is; None if Kamailio does not tell."""
     if _run("core.shmmem", "k") != 200:  # in KiB: bytes do not fit the answer's int
         return None
-    answer = json.loads(str(KSR.pv.gete("$jsonrpl(body)")))["result"]
+    answer = _result()
     return Memory(answer["total"], answer["free"])
+
+
+def count_of_connections() -> int:
+    """Return how many TCP connections there are, to carriers too."""
+    if _run("core.tcp_info") != 200:
+        return 0
+    return int(_result()["opened_connections"])
+
+
+def connections() -> list[Connection]:
+    """Return all TCP connections; none if Kamailio does not tell."""
+    if _run("core.tcp_list") != 200:
+        return []
+    return [
+        Connection(one["id"], normalised(one["src_ip"]), one["src_port"], one["dst_port"]) for one in _result() or ()
+    ]
+
+
+def _result() -> Any:
+    return json.loads(str(KSR.pv.gete("$jsonrpl(body)")))["result"]
 
 
 def _run(method: str, *params: str) -> int:

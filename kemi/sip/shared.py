@@ -1,5 +1,5 @@
-"""What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, the CSeqs sent so far, and
-the credentials that ACKs repeat.
+"""What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, the CSeqs sent so far, the
+credentials that ACKs repeat, and what sources have sent.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ def next_count(counter: str) -> int:
 def keep_count(counter: str, seconds: int) -> None:
     """Let a count expire after that long without use."""
     KSR.htable.sht_setex("nonce_counts", counter, seconds)
+
+
+def count_call(source: str, second: int) -> int:
+    """Count a new call of a source; return how many it has placed in this second."""
+    return KSR.htable.sht_inc("calls", f"{source} {second}")
+
+
+def count_minute(source: str, minute: int) -> int:
+    """Return 1 for the first call of a source that is over its limit in this minute, 2 for the second, …"""
+    return KSR.htable.sht_inc("limited", f"{source} {minute}")
 
 
 def _key(trunk: str, destination: str) -> str:

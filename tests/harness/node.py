@@ -55,6 +55,7 @@ class Options:
     state: Path | None = None
     sip: Address | None = None
     preemptive: str = "auto"
+    max_cps: int = 0
     memory: int = 512
     at_first: int = 200
     resolv_conf: Path | None = None
@@ -250,6 +251,7 @@ def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
         "TRUNKAUTH_WORKERS": str(options.workers),
         "TRUNKAUTH_MEMORY": str(options.memory),
         "TRUNKAUTH_LOG_LEVEL": "1",
+        "TRUNKAUTH_MAX_CPS": str(options.max_cps or ""),
         "TRUNKAUTH_PREEMPTIVE": options.preemptive,
         "TRUNKAUTH_RING_SECONDS": str(options.ring_seconds),
         "TRUNKAUTH_SETUP_SECONDS": str(options.setup_seconds),

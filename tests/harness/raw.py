@@ -1,4 +1,4 @@
-"""Bytes of whoever has no user agent: requests made by hand, over UDP, for what a well-behaved end would not send."""
+"""Bytes of whoever has no user agent: requests made by hand, over UDP and TCP, that no well-behaved end would send."""
 
 from __future__ import annotations
 
@@ -18,6 +18,24 @@ def udp(target: Address, source: str = "127.0.0.1", seconds: float = 2.0) -> Ite
         sock.connect(target)
         sock.settimeout(seconds)
         yield sock
+
+
+@contextmanager
+def tcp(target: Address, source: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """A connection to one address."""
+    with socket.create_connection(target, timeout=2, source_address=(source, 0)) as sock:
+        yield sock
+
+
+def is_closed(sock: socket.socket) -> bool:
+    """Return True if the other end has closed the connection; what it has sent is read off."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(65535) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def request(

@@ -41,6 +41,7 @@ MODULES = frozenset(
         "sanity",
         "siputils",
         "sl",
+        "tcpops",
         "textops",
         "textopsx",
         "tm",

@@ -1,10 +1,17 @@
-"""TCP connections that the other end closes."""
+"""TCP connections that the other end closes, and those of strangers, which take nobody's room."""
 
 from __future__ import annotations
 
+import contextlib
+import socket
+from collections.abc import Iterator
+
 import pytest
 
+from kemi.connections import LIFE, most, most_of_a_source
+from tests.harness import raw
 from tests.harness.carrier import Script
+from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.nonces import ONE_REQUEST, Nonces
 from tests.harness.scene import Scene
 from tests.harness.steps import talk_and_hang_up
@@ -20,3 +27,71 @@ def test_a_carrier_that_closes_the_connection_behind_its_challenge(scene: Scene,
     for _ in range(5):
         talk_and_hang_up(trunk, scene.call(trunk))
     assert trunk.carrier.answers("INVITE") == [407, 200] * 5
+
+
+SMALL = 32  # MiB, the least that there may be
+CLOSED_WITHIN = LIFE + 8.0  # connections are looked at every 5 s, or twice a second if there are many
+PER_SOURCE = most_of_a_source(SMALL)
+
+
+@pytest.fixture(scope="module")
+def small(installation: Installation) -> Iterator[Kamailio]:
+    """A Kamailio with room for few connections."""
+    with installation.running(Options(memory=SMALL)) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def connected(node: Kamailio, source: str, count: int) -> Iterator[list[socket.socket]]:
+    """So many connections from a source, for as long as the block lasts."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(raw.tcp(node.sip, source)) for _ in range(count)]
+
+
+def still_open(sockets: list[socket.socket]) -> int:
+    """How many of them the other end has not closed."""
+    return len([sock for sock in sockets if not raw.is_closed(sock)])
+
+
+WAYS = {"silent": b"", "half a request": b"INVITE sip:1@x SIP/2.0\r\nVia: SIP/2.0/TCP x", "pings": b"\r\n\r\n"}
+
+
+@pytest.mark.parametrize("sent", WAYS.values(), ids=WAYS)
+def test_the_connections_of_a_stranger_are_closed_and_a_listed_peers_stay(small: Kamailio, sent: bytes) -> None:
+    with connected(small, "127.0.0.2", 3) as strangers, connected(small, "127.0.0.1", 3) as peers:
+        for sock in (*strangers, *(() if b"SIP" in sent else peers)):
+            sock.send(sent)
+        small.wait_for("the end of the strangers'", lambda: not still_open(strangers), CLOSED_WITHIN)
+        assert still_open(peers) == 3
+        small.wait_for_log("TCP connections were closed, the last one of source=127.0.0.2")
+
+
+def test_a_byte_now_and_then_does_not_keep_a_strangers_connection(small: Kamailio) -> None:
+    with connected(small, "127.0.0.2", 3) as strangers:
+
+        def sent_and_closed() -> bool:
+            for sock in strangers:
+                with contextlib.suppress(OSError):
+                    sock.send(b"x")
+            return not still_open(strangers)
+
+        small.wait_for("their end", sent_and_closed, CLOSED_WITHIN)
+
+
+def test_one_source_does_not_take_the_connections_of_all(small: Kamailio) -> None:
+    with connected(small, "127.0.0.1", PER_SOURCE + 9) as peers:
+        small.wait_for("the end of the surplus", lambda: still_open(peers) <= PER_SOURCE, within=10)
+        assert still_open(peers) >= PER_SOURCE - 1
+        with Scene(small) as scene:
+            trunk = scene.trunk(transport="tcp")
+            talk_and_hang_up(trunk, scene.call(trunk))
+
+
+def test_no_number_of_connections_takes_the_memory_of_calls(small: Kamailio) -> None:
+    with contextlib.ExitStack() as stack:
+        for host in range(2, 12):
+            stack.enter_context(connected(small, f"127.0.1.{host}", most(SMALL) // 4))
+        with Scene(small) as scene:
+            trunk = scene.trunk()
+            talk_and_hang_up(trunk, scene.call(trunk))
+        assert "memory is full" not in small.log()

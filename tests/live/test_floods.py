@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from tests.harness import raw
 from tests.harness.node import Installation, Kamailio, Native, Options
+from tests.harness.scene import Scene
+from tests.harness.steps import wait_until
 
 MANY = 100
 ANSWERED = 20  # of the requests of one source in ten seconds
@@ -76,3 +79,24 @@ def test_the_proxy_is_not_silent_to_the_machine_that_it_runs_on(native: Native) 
         for _ in range(3 * ANSWERED):
             sock.send(raw.request(sock))
             assert raw.status(sock.recv(65535)) == 403
+
+
+MOST = 3  # new calls a second
+
+
+def test_a_listed_source_places_so_many_new_calls_a_second_and_goes_on(installation: Installation) -> None:
+    with installation.running(Options(max_cps=MOST)) as limited, Scene(limited, in_order=False) as scene:
+        trunk = scene.trunk()
+        calls = [scene.call(trunk) for _ in range(6 * MOST)]
+        found = [scene.pbx.wait("a final response", partial(getattr, call, "final")) for call in calls]
+        refused = [each for each in found if each.status == 503]
+        assert {each.status for each in found} == {200, 503}
+        assert {each.first("Retry-After") for each in refused} == {"1"}
+        assert len(refused) >= 4 * MOST  # two seconds, at most, have seen them
+        for call in calls:
+            if call.final and call.final.status == 200:
+                call.inside("INFO").expect(200)  # what is up goes on
+                call.inside("BYE").expect(200)
+        wait_until(scene, trunk.uuid, 200, within=2, before=(503,))
+        line = f"source=127.0.0.1 outcome=limited reason='more than {MOST} new calls a second' call-id="
+        assert 1 <= limited.wait_for_log(line).count(line) <= 2  # a new minute may begin

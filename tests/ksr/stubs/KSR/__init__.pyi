@@ -18,6 +18,7 @@ from . import rr as rr
 from . import sanity as sanity
 from . import siputils as siputils
 from . import sl as sl
+from . import tcpops as tcpops
 from . import textops as textops
 from . import textopsx as textopsx
 from . import tm as tm
