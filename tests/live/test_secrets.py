@@ -32,7 +32,9 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def scene(installation: Installation, folder: Path) -> Iterator[Scene]:
-    options = Options(modparams=REGISTERS_EVERY_SECOND, also={"BERLIN_PASSWORD": PASSWORD}, secrets=folder, preemptive="off")
+    options = Options(
+        modparams=REGISTERS_EVERY_SECOND, also={"BERLIN_PASSWORD": PASSWORD}, secrets=folder, preemptive="off"
+    )
     with installation.running(options) as node, Scene(node) as stage:
         yield stage
 
