@@ -10,7 +10,7 @@ PURE = tests/unit tests/flow
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo run db check test test-ksr test-db test-debian13 test-live compare bench soak fuzz fuzz-uac lint lab lab-down base-image setup engine
+.PHONY: demo run db check test test-ksr test-db test-debian13 test-live compare bench soak fuzz fuzz-uac lint audit lock lab lab-down base-image setup engine
 
 demo: setup
 	@kamailio/install sip-tester
@@ -91,6 +91,27 @@ lint: $(VENV)/test
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# Known vulnerabilities in the releases of locks/; says so if nobody can be asked.
+audit: var/audit/ready
+	@/usr/bin/python3 -m lab.audit var/audit/bin/pip-audit
+
+var/audit/ready: locks/audit.txt
+	@kamailio/install python3-venv
+	@/usr/bin/python3 -m venv var/audit
+	@var/audit/bin/python $(INSTALL) --require-hashes -r locks/audit.txt
+	@touch $@
+
+# The releases in locks/, anew: the newest that pyproject.toml allows, for every Python from 3.11 on. UV: uv, which
+# `pip install uv` brings.
+UV = uv
+LOCK = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock' --extra
+lock:
+	@$(LOCK) setup --extra postgresql --extra mysql --output-file locks/run.txt --upgrade
+	@$(LOCK) setup --extra postgresql --extra mysql --extra check --output-file locks/check.txt --upgrade
+	@$(LOCK) setup --extra postgresql --extra mysql --extra test --output-file locks/test.txt --upgrade
+	@$(LOCK) audit --output-file locks/audit.txt --upgrade
+
 lab:
 	@lab/engine lab
 
@@ -110,18 +131,22 @@ engine:
 		lab/engine base-image; \
 	fi
 
-$(VENV)/ready: pyproject.toml constraints.txt
+# Every release by its hash. What comes as source is built with the setuptools of the lock, not with the newest one.
+INSTALL = -m pip install --quiet --disable-pip-version-check --no-build-isolation
+
+$(VENV)/ready: pyproject.toml locks/run.txt
 	@kamailio/install python3-venv
 	@/usr/bin/python3 -m venv $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgresql,mysql]'
+	@$(PYTHON) $(INSTALL) --require-hashes -r locks/run.txt
+	@$(PYTHON) $(INSTALL) --no-deps -e .
 	@touch $@
 
-$(VENV)/check: $(VENV)/ready
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[check]'
+$(VENV)/check: $(VENV)/ready locks/check.txt
+	@$(PYTHON) $(INSTALL) --require-hashes -r locks/check.txt
 	@touch $@
 
 # sippy, which verifies digests in the tests, comes as source.
-$(VENV)/test: $(VENV)/ready
+$(VENV)/test: $(VENV)/ready locks/test.txt
 	@kamailio/install gcc python3-dev
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgresql,mysql,test]'
+	@$(PYTHON) $(INSTALL) --require-hashes -r locks/test.txt
 	@touch $@

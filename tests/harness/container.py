@@ -17,6 +17,12 @@ from tests.harness.machine import PROJECT, version_in
 from tests.harness.node import AS_IT_COMES, Kamailio, Options, arguments, new_state, prepared, ready, settings
 
 IMAGE = "kemi-trunkauth:test"
+HARDENED: dict[str, Any] = {  # as compose.yaml has it
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "tmpfs": {"/tmp": "", "/run": ""},
+}
 ONCE_WITHIN = 60.0  # seconds for a program that runs to its end in a container
 
 
@@ -40,6 +46,7 @@ class InContainer:
             "environment": settings(state, sip, options),
             "volumes": {str(state): {"bind": str(state), "mode": "rw"}, **_mounted(options)},
             "network_mode": "host",
+            **HARDENED,
             **self._user(state),
         }
         if options.database is None:

@@ -158,6 +158,16 @@ class TestLab:
         assert processes
         assert [comm for _, uid, comm in processes if uid == "0"] == []
 
+    @pytest.mark.parametrize("service", ["db", "kamailio", "carrier"])
+    def test_nothing_can_be_written_or_gained(self, lab: Lab, service: str) -> None:
+        container = lab.containers()[service]
+        status, output = container.exec_run(["sh", "-c", "cat /proc/1/status; touch /opt/new"])
+        assert status
+        assert isinstance(output, bytes)
+        assert b"Read-only file system" in output
+        found = dict(re.findall(r"(?m)^(CapEff|CapPrm|CapBnd|NoNewPrivs):\s*(\w+)$", output.decode()))
+        assert found == {**dict.fromkeys(("CapEff", "CapPrm", "CapBnd"), "0" * 16), "NoNewPrivs": "1"}
+
     def test_no_password_is_in_a_log(self, lab: Lab) -> None:
         logs = "".join(map(lab.log, lab.containers()))
         assert lab.db_password not in logs
