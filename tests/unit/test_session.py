@@ -94,6 +94,8 @@ DECISIONS = {
     "no secret": ([MD5], replace(TRUNK, password=""), "refuse: no secret, algorithm or qop for it"),
     "no secret for sha-256": ([SHA256], BY_MD5, "refuse: no secret, algorithm or qop for it"),
     "no secret for sha-512-256": ([SHA512], BY_SHA256, "refuse: no secret, algorithm or qop for it"),
+    "too weak": ([MD5], replace(TRUNK, weakest="SHA-256"), "refuse: no secret, algorithm or qop for it"),
+    "strong enough": ([SHA512], replace(TRUNK, weakest="SHA-256"), "carrier SHA-512-256"),
     "an unknown algorithm": ([MD5.replace("MD5", "SHA3-512")], TRUNK, "refuse: no secret, algorithm or qop for it"),
     "an unknown qop": ([MD5.replace('"auth"', '"token"')], TRUNK, "refuse: no secret, algorithm or qop for it"),
 }  # fmt: skip
