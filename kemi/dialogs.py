@@ -84,10 +84,7 @@ class Dialogs:
         sequence = f"{dialog_id(incoming.call_id, incoming.from_tag)}{destination.hex()}"
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
         attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
-        if method not in STARTS_DIALOG:
-            return attempt
-        mark = Mark(trunk.row, destination, caller, number - caller, int(time.time()), self.run)
-        return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
+        return self._marked(attempt, trunk) if method in STARTS_DIALOG else attempt
 
     def inside(self, incoming: Incoming, opened: Opened, trunk: Trunk | None) -> Attempt:
         """Return the first attempt of a request to the trunk inside a dialog; trunk: None if it may not answer. Raises
@@ -143,6 +140,20 @@ class Dialogs:
         elif not attempt.in_dialog and attempt.number == attempt.cseq:
             alone = cseq.noted(cseq.Sequence(), attempt.method, attempt.cseq, attempt.number)
             shared.forget_soon(attempt.sequence, alone, KEPT_ANSWERED)
+
+    def over(self, attempt: Attempt, trunk: Trunk) -> Attempt:
+        """Return the first attempt over another trunk, after this one. Raises cseq.TooHighError."""
+        destination = fingerprint(self.key, trunk.destination)
+        sequence = f"{attempt.dialog}{destination.hex()}"
+        method, caller = attempt.method, attempt.cseq
+        number = shared.next_number(sequence, method, caller, lambda sent: (cseq.resend(sent, attempt.number), KEPT))
+        moved = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
+        return self._marked(moved, trunk) if attempt.mark else moved
+
+    def _marked(self, attempt: Attempt, trunk: Trunk) -> Attempt:
+        destination = fingerprint(self.key, trunk.destination)
+        mark = Mark(trunk.row, destination, attempt.cseq, attempt.number - attempt.cseq, int(time.time()), self.run)
+        return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
 
     def number_of_invite(self, opened: Opened, caller: int) -> int:
         """Return the CSeq of the INVITE that the caller knows by this number, for its ACK and its PRACKs."""

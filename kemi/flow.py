@@ -14,12 +14,12 @@ A handler that raises answers 500, and the worker goes on. The caller never sees
 from __future__ import annotations
 
 from kemi import memory, nexthop, responses
-from kemi.auth import session
 from kemi.cseq import rack as with_cseq
 from kemi.cseq import rack_cseq
 from kemi.dialogs import Opened
 from kemi.mark import Direction
 from kemi.placing import Placing
+from kemi.plan import Plan
 from kemi.sip import api, dialog, edit, failure, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
@@ -92,10 +92,9 @@ class TrunkAuth(Placing):
         if attempt.mark:
             edit.add_record_route()
         can_be_preemptive = trunk and trunk.destination == attempt.destination and self._settings.preemptive
-        if trunk and can_be_preemptive and host in dialog.peers(self.trunks.addresses(trunk)):
-            self.send(attempt, trunk.credentials)
-        else:
-            self.send(attempt, None)
+        may_be_preemptive = trunk and can_be_preemptive and host in dialog.peers(self.trunks.addresses(trunk))
+        if not self.send(attempt, Plan(), trunk.credentials if trunk and may_be_preemptive else None):
+            relay.reply(503, "Next Hop Unreachable")
 
     def _trunk_of(self, opened: Opened) -> Trunk | None:
         """Return the trunk of a dialog, None if its row is gone."""
@@ -133,7 +132,7 @@ class TrunkAuth(Placing):
     @guarded(failure.reply_instead)
     def TRUNKAUTH(self, _message: object) -> int:
         """The carrier has said no."""
-        if (status := failure.status()) in session.CONCERNS:
+        if (status := failure.status()) in self.concerns:
             self.after_failure(status)
         return 1
 
@@ -150,7 +149,9 @@ class TrunkAuth(Placing):
             if attempt.method == "INVITE" and not attempt.in_dialog:
                 dialog.note_peer()
             if self._settings.preemptive:
-                responses.learn(status, attempt)
+                attempt = responses.learn(status, attempt)
+            if attempt.goes_on and not attempt.is_accepted:
+                relay.keep(attempt._replace(is_accepted=True))  # the caller hears it, and the call goes nowhere else
         if 200 <= status < 300:
             self._dialogs.answered(attempt)
             if attempt.sent and attempt.method == "INVITE":

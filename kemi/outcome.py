@@ -77,6 +77,26 @@ class Unreachable(NamedTuple):
         return f"trunk={word(self.trunk)} outcome=unreachable call-id={word(call_id)}"
 
 
+class NextTried(NamedTuple):
+    """A place did not take the request, and the next one is tried. reason: its words, or what became of it."""
+
+    trunk: str
+    reason: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome=next reason={quoted(self.reason)} call-id={word(call_id)}"
+
+
+class Forbidden(NamedTuple):
+    """The source may not use the trunks that it asked for."""
+
+    trunk: str
+    source: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome=forbidden source={word(self.source)} call-id={word(call_id)}"
+
+
 class Unregistered(NamedTuple):
     """A registrar's challenge was kept from the uac module, and the registration fails. account: the URI registered."""
 
@@ -98,7 +118,7 @@ class Limited(NamedTuple):
         return f"source={word(self.source)} outcome=limited reason={reason} call-id={word(call_id)}"
 
 
-Outcome = Answered | Refused | BackedOff | Unusable | Unreachable | Unregistered | Limited
+Outcome = Answered | Refused | BackedOff | Unusable | Unreachable | NextTried | Forbidden | Unregistered | Limited
 
 
 def _about(challenge: Challenge) -> str:

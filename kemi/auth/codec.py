@@ -16,6 +16,7 @@ from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 from kemi.auth.nonces import UNKNOWN, Record
 from kemi.cseq import Sequence
+from kemi.plan import Plan, Word
 
 VERSION = 1
 
@@ -27,10 +28,12 @@ _BOOL = ("false", "true")
 
 def attempt_text(attempt: Attempt) -> str:
     """Encode an attempt. It is spelled out because every request pays for it: _encode() takes five times as long."""
-    trunk, destination, method, sequence, cseq, number, mark, in_dialog, is_accepted, by_uac_auth, sent = attempt
+    trunk, destination, method, sequence, cseq, number, mark, in_dialog, goes_on, moved, accepted, by_uac, sent = (
+        attempt
+    )
     return (
         f"[{VERSION},{_quoted(trunk)},{_quoted(destination)},{_quoted(method)},{_quoted(sequence)},{cseq},{number}"
-        f",{_quoted(mark)},{_BOOL[in_dialog]},{_BOOL[is_accepted]},{_BOOL[by_uac_auth]}"
+        f",{_quoted(mark)},{_BOOL[in_dialog]},{_BOOL[goes_on]},{_BOOL[moved]},{_BOOL[accepted]},{_BOOL[by_uac]}"
         f",[{','.join([_sent_text(one) for one in sent])}]]"
     )
 
@@ -42,6 +45,20 @@ def attempt(text: str) -> Attempt:
         return Attempt()
     *flat, sent = values
     return Attempt._make([*flat, tuple([_sent(one) for one in sent])])
+
+
+def plan_text(plan: Plan) -> str:
+    """Encode a plan."""
+    return _encode([VERSION, *plan])
+
+
+def plan(text: str) -> Plan:
+    """Decode a plan."""
+    values = _values(text)
+    if values is None:
+        return Plan()
+    trunks, hops, hop, word = values
+    return Plan(tuple(trunks), tuple(hops), hop, Word(*word))
 
 
 def record_text(record: Record) -> str:

@@ -38,9 +38,7 @@ ATTEMPTS = st.builds(
     CSEQS,
     CSEQS,
     TEXTS,
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
+    *[st.booleans()] * 5,
     st.lists(SENT).map(tuple),
 )
 

@@ -249,7 +249,7 @@ REJECTED = {
 @pytest.mark.parametrize(("status", "sent", "is_so"), REJECTED.values(), ids=REJECTED)
 def test_which_failures_reject_preemptive_responses(status: int, sent: tuple[Sent, ...], is_so: bool) -> None:
     decision = decide(status, [MD5] if status in (401, 407) else [], ANY_REALM, sent)
-    rejected = () if isinstance(decision, PassOn | Cancelled) else decision.rejected
+    rejected = decision.rejected if isinstance(decision, Refuse | Resend) else ()
     assert rejected == (sent if is_so else ())
 
 

@@ -1,0 +1,140 @@
+"""Calls go on when a carrier does not: which failures move one on, and that the second carrier sees a call as if
+there had been no first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.agent import Exchange
+from tests.harness.carrier import Script
+from tests.harness.node import Installation, Kamailio, Options
+from tests.harness.scene import CHALLENGING, Scene, Trunk
+from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
+
+pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
+
+TRY_SECONDS = 1
+MD5 = Challenge(realm="first")
+SHA256 = Challenge(status=401, realm="second", offers=(Offer("SHA-256"),))
+
+
+@pytest.fixture(scope="module")
+def quick(installation: Installation) -> Iterator[Kamailio]:
+    """A Kamailio that waits a second for a silent trunk."""
+    with installation.running(Options(also={"TRUNKAUTH_TRY_SECONDS": str(TRY_SECONDS)})) as running:
+        yield running
+
+
+@pytest.fixture
+def scene(quick: Kamailio) -> Iterator[Scene]:
+    with Scene(quick) as stage:
+        yield stage
+
+
+def call(scene: Scene, *trunks: Trunk) -> Exchange:
+    return scene.pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", ", ".join(trunk.uuid for trunk in trunks))])
+
+
+def cseqs(trunk: Trunk, method: str) -> list[int]:
+    return [message.cseq[0] for message in trunk.carrier.received(method)]
+
+
+def test_a_503_before_the_challenge_and_the_second_carrier_challenges(scene: Scene) -> None:
+    first, second = scene.trunk(Script(ring=False, final=503)), scene.trunk(Script(SHA256))
+    made = call(scene, first, second)
+    made.expect(200)
+    assert second.carrier.verdicts == [("INVITE", 2, MISSING), ("INVITE", 3, ACCEPTED)]
+    made.inside("INVITE").expect(200)
+    made.inside("BYE").expect(200)
+    assert cseqs(second, "ACK") == [2, 3, 4]
+    assert cseqs(second, "BYE") == [5]
+    assert len(first.carrier.received("INVITE")) == 1
+    assert [m.uri for m in second.carrier.received("INVITE")][:2] == [f"sip:5551234@{second.domain}"] * 2
+
+
+def test_a_503_after_the_challenge(scene: Scene) -> None:
+    first, second = scene.trunk(Script(MD5, ring=False, final=503)), scene.trunk(Script(SHA256))
+    made = call(scene, first, second)
+    made.expect(200)
+    assert [kind for *kind, verdict in second.carrier.verdicts if verdict == ACCEPTED]
+    assert not any(m.has("Proxy-Authorization") for m in second.carrier.received("INVITE"))
+    assert cseqs(first, "INVITE") == cseqs(first, "ACK") == [1, 2]
+    made.inside("BYE").expect(200)
+
+
+def test_a_silent_carrier_is_left_in_time(scene: Scene) -> None:
+    first, second = scene.trunk(Script(silent=True)), scene.trunk(CHALLENGING)
+    begun = time.monotonic()
+    made = call(scene, first, second)
+    second.carrier.expect("INVITE")
+    assert TRY_SECONDS - 0.2 < time.monotonic() - begun < TRY_SECONDS + 1
+    made.expect(200)
+    made.inside("BYE").expect(200)
+
+
+@pytest.mark.parametrize("status", [486, 600, 603, 404])
+def test_the_callees_own_word_is_passed_on(scene: Scene, status: int) -> None:
+    first, second = scene.trunk(Script(ring=False, final=status)), scene.trunk(CHALLENGING)
+    call(scene, first, second).expect(status)
+    assert not second.carrier.received("INVITE")
+
+
+@pytest.mark.parametrize("status", [404, 486, 603])
+def test_the_second_carriers_word_is_the_last_one(scene: Scene, status: int) -> None:
+    first, second = scene.trunk(Script(ring=False, final=503)), scene.trunk(Script(MD5, ring=False, final=status))
+    call(scene, first, second).expect(status)
+    silent, third = scene.trunk(Script(silent=True)), scene.trunk(Script(MD5, ring=False, final=status))
+    call(scene, silent, third).expect(status)
+
+
+@pytest.mark.parametrize(("words", "last"), [
+    ((503, 503), 503), ((500, 503), 500), ((503, 500), 500), ((None, 503), 408), ((503, None), 408), ((500, None), 500),
+])  # fmt: skip
+def test_the_best_last_word(scene: Scene, words: tuple[int | None, int | None], last: int) -> None:
+    trunks = [scene.trunk(Script(ring=False, final=word, silent=word is None)) for word in words]
+    call(scene, *trunks).expect(last)
+    assert [len(trunk.carrier.received("INVITE")) for trunk in trunks] == [1, 1]
+
+
+def test_once_it_rings_nothing_else_is_tried(scene: Scene) -> None:
+    first, second = scene.trunk(Script(MD5, final=503)), scene.trunk(CHALLENGING)
+    call(scene, first, second).expect(503)
+    assert not second.carrier.received("INVITE")
+
+
+def test_credentials_that_are_refused_move_a_call_on(scene: Scene) -> None:
+    first, second = scene.trunk(CHALLENGING, auth_password="wrong"), scene.trunk(Script(SHA256))
+    call(scene, first, second).expect(200)
+    third = scene.trunk(CHALLENGING, auth_password="wrong")
+    assert call(scene, third, first).expect(503).reason == "Trunk Authentication Failed"
+
+
+def test_a_trunk_whose_connection_is_refused(scene: Scene) -> None:
+    first, second = scene.trunk(auth_proxy="sip:127.0.0.1:9;transport=tcp"), scene.trunk(CHALLENGING)
+    made = call(scene, first, second)
+    made.expect(200)
+    made.inside("BYE").expect(200)
+
+
+def test_a_cancel_while_the_second_rings(scene: Scene) -> None:
+    first, second = scene.trunk(Script(ring=False, final=503)), scene.trunk(Script(MD5, final=None))
+    made = call(scene, first, second)
+    made.expect(180)
+    made.cancel().expect(200)
+    made.expect(487)
+    cancel = second.carrier.expect("CANCEL")
+    assert cancel.cseq[0] == cseqs(second, "INVITE")[-1]
+    assert not first.carrier.received("CANCEL")
+
+
+def test_a_cancel_while_the_first_is_silent(scene: Scene) -> None:
+    first, second = scene.trunk(Script(silent=True)), scene.trunk(CHALLENGING)
+    made = call(scene, first, second)
+    first.carrier.expect("INVITE")
+    made.cancel().expect(200)
+    made.expect(487)
+    assert not second.carrier.received("INVITE")
