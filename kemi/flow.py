@@ -14,13 +14,16 @@ A handler that raises answers 500, and the worker goes on. The caller never sees
 from __future__ import annotations
 
 from kemi import memory, nexthop, responses
+from kemi.auth.attempt import Attempt
 from kemi.cseq import rack as with_cseq
 from kemi.cseq import rack_cseq
 from kemi.dialogs import Opened
+from kemi.late import farewell
 from kemi.mark import Direction
+from kemi.outcome import AnsweredLate
 from kemi.placing import Placing
 from kemi.plan import Plan
-from kemi.sip import api, dialog, edit, failure, relay, request, shared, strays
+from kemi.sip import api, dialog, edit, failure, late, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.trunk import Trunk
@@ -122,6 +125,8 @@ class TrunkAuth(Placing):
     def BRANCH(self, _message: object) -> int:
         """The one attempt that goes out now: what is changed here is so on no later one."""
         attempt = relay.attempt()
+        if attempt.is_moved:
+            late.note_branch()
         try:
             if attempt.sent and not attempt.by_uac_auth and (trunk := self.trunk_now(attempt)):
                 responses.add_to_branch(attempt, trunk.credentials)
@@ -143,6 +148,9 @@ class TrunkAuth(Placing):
         if status == 100:
             return 1
         attempt = relay.attempt()
+        if attempt.is_moved and late.is_late():
+            self._late(status, attempt)
+            return 1
         if attempt.number != attempt.cseq:
             relay.restore_cseq()
         if status < 300:
@@ -153,10 +161,25 @@ class TrunkAuth(Placing):
             if attempt.goes_on and not attempt.is_accepted:
                 relay.keep(attempt._replace(is_accepted=True))  # the caller hears it, and the call goes nowhere else
         if 200 <= status < 300:
+            if attempt.is_moved:
+                late.note_answered()
             self._dialogs.answered(attempt)
             if attempt.sent and attempt.method == "INVITE":
                 shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
         return 1
+
+    def _late(self, status: int, attempt: Attempt) -> None:
+        """End the call that a place has answered after the request went on. Kamailio cancels one that only rings. Once
+        the caller has an answer, it gives him this one too, and he ends it himself (RFC 3261 13.2.2.4).
+        """
+        if not 200 <= status < 300 or attempt.method != "INVITE":
+            return
+        if late.is_answered():
+            relay.restore_cseq()
+            return
+        api.tell(AnsweredLate(attempt.trunk))
+        for one in farewell(late.answer()):
+            late.send(one)
 
     def STRAY(self, _message: object, _event: object) -> int:
         """A reply that matches no transaction: only the 200 of an INVITE goes on, to or from who may call."""

@@ -87,6 +87,15 @@ class NextTried(NamedTuple):
         return f"trunk={word(self.trunk)} outcome=next reason={quoted(self.reason)} call-id={word(call_id)}"
 
 
+class AnsweredLate(NamedTuple):
+    """A place answered after the request had gone on; that call was ended. trunk: the one that has the request now."""
+
+    trunk: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome='late answer of another place ended' call-id={word(call_id)}"
+
+
 class Forbidden(NamedTuple):
     """The source may not use the trunks that it asked for."""
 
@@ -118,7 +127,18 @@ class Limited(NamedTuple):
         return f"source={word(self.source)} outcome=limited reason={reason} call-id={word(call_id)}"
 
 
-Outcome = Answered | Refused | BackedOff | Unusable | Unreachable | NextTried | Forbidden | Unregistered | Limited
+Outcome = (
+    Answered
+    | Refused
+    | BackedOff
+    | Unusable
+    | Unreachable
+    | NextTried
+    | AnsweredLate
+    | Forbidden
+    | Unregistered
+    | Limited
+)
 
 
 def _about(challenge: Challenge) -> str:

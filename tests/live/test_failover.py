@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness.agent import Exchange
+from tests.harness.agent import SDP, Exchange
 from tests.harness.carrier import Script
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import CHALLENGING, Scene, Trunk
@@ -138,3 +138,28 @@ def test_a_cancel_while_the_first_is_silent(scene: Scene) -> None:
     made.cancel().expect(200)
     made.expect(487)
     assert not second.carrier.received("INVITE")
+
+
+def test_a_place_that_answers_late_is_left_without_a_call(scene: Scene) -> None:
+    first, second = scene.trunk(Script(silent=True)), scene.trunk(Script(MD5, final=None))
+    made = call(scene, first, second)
+    made.expect(180)
+    (served,) = first.carrier.served.values()
+    scene.agents.remove(first.carrier)  # its rules are for what a PBX sends
+    first.carrier.respond(served, 200, body=SDP)
+    assert first.carrier.expect("BYE").cseq[0] == 2
+    assert cseqs(first, "ACK") == [1]
+    second.carrier.pick_up()
+    made.expect(200)
+    made.inside("BYE").expect(200)
+    assert cseqs(second, "BYE") == [4]
+
+
+def test_a_place_that_answers_after_the_caller_gave_up_is_left_without_a_call(scene: Scene) -> None:
+    first, second = scene.trunk(Script(silent=True)), scene.trunk(Script(ring=False, final=503))
+    call(scene, first, second).expect(408)
+    (served,) = first.carrier.served.values()
+    scene.agents.remove(first.carrier)
+    scene.agents.remove(scene.pbx)  # Kamailio gives him the 200 too, and he waits for none any more
+    first.carrier.respond(served, 200, body=SDP)
+    first.carrier.expect("BYE")
