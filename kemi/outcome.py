@@ -96,6 +96,16 @@ class AnsweredLate(NamedTuple):
         return f"trunk={word(self.trunk)} outcome='late answer of another place ended' call-id={word(call_id)}"
 
 
+class TrunkFull(NamedTuple):
+    """A trunk is passed over: its row allows no more calls now."""
+
+    trunk: str
+    reason: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome=full reason={quoted(self.reason)} call-id={word(call_id)}"
+
+
 class Forbidden(NamedTuple):
     """The source may not use the trunks that it asked for."""
 
@@ -135,6 +145,7 @@ Outcome = (
     | Unreachable
     | NextTried
     | AnsweredLate
+    | TrunkFull
     | Forbidden
     | Unregistered
     | Limited

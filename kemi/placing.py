@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import secrets
+import time
 from random import randrange
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,9 @@ from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Cancelled, NextTrunk, PassOn, Refuse, Resend
 from kemi.dialogs import STARTS_DIALOG, Dialogs
-from kemi.outcome import Answered, Forbidden, NextTried, Refused, Unreachable, Unusable
-from kemi.plan import NOTHING, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, UNUSABLE, Plan, Word, best
-from kemi.sip import api, dialog, edit, failure, moving, relay, request, shared, source
+from kemi.outcome import Answered, Forbidden, NextTried, Refused, TrunkFull, Unreachable, Unusable
+from kemi.plan import FULL, NOTHING, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, UNUSABLE, Plan, Word, best
+from kemi.sip import api, dialog, edit, failure, moving, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.trunks import selection
 from kemi.trunks.selection import Asked, Candidates, candidates
@@ -84,12 +85,12 @@ class Placing:
     def _place(self, incoming: Incoming, asked: Asked) -> None:
         """Send a new request over the first of its trunks that can be used."""
         found = candidates(self.trunks, asked, self._settings.default_trunk)
-        tag = source.tag() if any(trunk.policy.source_tag for trunk in found) else ""
+        tag = room.source_tag() if any(trunk.policy.source_tag for trunk in found) else ""
         allowed = selection.open_to(found, tag)
         if usable := selection.usable(allowed):
             self._send_first(incoming, usable if asked.trunk else selection.in_order(usable, randrange))
         elif found and not allowed:
-            api.tell(Forbidden(found[0].uuid, source.address()))
+            api.tell(Forbidden(found[0].uuid, api.source()))
             relay.reply(403, "Forbidden")
         else:
             for trunk in allowed[:1]:
@@ -101,19 +102,27 @@ class Placing:
         edit.remove_headers(NOT_FORWARDED)
         trunk, plan = self._next_place(Plan(tuple([trunk.uuid for trunk in trunks])), None, incoming.dialled)
         is_moved = False  # failure routes start with where the first attempt was to go, sent or not
+        is_tracked, admitted = False, None
         while trunk:
             if fault := self._address(trunk, incoming.dialled, plan.hop):
                 api.tell(Unusable(trunk.uuid, fault))
                 plan = plan.heard(UNUSABLE)
             else:
-                if not is_moved:
+                if not is_tracked:
                     self._prepare(incoming, plan)
-                attempt = self._dialogs.new(incoming, trunk)._replace(is_moved=is_moved)
-                if self.send(attempt, plan, self._preemptive_credentials(trunk)):
-                    return
-                is_moved = True
-                plan = plan.heard(UNREACHABLE)
+                is_tracked = True
+                if trunk is admitted or self._admits(trunk, admitted, incoming.method):
+                    admitted = trunk
+                    attempt = self._dialogs.new(incoming, trunk)._replace(is_moved=is_moved)
+                    if self.send(attempt, plan, self._preemptive_credentials(trunk)):
+                        return
+                    is_moved = True
+                    plan = plan.heard(UNREACHABLE)
+                else:
+                    plan = plan._replace(hops=()).heard(FULL)
             trunk, plan = self._next_place(plan, trunk, incoming.dialled)
+        if plan.word == FULL:
+            relay.make_transaction()  # with whose end that of the tracked call comes
         if plan.word != NOTHING:
             relay.say(plan.word)
         elif not request.came_over_udp():
@@ -127,6 +136,20 @@ class Placing:
             dialog.track()
             if plan.goes_on:
                 relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
+
+    def _admits(self, trunk: Trunk, before: Trunk | None, method: str) -> bool:
+        """Count a new request, and return False if the trunk has no room for it. before: the one that has it so far."""
+        policy = trunk.policy
+        if before and before.policy.max_calls and method == "INVITE":
+            room.leave_call(before.uuid)
+        if policy.max_cps and not room.take_second(trunk.uuid, int(time.time()), policy.max_cps):
+            reason = f"more than {policy.max_cps} new calls a second"
+        elif policy.max_calls and method == "INVITE" and not room.take_call(trunk.uuid, policy.max_calls):
+            reason = f"{policy.max_calls} calls are up"
+        else:
+            return True
+        api.tell(TrunkFull(trunk.uuid, reason))
+        return False
 
     def _next_place(self, plan: Plan, current: Trunk | None, dialled: str) -> tuple[Trunk | None, Plan]:
         """Return the trunk to go on with, None if there is none left, and the plan with its next hop. current: the last
@@ -212,12 +235,16 @@ class Placing:
         """Send the request to the next place of its plan, after this word of the last one."""
         api.tell(NextTried(attempt.trunk, "silent" if word == SILENT else f"{word.status} {word.reason}"))
         dialled = moving.dialled()
-        trunk, plan = self._next_place(relay.plan().heard(word), self.trunk_now(attempt), dialled)
+        admitted = self.trunk_now(attempt)
+        trunk, plan = self._next_place(relay.plan().heard(word), admitted, dialled)
         while trunk:
             moving.forget_address(dialled)
             if fault := self._address(trunk, dialled, plan.hop):
                 api.tell(Unusable(trunk.uuid, fault))
+            elif trunk is not admitted and not self._admits(trunk, admitted, attempt.method):
+                plan, admitted = plan._replace(hops=()).heard(FULL), None
             else:
+                admitted = trunk
                 attempt = self._dialogs.over(attempt, trunk)._replace(is_moved=True)
                 if self.send(attempt, plan, self._preemptive_credentials(trunk)):
                     moving.forget_replies()

@@ -63,6 +63,11 @@ def plan() -> Plan:
     return codec.plan(str(KSR.pv.gete("$avp(plan)")))
 
 
+def make_transaction() -> None:
+    """Make the request's transaction, within which it is answered then."""
+    KSR.tm.t_newtran()
+
+
 def try_for(seconds: int, ring_seconds: int) -> None:
     """Have a place that says nothing fail after so many seconds; one that said 100 has as long as it may ring."""
     KSR.tm.t_set_fr(1000 * ring_seconds, 1000 * seconds)

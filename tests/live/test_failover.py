@@ -163,3 +163,65 @@ def test_a_place_that_answers_after_the_caller_gave_up_is_left_without_a_call(sc
     scene.agents.remove(scene.pbx)  # Kamailio gives him the 200 too, and he waits for none any more
     first.carrier.respond(served, 200, body=SDP)
     first.carrier.expect("BYE")
+
+
+def policy(scene: Scene, trunk: Trunk, **columns: int | str) -> None:
+    """A row of the table trunk."""
+    names, places = ", ".join(columns), ", ".join("?" * (1 + len(columns)))
+    scene.kamailio.database.execute(
+        f"INSERT INTO trunk (l_uuid, {names}) VALUES ({places})", (trunk.uuid, *columns.values())
+    )
+    scene.kamailio.wait_until_looked_at()
+
+
+def test_a_full_trunk_is_passed_over_and_a_call_that_ends_gives_its_place_back(scene: Scene) -> None:
+    first, second = scene.trunk(Script(MD5)), scene.trunk(Script(SHA256))
+    policy(scene, first, max_calls=2)
+    calls = [call(scene, first, second) for _ in range(3)]
+    for made in calls:
+        made.expect(200)
+    assert len({m.call_id for m in first.carrier.received("INVITE")}) == 2
+    call(scene, first).expect(503)
+    for made in calls:
+        made.inside("BYE").expect(200)
+    made = call(scene, first)
+    made.expect(200)
+    made.inside("BYE").expect(200)
+
+
+def test_of_many_calls_at_once_no_more_than_the_limit_go_over_a_trunk(scene: Scene) -> None:
+    first, second = scene.trunk(Script()), scene.trunk(Script())
+    policy(scene, first, max_calls=50)
+    calls = [call(scene, first, second) for _ in range(200)]
+    for made in calls:
+        made.expect(200)
+    assert [len(trunk.carrier.received("INVITE")) for trunk in (first, second)] == [50, 150]
+    for made in calls:
+        made.inside("BYE").expect(200)
+
+
+def test_a_call_that_moves_on_gives_its_place_back(scene: Scene) -> None:
+    first, second = scene.trunk(Script(MD5, ring=False, final=503)), scene.trunk(Script(SHA256))
+    silent = scene.trunk(Script(silent=True))
+    for trunk in (first, silent, second):
+        policy(scene, trunk, max_calls=1)
+    for before in (first, silent, first, silent):
+        made = call(scene, before, second)
+        made.expect(200)
+        made.inside("BYE").expect(200)
+    assert len({m.call_id for m in silent.carrier.received("INVITE")}) == 2
+
+
+def test_no_more_new_calls_a_second_than_the_row_says(scene: Scene) -> None:
+    first, second = scene.trunk(Script()), scene.trunk(Script())
+    policy(scene, first, max_cps=1)
+    for made in [call(scene, first, second) for _ in range(8)]:
+        made.expect(200)
+    assert 1 <= len(first.carrier.received("INVITE")) <= 3 < len(second.carrier.received("INVITE"))
+
+
+def test_a_trunk_is_for_sources_with_its_tag(scene: Scene) -> None:
+    trunk = scene.trunk(Script())
+    policy(scene, trunk, source_tag="pbx-a")
+    call(scene, trunk).expect(403)
+    assert not trunk.carrier.received("INVITE")
