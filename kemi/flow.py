@@ -13,15 +13,15 @@ A handler that raises answers 500, and the worker goes on. The caller never sees
 
 from __future__ import annotations
 
-from kemi import memory, nexthop, responses
+from kemi import memory, nexthop, responses, standings
 from kemi.auth.attempt import Attempt
 from kemi.cseq import rack as with_cseq
 from kemi.cseq import rack_cseq
 from kemi.dialogs import Opened
+from kemi.going_on import GoingOn
 from kemi.late import farewell
 from kemi.mark import Direction
 from kemi.outcome import AnsweredLate
-from kemi.placing import Placing
 from kemi.plan import Plan
 from kemi.sip import api, dialog, edit, failure, late, relay, request, shared, strays
 from kemi.sip.api import guarded
@@ -32,7 +32,7 @@ from kemi.trunks.trunk import Trunk
 PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization")
 
 
-class TrunkAuth(Placing):
+class TrunkAuth(GoingOn):
     """The handlers that app_python3 calls."""
 
     @guarded(relay.reply)
@@ -125,9 +125,9 @@ class TrunkAuth(Placing):
     def BRANCH(self, _message: object) -> int:
         """The one attempt that goes out now: what is changed here is so on no later one."""
         attempt = relay.attempt()
-        if attempt.is_moved:
-            late.note_branch()
         try:
+            if attempt.is_moved:
+                late.note_branch()
             if attempt.sent and not attempt.by_uac_auth and (trunk := self.trunk_now(attempt)):
                 responses.add_to_branch(attempt, trunk.credentials)
         finally:  # whatever the responses came to, the numbers have to be right
@@ -153,6 +153,8 @@ class TrunkAuth(Placing):
             return 1
         if attempt.number != attempt.cseq:
             relay.restore_cseq()
+        if attempt.trunk and not attempt.in_dialog and status not in self.concerns:
+            standings.note_served(attempt.trunk)
         if status < 300:
             if attempt.method == "INVITE" and not attempt.in_dialog:
                 dialog.note_peer()

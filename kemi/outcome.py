@@ -106,6 +106,26 @@ class TrunkFull(NamedTuple):
         return f"trunk={word(self.trunk)} outcome=full reason={quoted(self.reason)} call-id={word(call_id)}"
 
 
+class Down(NamedTuple):
+    """A trunk could not serve several attempts in a row, and is left out for a while."""
+
+    trunk: str
+    reason: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome=down reason={quoted(self.reason)} call-id={word(call_id)}"
+
+
+class Up(NamedTuple):
+    """A trunk that was down serves again. seconds: how long it was down."""
+
+    trunk: str
+    seconds: int
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome='up again after {self.seconds} s' call-id={word(call_id)}"
+
+
 class Forbidden(NamedTuple):
     """The source may not use the trunks that it asked for."""
 
@@ -146,6 +166,8 @@ Outcome = (
     | NextTried
     | AnsweredLate
     | TrunkFull
+    | Down
+    | Up
     | Forbidden
     | Unregistered
     | Limited

@@ -1,8 +1,6 @@
-"""Places a request: a new one finds its trunk, an attempt goes out, and a failure is followed by another one or by the
-last word.
+"""Places a request: a new one finds its trunks, and an attempt goes out. What follows a failure is in going_on.py.
 
-A new request is prepared once; each attempt to send it is addressed and shaped. Decisions about challenges are made in
-auth/session.py, trunks are chosen in trunks/selection.py; what they decide is carried out here.
+A new request is prepared once; each attempt to send it is addressed and shaped. trunks/selection.py chooses the trunks.
 """
 
 from __future__ import annotations
@@ -13,15 +11,14 @@ import time
 from random import randrange
 from typing import TYPE_CHECKING
 
-from kemi import key, memory, nexthop, rate, responses
+from kemi import key, memory, nexthop, rate, responses, standings
 from kemi.auth import nonces, session
-from kemi.auth.attempt import CHALLENGES, Attempt
+from kemi.auth.attempt import Attempt
 from kemi.auth.credentials import Credentials
-from kemi.auth.session import Cancelled, NextTrunk, PassOn, Refuse, Resend
 from kemi.dialogs import STARTS_DIALOG, Dialogs
-from kemi.outcome import Answered, Forbidden, NextTried, Refused, TrunkFull, Unreachable, Unusable
-from kemi.plan import FULL, NOTHING, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, UNUSABLE, Plan, Word, best
-from kemi.sip import api, dialog, edit, failure, moving, relay, request, room, shared
+from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
+from kemi.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan
+from kemi.sip import api, dialog, edit, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.trunks import selection
 from kemi.trunks.selection import Asked, Candidates, candidates
@@ -87,7 +84,7 @@ class Placing:
         found = candidates(self.trunks, asked, self._settings.default_trunk)
         tag = room.source_tag() if any(trunk.policy.source_tag for trunk in found) else ""
         allowed = selection.open_to(found, tag)
-        if usable := selection.usable(allowed):
+        if usable := standings.serving(selection.usable(allowed)):
             self._send_first(incoming, usable if asked.trunk else selection.in_order(usable, randrange))
         elif found and not allowed:
             api.tell(Forbidden(found[0].uuid, api.source()))
@@ -100,27 +97,27 @@ class Placing:
     def _send_first(self, incoming: Incoming, trunks: Candidates) -> None:
         """Prepare a new request, and send its first attempt."""
         edit.remove_headers(NOT_FORWARDED)
-        trunk, plan = self._next_place(Plan(tuple([trunk.uuid for trunk in trunks])), None, incoming.dialled)
+        trunk, plan = self.next_place(Plan(tuple([trunk.uuid for trunk in trunks])), None, incoming.dialled)
         is_moved = False  # failure routes start with where the first attempt was to go, sent or not
         is_tracked, admitted = False, None
         while trunk:
-            if fault := self._address(trunk, incoming.dialled, plan.hop):
+            if fault := self.address(trunk, incoming.dialled, plan.hop):
                 api.tell(Unusable(trunk.uuid, fault))
                 plan = plan.heard(UNUSABLE)
             else:
                 if not is_tracked:
                     self._prepare(incoming, plan)
                 is_tracked = True
-                if trunk is admitted or self._admits(trunk, admitted, incoming.method):
+                if trunk is admitted or self.admits(trunk, admitted, incoming.method):
                     admitted = trunk
                     attempt = self._dialogs.new(incoming, trunk)._replace(is_moved=is_moved)
-                    if self.send(attempt, plan, self._preemptive_credentials(trunk)):
+                    if self.send(attempt, plan, self.preemptive_credentials(trunk)):
                         return
                     is_moved = True
-                    plan = plan.heard(UNREACHABLE)
+                    plan = self.unreachable(trunk, plan)
                 else:
                     plan = plan._replace(hops=()).heard(FULL)
-            trunk, plan = self._next_place(plan, trunk, incoming.dialled)
+            trunk, plan = self.next_place(plan, trunk, incoming.dialled)
         if plan.word == FULL:
             relay.make_transaction()  # with whose end that of the tracked call comes
         if plan.word != NOTHING:
@@ -137,7 +134,7 @@ class Placing:
             if plan.goes_on:
                 relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
 
-    def _admits(self, trunk: Trunk, before: Trunk | None, method: str) -> bool:
+    def admits(self, trunk: Trunk, before: Trunk | None, method: str) -> bool:
         """Count a new request, and return False if the trunk has no room for it. before: the one that has it so far."""
         policy = trunk.policy
         if before and before.policy.max_calls and method == "INVITE":
@@ -151,7 +148,7 @@ class Placing:
         api.tell(TrunkFull(trunk.uuid, reason))
         return False
 
-    def _next_place(self, plan: Plan, current: Trunk | None, dialled: str) -> tuple[Trunk | None, Plan]:
+    def next_place(self, plan: Plan, current: Trunk | None, dialled: str) -> tuple[Trunk | None, Plan]:
         """Return the trunk to go on with, None if there is none left, and the plan with its next hop. current: the last
         one, whose other hops come first. A name that nobody has tried to resolve yet says no word.
         """
@@ -164,13 +161,20 @@ class Placing:
                 continue  # since the plan was made
             hops = nexthop.of_trunk(self.trunks, trunk, dialled)
             if hops:
+                standings.note_tried(trunk.uuid)
                 return trunk, plan._replace(hop=hops[0], hops=hops[1:])
             if hops is not None or plan.trunks or not request.came_over_udp():
                 api.tell(Unreachable(trunk.uuid))
-                plan = plan.heard(UNREACHABLE)
+                plan = self.unreachable(trunk, plan)
         return None, plan
 
-    def _address(self, trunk: Trunk, dialled: str, hop: str) -> str:
+    def unreachable(self, trunk: Trunk, plan: Plan) -> Plan:
+        """Return the plan after its hop could not be sent to."""
+        if not plan.hops:
+            standings.note_failed(trunk.uuid, UNREACHABLE.reason, 0)
+        return plan.heard(UNREACHABLE)
+
+    def address(self, trunk: Trunk, dialled: str, hop: str) -> str:
         """Address one attempt over this trunk; return why that cannot be, empty if it can."""
         edit.address_to(trunk.request_uri(dialled) if trunk.domain else "", hop, trunk.socket)
         if not trunk.next_hop and request.leads_to_us():
@@ -202,62 +206,8 @@ class Placing:
             return False
         return True
 
-    def _preemptive_credentials(self, trunk: Trunk) -> Credentials | None:
+    def preemptive_credentials(self, trunk: Trunk) -> Credentials | None:
         return trunk.credentials if self._settings.preemptive else None
-
-    # --- after a failure
-
-    def after_failure(self, status: int) -> None:
-        """Answer or refuse a challenge, go on to the next place, or have the last word."""
-        attempt = relay.attempt()
-        trunk = self.trunk_now(attempt) if status in CHALLENGES else None
-        credentials = trunk.credentials if trunk else None
-        facts = failure.facts(status, attempt, self.trunks.addresses(trunk) if trunk else frozenset())
-        match session.after_failure(facts, attempt, credentials, self._settings.next_on):
-            case PassOn():
-                self._end(status, attempt, SILENT if facts.is_silent else failure.said(status))
-            case Cancelled():
-                failure.reply_instead(487, "Request Terminated")
-            case Refuse() as refusal:
-                responses.forget(attempt, refusal.rejected)
-                self._refuse(attempt, refusal)
-            case Resend() as resend:
-                responses.forget(attempt, resend.rejected)
-                self._resend(resend, credentials)
-            case NextTrunk(None):
-                self._go_on(attempt, SILENT if facts.is_silent else failure.said(status))
-            case NextTrunk(Refuse() as refusal):
-                responses.forget(attempt, refusal.rejected)
-                api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
-                self._go_on(attempt, REFUSED)
-
-    def _go_on(self, attempt: Attempt, word: Word) -> None:
-        """Send the request to the next place of its plan, after this word of the last one."""
-        api.tell(NextTried(attempt.trunk, "silent" if word == SILENT else f"{word.status} {word.reason}"))
-        dialled = moving.dialled()
-        admitted = self.trunk_now(attempt)
-        trunk, plan = self._next_place(relay.plan().heard(word), admitted, dialled)
-        while trunk:
-            moving.forget_address(dialled)
-            if fault := self._address(trunk, dialled, plan.hop):
-                api.tell(Unusable(trunk.uuid, fault))
-            elif trunk is not admitted and not self._admits(trunk, admitted, attempt.method):
-                plan, admitted = plan._replace(hops=()).heard(FULL), None
-            else:
-                admitted = trunk
-                attempt = self._dialogs.over(attempt, trunk)._replace(is_moved=True)
-                if self.send(attempt, plan, self._preemptive_credentials(trunk)):
-                    moving.forget_replies()
-                    return
-                plan = plan.heard(UNREACHABLE)
-            trunk, plan = self._next_place(plan, trunk, dialled)
-        failure.say_instead(plan.word)
-
-    def _end(self, status: int, attempt: Attempt, said: Word) -> None:
-        """Pass the failure on, or the better word of a place before. Kamailio would make a 500 of a 503."""
-        word = best(relay.plan().word, said) if attempt.is_moved else said
-        if word != said or status == SERVICE_UNAVAILABLE:
-            failure.say_instead(word)
 
     def trunk_now(self, attempt: Attempt) -> Trunk | None:
         """Return the attempt's trunk as its row is now. The worker that relayed may have seen a change before us."""
@@ -268,32 +218,3 @@ class Placing:
             self.trunks.look_again()
             trunk = self.trunks.by_uuid(attempt.trunk)
         return trunk
-
-    def _refuse(self, attempt: Attempt, refusal: Refuse) -> None:
-        api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
-        failure.say_instead(best(relay.plan().word, REFUSED) if attempt.is_moved else REFUSED)
-
-    def _resend(self, resend: Resend, credentials: Credentials | None) -> None:
-        """Send the request again, with a CSeq of its own."""
-        attempt = resend.attempt
-        if attempt.sent and attempt.destination:
-            attempt = responses.counted(attempt)
-            resend = resend._replace(attempt=attempt)
-        attempt = self._dialogs.again(attempt)
-        if attempt.is_moved and (trunk := self.trunk_now(attempt)):
-            dialled = moving.dialled()
-            moving.forget_address(dialled)
-            self._address(trunk, dialled, relay.plan().hop)
-        if credentials and resend.suits_uac_auth and failure.answer_by_uac_auth(credentials):
-            attempt = attempt._replace(by_uac_auth=True)
-        else:
-            failure.add_branch()
-        relay.listen()
-        if failure.resend(attempt):
-            for challenge in resend.challenges:
-                api.tell(Answered(attempt.trunk, challenge))
-        elif attempt.goes_on:
-            api.tell(Unreachable(attempt.trunk))
-            self._go_on(attempt, UNREACHABLE)
-        else:
-            self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))

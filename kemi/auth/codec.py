@@ -17,6 +17,7 @@ from kemi.auth.challenge import Challenge
 from kemi.auth.nonces import UNKNOWN, Record
 from kemi.cseq import Sequence
 from kemi.plan import Plan, Word
+from kemi.standing import UP, Standing
 
 VERSION = 1
 
@@ -59,6 +60,17 @@ def plan(text: str) -> Plan:
         return Plan()
     trunks, hops, hop, word = values
     return Plan(tuple(trunks), tuple(hops), hop, Word(*word))
+
+
+def standing_text(standing: Standing) -> str:
+    """Encode a trunk's standing."""
+    return _encode([VERSION, *standing])
+
+
+def standing(text: str) -> Standing:
+    """Decode a trunk's standing."""
+    values = _values(text) if text else None
+    return UP if values is None else Standing(*values)
 
 
 def record_text(record: Record) -> str:

@@ -155,8 +155,15 @@ MEANWHILE = {
 
 @pytest.mark.parametrize(("change", "reason"), MEANWHILE.values(), ids=MEANWHILE)
 def test_a_row_that_has_changed_by_now_503(
-    pbx: MockKSR, routes: Handlers, send: Send, database: Settings, change: str, reason: str
+    pbx: MockKSR,
+    routes: Handlers,
+    send: Send,
+    database: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    reason: str,
 ) -> None:
+    monkeypatch.setattr("kemi.trunks.store.FRESH_FOR", 0)
     send(request())
     copied(database, f"UPDATE uacreg SET {change} WHERE l_uuid = 'berlin'")
     challenge(pbx, routes)

@@ -225,3 +225,31 @@ def test_a_trunk_is_for_sources_with_its_tag(scene: Scene) -> None:
     policy(scene, trunk, source_tag="pbx-a")
     call(scene, trunk).expect(403)
     assert not trunk.carrier.received("INVITE")
+
+
+def test_a_trunk_that_fails_three_times_is_left_out(scene: Scene) -> None:
+    first, second = scene.trunk(Script(ring=False, final=500)), scene.trunk(Script())
+    for _ in range(5):
+        call(scene, first, second).expect(200)
+    assert len(first.carrier.received("INVITE")) == 3
+    assert f"trunk={first.uuid} outcome=down reason='500 Server Internal Error'" in scene.kamailio.log()
+    call(scene, first).expect(500)  # all are down: tried all the same
+    assert len(first.carrier.received("INVITE")) == 4
+
+
+def test_what_serves_again_is_up(scene: Scene) -> None:
+    first, second = scene.trunk(Script(ring=False, final=500)), scene.trunk(Script())
+    for _ in range(3):
+        call(scene, first, second).expect(200)
+    first.carrier.turn_down(486)
+    call(scene, first).expect(486)
+    assert f"trunk={first.uuid} outcome='up again after " in scene.kamailio.log()
+    call(scene, first, second).expect(486)
+
+
+def test_a_carriers_retry_after_keeps_its_trunk_aside(scene: Scene) -> None:
+    first, second = scene.trunk(Script(ring=False, final=503, retry_after=60)), scene.trunk(Script())
+    for _ in range(2):
+        call(scene, first, second).expect(200)
+    assert len(first.carrier.received("INVITE")) == 1
+    assert call(scene, first).expect(503).first("Retry-After") == "60"
