@@ -175,10 +175,11 @@ def test_who_is_not_the_dialogs_peer_gets_no_answer(pbx: MockKSR, routes: Handle
     [
         (10, "sip:203.0.113.5", "203.0.113.5", True),
         (10, "sip:203.0.113.5", "203.0.113.66", False),
-        (1, BERLIN, "203.0.113.5", False),  # which addresses a host name has is not known
+        (1, BERLIN, "192.0.2.50", True),  # the address of its name (scene.HOSTS)
+        (1, BERLIN, "203.0.113.5", False),
     ],
 )
-def test_after_a_restart_the_peer_is_whom_the_row_names_by_address(
+def test_after_a_restart_the_peer_is_whom_the_rows_next_hop_resolves_to(
     pbx: MockKSR,
     routes: Handlers,
     send: Send,

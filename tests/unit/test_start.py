@@ -105,6 +105,7 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
 ) -> None:
     monkeypatch.setenv("TRUNKAUTH_LISTEN", "udp:lo:5060")
     monkeypatch.setenv("TRUNKAUTH_MEMORY", "256")
+    monkeypatch.setenv("TRUNKAUTH_SETUP_SECONDS", "600")
     assert cli.main(["run", "-m", "64"]) == 0
     [(program, arguments, environment)] = started
     assert program == arguments[0] == str(kamailio)
@@ -117,6 +118,7 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
     assert environment["TRUNKAUTH_KEY_FILE"] == f"{state}/key"
     assert stat.S_IMODE((state / "key").stat().st_mode) == 0o600
     assert environment["PYTHONPATH"].split(":")[0] == str(PROJECT)
+    assert environment["TRUNKAUTH_SEQUENCES"] == "sequences=>size=12;autoexpire=660;"  # a minute to try again
     assert "TRUNKAUTH_DB_URL" not in environment
 
 
