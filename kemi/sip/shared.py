@@ -93,13 +93,15 @@ def forget_soon(key: str, alone: Sequence, seconds: int) -> None:
 
 
 def keep_credentials(key: str, cseq: int, fields: bytes) -> None:
-    """Keep the credentials of an INVITE for its ACK, for as long as its 2xx may come again; cseq: the caller's."""
-    KSR.htable.sht_sets("acks", f"{key}/{cseq}", fields.hex())
+    """Keep the credentials of an INVITE for its ACK, for as long as its 2xx may come again; cseq: the caller's. Octets
+    that are not UTF-8 are stored as if they were Latin-1.
+    """
+    KSR.htable.sht_sets("acks", f"{key}/{cseq}", fields.decode("latin-1"))
 
 
 def credentials(key: str, cseq: int) -> bytes:
     """Return the credentials that the INVITE of this ACK had, empty if it had none."""
-    return bytes.fromhex(str(KSR.htable.sht_get("acks", f"{key}/{cseq}") or ""))
+    return str(KSR.htable.sht_get("acks", f"{key}/{cseq}") or "").encode("latin-1")
 
 
 def forget_sequence(key: str) -> None:
