@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kemi import mark
-from kemi.mark import KEY_BYTES, Mark, dialog_id, fingerprint, seal, unseal
+from kemi.mark import KEY_BYTES, PARAMETER, Mark, dialog_id, fingerprint, seal, unseal
+from kemi.settings import PROJECT
 
 KEY = bytes(range(KEY_BYTES))
 DIALOG = dialog_id("call-1", "a")
@@ -77,3 +78,8 @@ def test_call_id_and_tag_do_not_run_into_each_other() -> None:
 def test_a_fingerprint_is_of_the_destination_and_the_key() -> None:
     prints = {fingerprint(key, destination) for key in (KEY, KEY[::-1]) for destination in ("sip:a", "sip:b")}
     assert [len(one) for one in prints] == [8, 8, 8, 8]
+
+
+def test_kamailio_cfg_knows_a_mark_by_the_parameters_name() -> None:
+    """Requests with one pass the gate in front of the routes."""
+    assert f'$route_uri =~ ";{PARAMETER}="' in (PROJECT / "kamailio/kamailio.cfg").read_text()
