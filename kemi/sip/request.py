@@ -9,6 +9,7 @@ import KSR
 
 from kemi.address import normalised
 from kemi.auth.digest import Request
+from kemi.cseq import BEYOND
 from kemi.mark import PARAMETER
 from kemi.sip import edit
 
@@ -110,6 +111,9 @@ def incoming() -> Incoming | None:
         return None
     facts = ["" if one == _NULL else one for one in lines]
     method, call_id, from_tag, to_tag, cseq, route, caller, dialled, required = facts
+    if int(cseq) >= BEYOND:
+        KSR.sl.sl_send_reply(400, "CSeq Too High")  # RFC 3261 8.1.1.5
+        return None
     if KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) < 0:
         KSR.sl.sl_send_reply(483, "Too Many Hops")
         return None
