@@ -33,9 +33,7 @@ Answer = Callable[[bytes, int], bytes]
 
 @dataclass
 class Bad:
-    """The carrier of the only trunk. `answers`: what it says to a request, by the R-URI's user; number: how often it has
-    come.
-    """
+    """The carrier of the only trunk. answers: its replies to a request and its repetitions, by the R-URI's user."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
@@ -58,12 +56,8 @@ def bad() -> Bad:
 def node(installation: Installation, bad: Bad) -> Iterator[Kamailio]:
     with ExitStack() as stack:
         port = stack.enter_context(Sink(bad)).address[1]
-        row = {
-            "l_uuid": "bad",
-            "auth_username": "u",
-            "auth_password": "the-secret",
-            "auth_proxy": f"sip:127.0.0.1:{port}",
-        }
+        row = {"l_uuid": "bad", "auth_username": "u", "auth_password": "the-secret"}
+        row["auth_proxy"] = f"sip:127.0.0.1:{port}"
         options = Options(default_trunk="bad", trunks=(row,), modparams=QUICK)
         yield stack.enter_context(installation.running(options))
 
@@ -113,8 +107,9 @@ def ended(node: Kamailio, bad: Bad, answers: list[Answer]) -> list[int]:
         while True:
             while waiting < SIDE_BY_SIDE and (number := next(left, None)) is not None:
                 text = (
-                    f"MESSAGE sip:n{number}@{host}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {PBX}:{me};branch=z9hG4bK{me}x{number}"
-                    f"\r\nMax-Forwards: 70\r\nFrom: <sip:p@h>;tag={number}\r\nTo: <sip:n{number}@h>\r\n"
+                    f"MESSAGE sip:n{number}@{host}:{port} SIP/2.0\r\n"
+                    f"Via: SIP/2.0/UDP {PBX}:{me};branch=z9hG4bK{me}x{number}\r\n"
+                    f"Max-Forwards: 70\r\nFrom: <sip:p@h>;tag={number}\r\nTo: <sip:n{number}@h>\r\n"
                     f"Call-ID: n{number}.{me}\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
                 )
                 pbx.sendto(text.encode(), node.sip)

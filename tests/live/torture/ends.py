@@ -64,8 +64,8 @@ class Source:
         self._socket.close()
 
     def statuses(self, octets: bytes, expected: int) -> set[int]:
-        """Return the final statuses of the answers. One worker reads the socket, so OPTIONS sent behind is answered behind;
-        what is expected is waited for as well.
+        """Return the final statuses of the answers. One worker reads the socket, so OPTIONS that is sent behind is
+        answered behind; an answer that is expected is waited for as well.
         """
         token = secrets.token_hex(8).encode()
         self._socket.sendto(octets.replace(b"{me}", self.me.encode()), self._kamailio)
