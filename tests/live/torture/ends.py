@@ -48,52 +48,45 @@ class Sink:
 
 
 class Source:
-    """Sends octets to Kamailio, and tells the status of the answer."""
+    """Sends octets to Kamailio from an address, and tells the status of the answer."""
 
     def __init__(self, kamailio: Address, host: str) -> None:
         self._kamailio = kamailio
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((host, 0))
-        self._socket.settimeout(ANSWERED_WITHIN)
-        self.me = f"{host}:{self._socket.getsockname()[1]}"
+        self._socket, self._pbx = _bound(host), _bound("127.0.0.1")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+        self._pbx.close()
 
     def statuses(self, octets: bytes, expected: int) -> set[int]:
-        """Return the final statuses of the answers. One worker reads the socket, so OPTIONS that is sent behind is
-        answered behind; an answer that is expected is waited for as well.
+        """Return the final statuses of the answers. One worker reads Kamailio's socket, so a PBX's OPTIONS that is sent
+        behind is answered behind; an answer that is expected is waited for as well.
         """
-        token = secrets.token_hex(8).encode()
-        self._socket.sendto(octets.replace(b"{me}", self.me.encode()), self._kamailio)
-        self._socket.sendto(self._ping(token), self._kamailio)
+        self._socket.sendto(octets.replace(b"{me}", _name(self._socket)), self._kamailio)
+        self._pbx.sendto(self._ping(), self._kamailio)
+        assert self._pbx.recv(65535).startswith(b"SIP/2.0 200 "), "no 200 to OPTIONS any more"
         found: set[int] = set()
-        is_alive = False
-        while not is_alive or (expected and not found):
+        while True:
+            self._socket.settimeout(ANSWERED_WITHIN if expected and not found else 0.0)
             try:
                 reply = self._socket.recv(65535)
-            except TimeoutError:
-                break
+            except (TimeoutError, BlockingIOError):
+                return found
             status = int(reply.split(b" ", 2)[1]) if reply.startswith(b"SIP/2.0 ") else -1
-            if token in reply:
-                is_alive = status == 200
-            elif status >= 200:
+            if status >= 200:
                 found.add(status)
                 self._acknowledge(reply)
-        assert is_alive, "no answer to OPTIONS any more"
-        return found
 
-    def _ping(self, token: bytes) -> bytes:
+    def _ping(self) -> bytes:
         host, port = self._kamailio
-        me = self.me.encode()
-        fields = (
-            b"Via: SIP/2.0/UDP %b;rport;branch=z9hG4bK%b\r\nFrom: <sip:p@h>;tag=%b\r\nTo: <sip:k@h>\r\nCall-ID: %b\r\n"
-        )
+        token = secrets.token_hex(8).encode()
+        fields = b"Via: SIP/2.0/UDP %b;rport;branch=z9hG4bK%b\r\nFrom: <sip:p@h>;tag=%b\r\nTo: <sip:k@h>\r\n"
+        fields += b"Call-ID: %b\r\n"
         start = f"OPTIONS sip:{host}:{port} SIP/2.0\r\nMax-Forwards: 70\r\nCSeq: 1 OPTIONS\r\n".encode()
-        return start + fields % (me, token, token, token) + b"Content-Length: 0\r\n\r\n"
+        return start + fields % (_name(self._pbx), token, token, token) + b"Content-Length: 0\r\n\r\n"
 
     def _acknowledge(self, reply: bytes) -> None:
         """ACK a failed INVITE, so that it is not repeated."""
@@ -101,3 +94,15 @@ class Source:
             copied = re.sub(rb"(?im)(^cseq[ \t]*:[^\n]*)INVITE", rb"\1ACK", b"".join(COPIED.findall(reply)))
             start = b"ACK sip:user@example.com SIP/2.0\r\nMax-Forwards: 70\r\n"
             self._socket.sendto(start + copied + b"Content-Length: 0\r\n\r\n", self._kamailio)
+
+
+def _bound(host: str) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    bound.bind((host, 0))
+    bound.settimeout(ANSWERED_WITHIN)
+    return bound
+
+
+def _name(bound: socket.socket) -> bytes:
+    host, port = bound.getsockname()
+    return f"{host}:{port}".encode()

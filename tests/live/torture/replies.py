@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 Break = Callable[[bytes], bytes]  # of a field's value: the whole lines that are in its place
 
-LONG = b"x" * 25_000  # 6.0 and later drop datagrams of more than 32,767 octets
+LONG = b"x" * 12_000  # twice, in two Vias, is what Kamailio 6 still reads
 
 
 def _lines(name: bytes, value: bytes) -> bytes:
@@ -25,7 +25,7 @@ BREAKS: dict[str, Callable[[bytes, bytes], bytes]] = {
     "folded": lambda name, value: _lines(name, b"\r\n  " + value.replace(b" ", b"\r\n\t")),
     "NUL": lambda name, value: _lines(name, value[:3] + b"\0" + value[3:]),
     "not UTF-8": lambda name, value: _lines(name, value[:3] + b"\xff\xfe" + value[3:]),
-    "25 kB": lambda name, value: _lines(name, value + b";x=" + LONG),
+    "12 kB": lambda name, value: _lines(name, value + b";x=" + LONG),
     "garbage": lambda name, value: _lines(name, b'"<;,\\ \x01\x7f>@:'),
     "one quote": lambda name, value: _lines(name, b'"' + value),
 }
@@ -43,11 +43,11 @@ NOBODYS = {
     b"From": {"missing"},
     b"To": {"missing", "empty", "NUL", "garbage", "one quote"},
     b"Call-ID": {"missing"},
-    b"CSeq": {"missing", "empty", "folded", "NUL", "not UTF-8", "25 kB", "garbage"},
+    b"CSeq": {"missing", "empty", "folded", "NUL", "not UTF-8", "12 kB", "garbage"},
 }
 # Broken like this, no field behind it can be read: a challenge is none.
 BLINDING = {
-    b"Content-Length": {"empty", "NUL", "not UTF-8", "25 kB", "garbage", "one quote"},
+    b"Content-Length": {"empty", "NUL", "not UTF-8", "12 kB", "garbage", "one quote"},
     b"Retry-After": {"empty", "NUL", "not UTF-8", "garbage", "one quote"},
 }
 UNREADABLE = {"NUL", "not UTF-8", "garbage", "one quote"}  # of a challenge

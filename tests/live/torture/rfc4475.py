@@ -177,9 +177,9 @@ ODD = {
 LONG = 60_000
 OTHERS = {
     "64 kB header": Case(plain(INVITE, "long", f"X-Long: {'x' * LONG}"), FORWARDED, 403),
-    "64 kB Call-ID": Case(plain(INVITE, "longid", Call_ID="x" * LONG), 400, 400),
-    "64 kB From": Case(plain(INVITE, "longfrom", From=f"<sip:{'x' * LONG}@h>;tag=1"), 400, 400),
-    "64 kB R-URI": Case(plain(f"INVITE sip:{'1' * LONG}@h SIP/2.0", "longuri"), 400, 400),
+    "64 kB Call-ID": Case(plain(INVITE, "longid", Call_ID="x" * LONG), FORWARDED, 403),
+    "64 kB From": Case(plain(INVITE, "longfrom", From=f"<sip:{'x' * LONG}@h>;tag=1"), FORWARDED, 403),
+    "64 kB R-URI": Case(plain(f"INVITE sip:{'1' * LONG}@h SIP/2.0", "longuri"), FORWARDED, 403),
     "10,000 headers": Case(plain(INVITE, "many", *["X: y"] * 10_000), FORWARDED, 403),
     "NUL in Call-ID": Case(plain(INVITE, "nulid", Call_ID="a\0b"), FORWARDED, 403),
     "NUL in From": Case(plain(INVITE, "nulfrom", From="<sip:a\0b@h>;tag=1"), 400, 400),
