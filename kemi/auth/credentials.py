@@ -16,7 +16,8 @@ class Credentials:
 
     destination: the carrier they are meant for (Trunk.destination). realm: the only realm answered, empty for any.
     password: serves every algorithm. ha1: as the DBA wrote it, 32 hex digits for MD5 or 64 for SHA-256, or empty; it
-    goes before the password. A row whose auth_username or auth_ha1 is malformed makes no Credentials (Trunk.fault).
+    goes before the password. weakest: the weakest of digest.HASHES that is answered. A row whose auth_username or
+    auth_ha1 is malformed makes no Credentials (Trunk.fault).
     """
 
     destination: str
@@ -24,16 +25,19 @@ class Credentials:
     username: str
     password: str = field(default="", repr=False)
     ha1: str = field(default="", repr=False)
+    weakest: str = "MD5"
 
     def are_for(self, challenge: Challenge) -> bool:
         """Return True if the challenge's realm may have a response. One that is not UTF-8 is read as Latin-1."""
         return self.realm in ("", challenge.realm) or self.realm == _in_latin_1(challenge.realm)
 
     def can_answer(self, challenge: Challenge, can_read_body: bool) -> bool:
-        """Return True if there is a secret for the challenge's hash, and its qop can be computed: none, auth, or
-        auth-int if the request's body can be read.
+        """Return True if there is a secret for the challenge's hash, it is not too weak, and its qop can be computed:
+        none, auth, or auth-int if the request's body can be read.
         """
         if challenge.hash_name not in digest.HASHES or not (self.password or self._has_ha1_for(challenge)):
+            return False
+        if digest.is_weaker(challenge.hash_name, self.weakest):
             return False
         return not challenge.qop or challenge.offers("auth") or (can_read_body and challenge.offers("auth-int"))
 

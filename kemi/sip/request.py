@@ -9,6 +9,7 @@ import KSR
 
 from kemi.address import normalised
 from kemi.auth.digest import Request
+from kemi.cseq import BEYOND
 from kemi.mark import PARAMETER
 from kemi.sip import edit
 
@@ -105,10 +106,10 @@ def incoming() -> Incoming | None:
         lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n")
     except UnicodeDecodeError:
         lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", "", ""]
-    if len(lines) != _LINES:  # a header field that is folded where it must not be
+    facts = ["" if one == _NULL else one for one in lines]
+    if len(facts) != _LINES or int(facts[4]) >= BEYOND:  # a field is folded where it must not be; RFC 3261 8.1.1.5
         KSR.sl.sl_send_reply(400, "Bad Request")
         return None
-    facts = ["" if one == _NULL else one for one in lines]
     method, call_id, from_tag, to_tag, cseq, route, caller, dialled, required = facts
     if KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) < 0:
         KSR.sl.sl_send_reply(483, "Too Many Hops")

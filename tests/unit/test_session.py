@@ -359,3 +359,17 @@ def test_uac_auth_sends_one_response_with_a_new_nonce() -> None:
 def test_a_secret_is_in_no_repr() -> None:
     assert "secret" not in repr(TRUNK)
     assert HA1_MD5 not in repr(BY_MD5)
+
+
+WEAKEST = [("MD5", (MD5, SHA256, SHA512)), ("SHA-256", (SHA256, SHA512)), ("SHA-512-256", (SHA512,))]
+
+
+@pytest.mark.parametrize(("weakest", "answered"), WEAKEST)
+def test_a_row_may_refuse_weaker_hashes(weakest: str, answered: tuple[str, ...]) -> None:
+    """Whoever stands between takes the stronger challenge out, and reads a digest that can be guessed from."""
+    credentials = replace(TRUNK, weakest=weakest)
+    for field in (MD5, SESS, SHA256, SHA512):
+        decision = after_failure(Failure(407, (field,)), Attempt("t", destination="sip:carrier"), credentials)
+        assert isinstance(decision, Resend) == (field in answered or (field is SESS and MD5 in answered)), decision
+    held = Record(held=(Sent(407, parse(MD5)[0]),), counters=("",))
+    assert (first_request(held, credentials) is not None) == (MD5 in answered)
