@@ -5,6 +5,7 @@ from __future__ import annotations
 import KSR
 
 from kemi.address import normalised
+from kemi.trunks.places import Place
 
 
 def track() -> None:
@@ -23,17 +24,12 @@ def is_known() -> bool:
     return KSR.dialog.is_known_dlg() > 0
 
 
-def peer() -> str:
-    """Return the address that answered the dialog's first INVITE, normalised; empty if it is not known any more."""
-    return str(KSR.pv.gete("$dlg_var(peer)"))
-
-
-def peers(addresses: frozenset[str]) -> frozenset[str]:
-    """Return the dialog's peer, or these addresses of its trunk if the peer is not known any more."""
-    known = peer()
-    return frozenset({known}) if known else addresses
+def peer() -> Place:
+    """Return the place that answered the dialog's first INVITE; empty if it is not known any more."""
+    return Place.of_text(str(KSR.pv.gete("$dlg_var(peer)")))
 
 
 def note_peer() -> None:
     """Remember the source of this reply as the dialog's peer."""
-    KSR.pv.sets("$dlg_var(peer)", normalised(str(KSR.pv.gete("$si"))))
+    address, _, rest = str(KSR.pv.gete("$_s($si $sp $proto)")).partition(" ")
+    KSR.pv.sets("$dlg_var(peer)", f"{normalised(address)} {rest.lower()}")
