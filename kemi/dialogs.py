@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kemi import cseq
 from kemi.auth.attempt import ELSEWHERE, Attempt
 from kemi.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
-from kemi.sip import dialog, request, shared
+from kemi.sip import dialog, place, shared
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray
 from kemi.trunks.trunk import Trunk
@@ -84,7 +84,7 @@ class Dialogs:
         attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
         if method not in STARTS_DIALOG:
             return attempt
-        back = fingerprint(self.key, request.way_back().text)
+        back = fingerprint(self.key, place.way_back().text)
         mark = Mark(trunk.row, destination, back, caller, number - caller, int(time.time()), self.run)
         return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
 

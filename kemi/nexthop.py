@@ -10,7 +10,7 @@ from __future__ import annotations
 from kemi.address import is_address
 from kemi.auth.attempt import ELSEWHERE, Attempt
 from kemi.outcome import Unreachable
-from kemi.sip import api, dialog, edit, relay, request, wanted
+from kemi.sip import api, edit, place, relay, request, wanted
 from kemi.trunks.hops import target_of
 from kemi.trunks.places import Place, Places
 from kemi.trunks.store import TrunkStore
@@ -36,9 +36,9 @@ def settled(trunks: TrunkStore) -> Place | None:
     """Return the place that the request goes to, whose address it has been given now if its next hop is a name; None if
     it has none: the request has been answered with 503, or dropped.
     """
-    place = request.next_place()
-    if not place.address or is_address(place.address):
-        return place
+    there = place.next_hop()
+    if not there.address or is_address(there.address):
+        return there
     target = target_of(request.next_hop(), "")
     hops = trunks.resolved(target)
     if hops:
@@ -55,9 +55,9 @@ def settled(trunks: TrunkStore) -> Place | None:
 def of_dialog(trunks: TrunkStore, trunk: Trunk) -> Places:
     """Return where the carrier of the dialog at hand is. A peer that the row did not name proves nothing."""
     places = trunks.places(trunk)
-    return places.and_peer(dialog.peer()) if trunk.destination else places
+    return places.and_peer(place.peer()) if trunk.destination else places
 
 
-def bound(attempt: Attempt, places: Places, place: Place) -> Attempt:
-    """Return the attempt with no carrier that may get an answer, unless this place is one of its trunk's carrier."""
-    return attempt if places.include(place) else attempt._replace(destination=ELSEWHERE)
+def bound(attempt: Attempt, places: Places, there: Place) -> Attempt:
+    """Return the attempt with no carrier that may get an answer, unless it goes to one of its trunk's carrier."""
+    return attempt if places.include(there) else attempt._replace(destination=ELSEWHERE)

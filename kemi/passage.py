@@ -12,14 +12,14 @@ from __future__ import annotations
 from kemi.address import is_address
 from kemi.dialogs import Opened
 from kemi.mark import Direction, fingerprint
-from kemi.sip import request
+from kemi.sip import place, request
 
 
 def is_open(opened: Opened, key: bytes) -> bool:
     """Return True if the request at hand may pass. key: the deployment's."""
     if opened.direction is Direction.TO_TRUNK:
         return request.source_may_call()
-    place = request.next_place()
-    if fingerprint(key, place.text) == opened.mark.caller:
+    there = place.next_hop()
+    if fingerprint(key, there.text) == opened.mark.caller:
         return True
-    return is_address(place.address) and request.is_caller(place)
+    return is_address(there.address) and place.is_callers(there)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import KSR
 
-from kemi.address import normalised
-from kemi.trunks.places import Place
-
 
 def track() -> None:
     """Track the dialog that this INVITE starts, and have its caller asked now and then if it still knows the call."""
@@ -22,14 +19,3 @@ def is_keepalive() -> bool:
 def is_known() -> bool:
     """Return True if the request belongs to a dialog that is tracked."""
     return KSR.dialog.is_known_dlg() > 0
-
-
-def peer() -> Place:
-    """Return the place that answered the dialog's first INVITE; empty if it is not known any more."""
-    return Place.of_text(str(KSR.pv.gete("$dlg_var(peer)")))
-
-
-def note_peer() -> None:
-    """Remember the source of this reply as the dialog's peer."""
-    address, _, rest = str(KSR.pv.gete("$_s($si $sp $proto)")).partition(" ")
-    KSR.pv.sets("$dlg_var(peer)", f"{normalised(address)} {rest.lower()}")

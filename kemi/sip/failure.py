@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import KSR
 
-from kemi.address import normalised
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Failure
-from kemi.sip import relay, request, shared
-from kemi.trunks.places import Place, Places
+from kemi.sip import place, relay, request, shared
+from kemi.trunks.places import Places
 
 MOST_FIELDS = 32  # challenges read from one reply
 
@@ -32,17 +31,11 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
         status,
         fields,
         is_cancelled=KSR.tm.t_is_canceled() > 0,
-        is_carriers=not attempt.in_dialog or places.can_be_source(_source()),
+        is_carriers=not attempt.in_dialog or places.can_be_source(place.of_failure()),
         can_read_body=request.can_read_body() if asks_for_body else True,
         kind=kind,
         asked=shared.asked(attempt.trunk, attempt.destination) if fields else frozenset(),
     )
-
-
-def _source() -> Place:
-    """Return where the reply came from; port 0 if there was none, but a timeout."""
-    address, port, transport = (KSR.pv.gete(f"$T_rpl({name})") for name in ("$si", "$sp", "$proto"))
-    return Place(normalised(str(address)), int(port or 0), str(transport).lower())
 
 
 def _challenge(status: int) -> tuple[int, tuple[str, ...]]:

@@ -7,13 +7,10 @@ from typing import NamedTuple
 
 import KSR
 
-from kemi.address import normalised
 from kemi.auth.digest import Request
 from kemi.mark import PARAMETER
 from kemi.sip import edit
-from kemi.trunks.places import Place
-
-CALLERS = 1  # group of the address table: who may call
+from kemi.sip.place import CALLERS
 
 # The checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths; R-URI, From, To.
 _SANITY_CHECKS = 17895
@@ -27,8 +24,6 @@ _URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])"
 _LINES = 9
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;|$)")
-
-_IN_BRACKETS = re.compile(r"<([^<>]*)>")
 
 _LONGEST_BODY = 32767  # bytes that Kamailio converts to hex (pv/pv_trans.c)
 
@@ -74,28 +69,6 @@ def next_hop() -> str:
 def came_over_udp() -> bool:
     """Return True if the sender repeats the request for as long as nothing is answered."""
     return header("Via").upper().startswith("SIP/2.0/UDP")
-
-
-def next_place() -> Place:
-    """Return where the request goes, as Kamailio reads its next hop; a host name stays one."""
-    next_hop, dialled = str(KSR.pv.gete("$_s($dd $dp $dP\n$rd $rp $rP)")).split("\n")
-    host, port, transport = (dialled if next_hop.startswith(_NULL) else next_hop).split(" ")
-    return Place() if host == _NULL else Place(normalised(host), int(port), transport.lower())
-
-
-def way_back() -> Place:
-    """Return where requests to the sender of this one go: to its Contact, or the last proxy that stays in the path."""
-    try:
-        route, _, contact = str(KSR.pv.gete("$_s($hdr(Record-Route)\n$hdr(Contact))")).partition("\n")
-    except UnicodeDecodeError:
-        return Place()
-    found = _IN_BRACKETS.search(contact if route == _NULL else route)
-    return Place.of_uri(found[1] if found else contact.partition(";")[0].strip())
-
-
-def is_caller(place: Place) -> bool:
-    """Return True if this place is in the address table, group 1."""
-    return KSR.permissions.allow_address(CALLERS, place.address, place.port) > 0
 
 
 def asks_for_us() -> bool:
