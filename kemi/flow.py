@@ -23,7 +23,7 @@ from kemi.placing import Placing
 from kemi.sip import api, edit, failure, place, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
-from kemi.trunks.places import Place
+from kemi.trunks.places import Place, Places
 from kemi.trunks.trunk import Trunk
 
 # Never passed on: orders to us, and a caller's credentials, which are for us at most.
@@ -95,11 +95,12 @@ class TrunkAuth(Placing):
             edit.set_rack(with_cseq(rack, self._dialogs.number_of_invite(opened, invite)))
         trunk = self._trunk_of(opened)
         attempt = self._dialogs.inside(incoming, opened, trunk)
-        if trunk:
-            attempt = nexthop.bound(attempt, nexthop.of_dialog(self.trunks, trunk), there)
+        places = nexthop.of_dialog(self.trunks, trunk) if trunk else Places()
+        attempt = nexthop.bound(attempt, places, there)
         if attempt.mark:
             edit.add_record_route()
-        can_be_preemptive = trunk and trunk.destination == attempt.destination and self._settings.preemptive
+        is_known = trunk and trunk.destination == attempt.destination and there in places.exact
+        can_be_preemptive = is_known and self._settings.preemptive
         self.send(attempt, trunk.credentials if trunk and can_be_preemptive else None)
 
     def _trunk_of(self, opened: Opened) -> Trunk | None:
