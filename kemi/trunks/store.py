@@ -55,8 +55,11 @@ _BY_CALLER = _ROWS.where(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_do
 _BY_DIALLED_DOMAIN = _ROWS.where(func.lower(uacreg.c.r_domain) == _FIRST)
 
 _CARRIERS = 2  # group of the address table
-_BY_TAG = select(address.c.ip_addr, address.c.mask, address.c.port).where(
-    address.c.grp == _CARRIERS, address.c.tag == _FIRST
+_BY_TAG = (
+    select(address.c.ip_addr, address.c.mask, address.c.port)
+    .where(address.c.grp == _CARRIERS, address.c.tag == _FIRST)
+    .order_by(address.c.id)
+    .limit(MOST_OF_A_KEY)
 )
 
 
@@ -179,6 +182,8 @@ class TrunkStore:
         try:
             connection = self._fresh_connection()
             if tag not in self._listed:
+                if len(self._listed) >= MOST_KEPT:
+                    self._listed.clear()
                 rows = connection.execute(_BY_TAG, {"first": tag})
                 self._listed[tag] = tuple([Listed.of(*row) for row in rows])
         except Exception:  # as above
