@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +10,7 @@ from tests.harness import message
 from tests.harness.agent import Exchange
 from tests.harness.carrier import Carrier, Script
 from tests.harness.scene import Scene, Trunk
-from tests.harness.steps import credentials, refused, refused_because, talk_and_hang_up
+from tests.harness.steps import credentials, list_carrier, refused, refused_because, talk_and_hang_up
 from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
@@ -68,36 +64,13 @@ def test_another_port_or_transport_of_the_carriers_address(scene: Scene, way: st
         saw_none(other)
 
 
-@pytest.fixture
-def listed(scene: Scene) -> Iterator[None]:
-    """Group 2 of `address` is empty again after the test."""
-    node = scene.kamailio
-    yield
-    node.database.execute("DELETE FROM address WHERE grp = 2")
-    node.wait_for("the copy without it", lambda: not carriers_of(node.state / "replica.sqlite"), within=5)
-    node.wait_for_workers()
-
-
-def carriers_of(copy: Path) -> list[tuple[str]]:
-    with contextlib.closing(sqlite3.connect(copy, timeout=5)) as connection:
-        return connection.execute("SELECT ip_addr FROM address WHERE grp = 2").fetchall()
-
-
-def list_carrier(scene: Scene, host: str, port: int, tag: str) -> None:
-    statement = "INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, ?, 32, ?, ?)"
-    node = scene.kamailio
-    node.database.execute(statement, (host, port, tag))
-    node.wait_for("the copy of the address", lambda: carriers_of(node.state / "replica.sqlite"), within=5)
-    node.wait_for_workers()
-
-
 @pytest.mark.usefixtures("listed")
 @pytest.mark.parametrize("way", ["Contact", "Route"])
 @pytest.mark.parametrize("any_port", [False, True])
 def test_a_machine_that_is_listed_for_the_trunk_is_answered(scene: Scene, way: str, any_port: bool) -> None:
     trunk = scene.trunk(Script(Challenge()))
     with another(trunk, MACHINE) as other:
-        list_carrier(scene, MACHINE, 0 if any_port else other.address[1], trunk.uuid)
+        list_carrier(scene.kamailio, MACHINE, 0 if any_port else other.address[1], trunk.uuid)
         led_to(scene, trunk, other, way).expect(200)
         assert [verdict for kind, _, verdict in other.verdicts if kind == "INFO"] == [MISSING, ACCEPTED]
 
@@ -108,7 +81,7 @@ def test_a_machine_that_is_listed_otherwise_is_not(scene: Scene, wrong: str) -> 
     trunk, rival = scene.trunk(Script(Challenge())), scene.trunk()
     with another(trunk, MACHINE) as other:
         tag = {"another trunk's": rival.uuid, "nobody's": "", "another port": trunk.uuid}[wrong]
-        list_carrier(scene, MACHINE, 9 if wrong == "another port" else 0, tag)
+        list_carrier(scene.kamailio, MACHINE, 9 if wrong == "another port" else 0, tag)
         refused_because(scene, trunk, NOT_THE_CARRIERS, led_to(scene, trunk, other, "Contact"))
         saw_none(other)
 
@@ -163,14 +136,14 @@ def test_it_answers_a_listed_carrier_alone(scene: Scene, tag: str) -> None:
     trunk = scene.trunk(script, auth_proxy="", r_domain="", realm="carrier.test")
     refused_because(scene, trunk, NOT_THE_CARRIERS, dialled(scene, trunk))
     saw_none(trunk.carrier)
-    list_carrier(scene, "127.0.0.1", trunk.carrier.address[1], trunk.uuid if tag else "")
+    list_carrier(scene.kamailio, "127.0.0.1", trunk.carrier.address[1], trunk.uuid if tag else "")
     talk_and_hang_up(trunk, dialled(scene, trunk))
 
 
 @pytest.mark.usefixtures("listed")
 def test_it_does_not_answer_another_trunks_carrier(scene: Scene) -> None:
     trunk, other = scene.trunk(auth_proxy="", r_domain="", realm="carrier.test"), scene.trunk()
-    list_carrier(scene, "127.0.0.1", trunk.carrier.address[1], other.uuid)
+    list_carrier(scene.kamailio, "127.0.0.1", trunk.carrier.address[1], other.uuid)
     refused(dialled(scene, trunk))
     saw_none(trunk.carrier)
 
