@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kemi import cseq
-from kemi.auth.attempt import Attempt
+from kemi.auth.attempt import ELSEWHERE, Attempt
 from kemi.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
-from kemi.sip import dialog, shared
+from kemi.sip import dialog, place, shared
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray
 from kemi.trunks.trunk import Trunk
 
 STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
-
-ELSEWHERE = "\n"  # the destination of a row that no longer names the one of its dialog; it equals none
 
 KEPT = 0  # for the table's own time (kamailio.cfg): a call's whole setup, and then a caller may try again
 KEPT_ANSWERED = 32  # seconds: requests sent before an INVITE was answered may be under way (64 * T1, RFC 3261 17.1.1.1)
@@ -86,7 +84,8 @@ class Dialogs:
         attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
         if method not in STARTS_DIALOG:
             return attempt
-        mark = Mark(trunk.row, destination, caller, number - caller, int(time.time()), self.run)
+        back = fingerprint(self.key, place.way_back().text)
+        mark = Mark(trunk.row, destination, back, caller, number - caller, int(time.time()), self.run)
         return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
 
     def inside(self, incoming: Incoming, opened: Opened, trunk: Trunk | None) -> Attempt:

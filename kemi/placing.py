@@ -20,6 +20,7 @@ from kemi.dialogs import STARTS_DIALOG, Dialogs
 from kemi.outcome import Answered, Refused, Unreachable, Unusable
 from kemi.sip import api, dialog, edit, failure, relay, request, shared
 from kemi.sip.request import Incoming
+from kemi.trunks.places import Place, Places
 from kemi.trunks.selection import Asked, candidates
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
@@ -87,13 +88,15 @@ class Placing:
             api.tell(Unusable(trunk.uuid, fault))
             relay.reply(404, "No Trunk")
             return
-        if not trunk.target.host and nexthop.settled(self.trunks) is None:
+        if (there := Place() if trunk.destination else nexthop.settled(self.trunks)) is None:
             return
         if method in STARTS_DIALOG:
             edit.add_record_route()
         if method == "INVITE":
             dialog.track()
         attempt = self._dialogs.new(incoming, trunk)
+        if not trunk.destination:
+            attempt = nexthop.bound(attempt, self.trunks.places(trunk), there)
         self.send(attempt, trunk.credentials if self._settings.preemptive else None)
 
     def _address(self, trunk: Trunk, incoming: Incoming, next_hop: str) -> str:
@@ -130,7 +133,8 @@ class Placing:
         attempt = relay.attempt()
         trunk = self.trunk_now(attempt) if status in CHALLENGES else None
         credentials = trunk.credentials if trunk else None
-        facts = failure.facts(status, attempt, self.trunks.addresses(trunk) if trunk else frozenset())
+        places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
+        facts = failure.facts(status, attempt, places)
         match session.after_failure(facts, attempt, credentials):
             case PassOn():
                 pass

@@ -15,9 +15,10 @@ from typing import Any
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 from kemi.auth.nonces import UNKNOWN, Record
+from kemi.auth.resend import Asked
 from kemi.cseq import Sequence
 
-VERSION = 1
+VERSION = 2
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
@@ -27,10 +28,12 @@ _BOOL = ("false", "true")
 
 def attempt_text(attempt: Attempt) -> str:
     """Encode an attempt. It is spelled out because every request pays for it: _encode() takes five times as long."""
-    trunk, destination, method, sequence, cseq, number, mark, in_dialog, is_accepted, by_uac_auth, sent = attempt
+    trunk, destination, method, sequence, cseq, number, mark, in_dialog, answered, is_accepted, by_uac_auth, sent = (
+        attempt
+    )
     return (
         f"[{VERSION},{_quoted(trunk)},{_quoted(destination)},{_quoted(method)},{_quoted(sequence)},{cseq},{number}"
-        f",{_quoted(mark)},{_BOOL[in_dialog]},{_BOOL[is_accepted]},{_BOOL[by_uac_auth]}"
+        f",{_quoted(mark)},{_BOOL[in_dialog]},{answered},{_BOOL[is_accepted]},{_BOOL[by_uac_auth]}"
         f",[{','.join([_sent_text(one) for one in sent])}]]"
     )
 
@@ -61,6 +64,17 @@ def record(text: str) -> Record:
         return UNKNOWN
     held, counters, *others = values
     return Record(tuple([_sent(one) for one in held]), tuple(counters), *others)
+
+
+def asked_text(asked: Asked) -> str:
+    """Encode how a carrier asks."""
+    return _encode([VERSION, sorted(asked)])
+
+
+def asked(text: str) -> Asked:
+    """Decode how a carrier asks."""
+    values = _values(text) if text else None
+    return frozenset((kind, realm) for kind, realm in values[0]) if values else frozenset()
 
 
 def sequence_text(sequence: Sequence) -> str:

@@ -7,13 +7,11 @@ from typing import NamedTuple
 
 import KSR
 
-from kemi.address import normalised
 from kemi.auth.digest import Request
 from kemi.cseq import BEYOND
 from kemi.mark import PARAMETER
 from kemi.sip import edit
-
-CALLERS = 1  # group of the address table: who may call
+from kemi.sip.place import CALLERS
 
 # The checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths; R-URI, From, To.
 _SANITY_CHECKS = 17895
@@ -72,12 +70,6 @@ def next_hop() -> str:
 def came_over_udp() -> bool:
     """Return True if the sender repeats the request for as long as nothing is answered."""
     return header("Via").upper().startswith("SIP/2.0/UDP")
-
-
-def next_hop_host() -> str:
-    """Return the host that the request goes to, normalised; a host name stays one."""
-    next_hop, dialled = str(KSR.pv.gete("$_s($dd\n$rd)")).split("\n")
-    return normalised(next_hop if next_hop != _NULL else dialled if dialled != _NULL else "")
 
 
 def asks_for_us() -> bool:

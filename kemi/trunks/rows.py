@@ -107,7 +107,8 @@ class Rules:
                 return Verdict(kept, f"{name} is not a number from {low} to {high}")
         if kept["mask"] == 0 and int(address) == 0:
             return Verdict(kept, "mask 0 lists one address, and this is none")
-        return Verdict(kept | {"ip_addr": address.exploded, "mask": kept["mask"] or address.max_prefixlen})
+        mask = kept["mask"] or address.max_prefixlen
+        return Verdict(kept | {"ip_addr": address.exploded, "mask": mask, "tag": kept["tag"] or ""})
 
     def _known(self, texts: dict[str, str]) -> tuple[dict[str, str], str]:
         """Return a row's texts with the secrets that it names, and the fault of the first that cannot be had."""
@@ -162,6 +163,10 @@ _TRUNK: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
     ("l_uuid is empty", lambda row: not row["l_uuid"]),
     ("l_uuid has a control character", lambda row: not _LINE.fullmatch(row["l_uuid"])),
     ("r_domain is not a host", lambda row: bool(row["r_domain"]) and not _is_domain(row["r_domain"])),
+    (
+        "realm, auth_proxy and r_domain are empty",  # it would answer anybody, for anything
+        lambda row: not (row["realm"] or row["auth_proxy"] or row["r_domain"]),
+    ),
     (
         "auth_username is empty or has a control character",
         lambda row: not row["auth_username"] or not _LINE.fullmatch(row["auth_username"]),

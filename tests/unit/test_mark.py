@@ -16,8 +16,9 @@ from kemi.settings import PROJECT
 KEY = bytes(range(KEY_BYTES))
 DIALOG = dialog_id("call-1", "a")
 NUMBER = st.integers(0, 2**32 - 1)
-MARKS = st.builds(Mark, NUMBER, st.binary(min_size=8, max_size=8), NUMBER, NUMBER, NUMBER, NUMBER)
-MARK = Mark(7, b"12345678", 1, 2, 1_800_000_000, 1_799_999_000)
+FINGERPRINT = st.binary(min_size=8, max_size=8)
+MARKS = st.builds(Mark, NUMBER, FINGERPRINT, FINGERPRINT, NUMBER, NUMBER, NUMBER, NUMBER)
+MARK = Mark(7, b"12345678", b"abcdefgh", 1, 2, 1_800_000_000, 1_799_999_000)
 SEALED = seal(KEY, MARK, DIALOG)
 
 
@@ -66,7 +67,7 @@ def test_a_mark_serves_its_own_deployment_alone() -> None:
 
 
 def test_a_mark_of_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mark, "_VERSION", 2)
+    monkeypatch.setattr(mark, "_VERSION", mark._VERSION + 1)
     assert unseal(KEY, SEALED, DIALOG) is None
 
 

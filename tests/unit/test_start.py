@@ -327,7 +327,8 @@ def test_a_file_that_is_locked_is_not_waited_for(
 OLD_COPY = (
     "DROP TABLE replica_fault", "DELETE FROM replica_state WHERE name = 'rules'",
     "INSERT INTO address (id, ip_addr, mask) VALUES (1, '10.0.0.0', 99), (2, '192.0.2.7', 32), (3, 'pbx', 32)",
-    "INSERT INTO uacreg (id, l_uuid, auth_username, auth_password) VALUES (8, 'bad', 'u', ''), (9, 'good', 'u', 'p')",
+    "INSERT INTO uacreg (id, l_uuid, realm, auth_username, auth_password)"
+    " VALUES (8, 'bad', 'r', 'u', ''), (9, 'good', 'r', 'u', 'p')",
     "INSERT INTO replica_state VALUES ('synced_at', '1')", "INSERT INTO replica_sum VALUES ('address', 0, '3:1')",
 )  # fmt: skip
 # What a damaged one may hold.
