@@ -252,12 +252,12 @@ def test_a_request_that_goes_past_the_peer_gets_no_answer(
 
 
 @pytest.mark.parametrize(
-    ("row", "destination", "carrier", "is_answered"),
+    ("row", "destination", "uri", "carrier", "is_answered"),
     [
-        (10, "sip:203.0.113.5", "203.0.113.5", True),
-        (10, "sip:203.0.113.5", "203.0.113.66", False),
-        (1, BERLIN, "192.0.2.50", True),  # the address of its name (scene.HOSTS)
-        (1, BERLIN, "203.0.113.5", False),
+        (10, "sip:203.0.113.5", "sip:x@203.0.113.5", "203.0.113.5", True),
+        (10, "sip:203.0.113.5", "sip:x@203.0.113.5", "203.0.113.66", False),
+        (1, BERLIN, "sip:x@192.0.2.50", "192.0.2.50", True),  # the address of its name (scene.HOSTS)
+        (1, BERLIN, "sip:x@192.0.2.50", "203.0.113.5", False),
     ],
 )
 def test_after_a_restart_the_peer_is_whom_the_rows_next_hop_resolves_to(
@@ -267,12 +267,14 @@ def test_after_a_restart_the_peer_is_whom_the_rows_next_hop_resolves_to(
     marks: Marks,
     row: int,
     destination: str,
+    uri: str,
     carrier: str,
     is_answered: bool,
 ) -> None:
     pbx.world.loose_route = 1
     pbx.world.carrier = carrier
-    send(marks.request("BYE", marks.sealed(row=row, destination=mark.fingerprint(marks.key, destination), run=0)))
+    sealed = marks.sealed(row=row, destination=mark.fingerprint(marks.key, destination), run=0)
+    send(marks.request("BYE", sealed, uri=uri))
     assert no_answer(pbx, routes) is not is_answered
 
 
