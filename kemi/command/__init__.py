@@ -1,0 +1,14 @@
+"""The operator's commands beside `run` and `db`, one file a subject. They work with and without a running Kamailio,
+from the same settings; no process of Kamailio imports them.
+"""
+
+from __future__ import annotations
+
+from kemi.command import check
+from kemi.command.base import Command, Failure
+
+COMMANDS = {
+    "check": Command("find what is wrong with the settings, the rows and their names", check.declare, check.run),
+}
+
+__all__ = ["COMMANDS", "Failure"]
