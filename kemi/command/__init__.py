@@ -4,11 +4,14 @@ from the same settings; no process of Kamailio imports them.
 
 from __future__ import annotations
 
-from kemi.command import check
+from kemi.command import check, edit
 from kemi.command.base import Command, Failure
 
 COMMANDS = {
     "check": Command("find what is wrong with the settings, the rows and their names", check.declare, check.run),
+    "add": Command("write a new trunk into uacreg", edit.declare_add, edit.add),
+    "set": Command("change a trunk in uacreg", edit.declare_set, edit.change),
+    "remove": Command("delete a trunk from uacreg", edit.declare_name, edit.remove),
 }
 
 __all__ = ["COMMANDS", "Failure"]
