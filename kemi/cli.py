@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     asked, extra = parser.parse_known_args(arguments)
     if extra and asked.command != "run":
-        parser.error(f"{asked.command} does not take {extra[0]}")
+        parser.error(f"{asked.command} does not take {extra[0]} there: options go last")
     os.umask(0o077)
     try:
         settings = Settings.from_environment(os.environ)
