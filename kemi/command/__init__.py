@@ -4,7 +4,7 @@ from the same settings; no process of Kamailio imports them.
 
 from __future__ import annotations
 
-from kemi.command import check, edit, probe
+from kemi.command import check, edit, explain, probe
 from kemi.command.base import Command, Failure
 
 COMMANDS = {
@@ -13,6 +13,7 @@ COMMANDS = {
     "set": Command("change a trunk in uacreg", edit.declare_set, edit.change),
     "remove": Command("delete a trunk from uacreg", edit.declare_name, edit.remove),
     "test": Command("ask a trunk's carrier whether it takes the trunk's credentials", probe.declare, probe.run),
+    "explain": Command("say what would be done with a call, and why", explain.declare, explain.run),
 }
 
 __all__ = ["COMMANDS", "Failure"]

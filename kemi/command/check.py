@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from kemi import start
-from kemi.command.database import judged, open_source
+from kemi.command.database import CALLERS, judged, open_source
 from kemi.command.lookup import look_up
 from kemi.replica.writer import fault_of
 from kemi.settings import Settings
@@ -18,7 +18,6 @@ from kemi.trunks.hops import Target, target_of
 from kemi.trunks.rows import Row
 from kemi.trunks.tables import uacreg
 
-CALLERS = 1  # group of the address table: who may call
 MOST_NAMED = 3  # trunks of one name
 
 

@@ -16,6 +16,8 @@ from kemi.settings import Settings
 from kemi.trunks.rows import MOST_ID, Rules, Verdict
 from kemi.trunks.tables import address, cause, uacreg
 
+CALLERS = 1  # group of the address table: who may call
+
 
 @contextlib.contextmanager
 def open_tables(settings: Settings) -> Iterator[Engine]:

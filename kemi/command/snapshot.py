@@ -58,7 +58,7 @@ def _carry_out(file: Path, settings: Settings, changes: Sequence[str]) -> None:
         try:
             with copy.connected() as connection:
                 for statement in changes:
-                    connection.exec_driver_sql(statement.replace("%", "%%"))
+                    connection.exec_driver_sql(statement)
         except SQLAlchemyError as error:
             raise Failure(f"--with: {cause(error)}") from None
         with copy.transaction() as writer:
