@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except command.Failure as failure:
         print(failure, file=sys.stderr)
         return failure.status
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:
         print(f"TRUNKAUTH_STATE_DIR: {error}", file=sys.stderr)
         return 1

@@ -4,7 +4,7 @@ from the same settings; no process of Kamailio imports them.
 
 from __future__ import annotations
 
-from kemi.command import check, edit, explain, probe
+from kemi.command import call, check, edit, explain, probe, trunks
 from kemi.command.base import Command, Failure
 
 COMMANDS = {
@@ -14,6 +14,8 @@ COMMANDS = {
     "remove": Command("delete a trunk from uacreg", edit.declare_name, edit.remove),
     "test": Command("ask a trunk's carrier whether it takes the trunk's credentials", probe.declare, probe.run),
     "explain": Command("say what would be done with a call, and why", explain.declare, explain.run),
+    "trunks": Command("list the trunks, and what a running Kamailio knows of them", trunks.declare, trunks.run),
+    "call": Command("place one call through the running Kamailio", call.declare, call.run),
 }
 
 __all__ = ["COMMANDS", "Failure"]

@@ -47,6 +47,10 @@ class Request:
         kept = tuple(each for each in self.headers if not each[0].endswith("Authorization"))
         return replace(self, cseq=self.cseq + 1, branch=new_branch(), headers=kept + headers)
 
+    def with_header(self, name: str, value: str) -> Request:
+        """Return the request with one more header."""
+        return replace(self, headers=(*self.headers, (name, value)))
+
     def cancel(self) -> Request:
         """Return its CANCEL (RFC 3261 9.1)."""
         kept = tuple(each for each in self.headers if each[0] == "Route")

@@ -111,7 +111,7 @@ def _call(client: Client, trunk: Trunk, asked: argparse.Namespace) -> str:
     dialled = f"sip:{asked.number}@{trunk.domain or client.peer}"
     sender = f"sip:{trunk.auth_username}@{trunk.domain or client.peer}"
     request_uri = trunk.request_uri(dialled) if trunk.domain else dialled
-    asking = Asking(client, trunk, Request.new("INVITE", request_uri, sender, request_uri, body=_offer(client)))
+    asking = Asking(client, trunk, Request.new("INVITE", request_uri, sender, request_uri, body=offer(client)))
     is_cancelled = False
     for reply in _noted(asking, asked.seconds):
         if 100 < reply.status < 200 and not is_cancelled:
@@ -151,7 +151,8 @@ def _noted(asking: Asking, seconds: float) -> Iterator[Reply]:
         _step("authenticate", began, f"{asking.request.method}: {', '.join(map(str, said)) or 'no reply'}")
 
 
-def _offer(client: Client) -> bytes:
+def offer(client: Client) -> bytes:
+    """Return an offer of audio that is not sent (RFC 3264 5.1)."""
     host = client.address.rpartition(":")[0].strip("[]")
     return SDP.format(version="IP6" if ":" in host else "IP4", host=host).encode()
 
