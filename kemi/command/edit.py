@@ -1,6 +1,7 @@
 """`add`, `set` and `remove`: rows of uacreg, which are judged before they are written.
 
-A secret is never an argument, which other users of the machine could read: it is asked for, or comes by stdin.
+A secret is never an argument, which other users of the machine could read: it is asked for, or comes by stdin. What
+only names one (kemi.trunks.secret) may be an argument.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from kemi.auth import digest
 from kemi.command.base import Failure
 from kemi.command.database import open_tables
 from kemi.settings import Settings
+from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.tables import uacreg
 
 Values = Mapping[str, str | int]
 
 SECRETS = ("auth_password", "auth_ha1")
 COLUMNS = tuple(column.name for column in uacreg.columns if column.name not in ("id", "l_uuid", *SECRETS))
+_NAMES_SECRET = ("env:", "file:")
 _ALGORITHMS = ("MD5", "SHA-256")  # that auth_ha1 can be of
 
 
@@ -60,7 +63,7 @@ def add(asked: argparse.Namespace, settings: Settings) -> int:
     given = dict(asked.values)
     row = {column.name: 0 if isinstance(column.type, Integer) else "" for column in uacreg.columns}
     row |= {"l_uuid": asked.trunk, **given}
-    row |= _secret(asked.ha1, row)
+    row |= _secrets(asked.ha1, row, given)
     _judge(settings, row)
     with open_tables(settings) as engine, engine.connect() as connection:
         if _row(connection, asked.trunk):
@@ -75,8 +78,8 @@ def change(asked: argparse.Namespace, settings: Settings) -> int:
     changes: dict[str, str | int] = dict(asked.values)
     with open_tables(settings) as engine, engine.connect() as connection:
         row = _known(connection, asked.trunk)
-        if asked.password or asked.ha1:
-            changes |= _secret(asked.ha1, {**row, **changes})
+        if asked.password or asked.ha1 or any(name in changes for name in SECRETS):
+            changes |= _secrets(asked.ha1, {**row, **changes}, changes)
         elif row["auth_ha1"] and any(changes.get(name, row[name]) != row[name] for name in ("realm", "auth_username")):
             raise Failure("auth_ha1 is of the realm and auth_username of before; give --ha1 as well")
         if not changes:
@@ -101,9 +104,9 @@ def _assignment(text: str) -> tuple[str, str | int]:
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=VALUE")
-    if name in SECRETS:
+    if name in SECRETS and not value.startswith(_NAMES_SECRET):
         raise argparse.ArgumentTypeError(f"{name} is never an argument: it is asked for, or read from stdin")
-    if name not in COLUMNS:
+    if name not in (*COLUMNS, *SECRETS):
         raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(COLUMNS)}")
     if isinstance(uacreg.c[name].type, Integer):
         if not value.isascii() or not value.isdecimal():
@@ -120,10 +123,15 @@ def _longest(name: str) -> int:
     return (kind.length or 0) if isinstance(kind, String) else 0
 
 
-def _secret(ha1: str | None, row: Mapping[str, object]) -> dict[str, str | int]:
-    """Ask for the password, or read it from stdin; return both columns of secrets. ha1: the algorithm to hash it with,
-    None to store it as it is.
+def _secrets(ha1: str | None, row: Mapping[str, object], given: Values) -> dict[str, str | int]:
+    """Return both columns of secrets: as they are named, or from the password, which is asked for or read from stdin.
+
+    ha1: the algorithm to hash it with, None to store it as it is.
     """
+    if named := {name: given[name] for name in SECRETS if name in given}:
+        if ha1:
+            raise Failure("--ha1 is of a password, and the row is to name its secret")
+        return {**dict.fromkeys(SECRETS, ""), **named}
     password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not password:
         raise Failure("no password was given")
@@ -133,7 +141,10 @@ def _secret(ha1: str | None, row: Mapping[str, object]) -> dict[str, str | int]:
         return {"auth_password": password, "auth_ha1": ""}
     if not row["realm"]:
         raise Failure("--ha1 takes a realm: an HA1 is of one")
-    hashed = digest.ha1(ha1, str(row["auth_username"]), str(row["realm"]), password)
+    try:
+        hashed = digest.ha1(ha1, str(row["auth_username"]), str(row["realm"]), revealed(password))
+    except SecretError as error:
+        raise Failure(f"the password {error}") from None
     return {"auth_password": "", "auth_ha1": hashed}
 
 

@@ -19,7 +19,7 @@ MARGIN = 8  # characters left of the first column, for the time in ms
 AUTH_HEADERS = ("www-authenticate", "proxy-authenticate", "authorization", "proxy-authorization")
 AUTH_PARAMETER = re.compile(r"(?<!\w)(username|realm|nonce|stale|response)=(\"[^\"]*\"|[^\s,]+)")
 _STATUS = re.compile(r"SIP/2\.0 ([0-9]{3})\b")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ class Request:
             *(["Content-Type: application/sdp"] if self.body else []),
             f"Content-Length: {len(self.body)}",
         ]
-        return "\r\n".join([*lines, "", ""]).encode() + self.body
+        head = "\r\n".join([*lines, "", ""])
+        return head.encode(errors="surrogateescape") + self.body  # a nonce goes back as it came
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Reply:
     @classmethod
     def parse(cls, octets: bytes) -> Reply | None:
         """Read a message; None if it is no reply."""
-        head = octets.partition(b"\r\n\r\n")[0].decode(errors="replace").replace("\r\n", "\n")
+        head = octets.partition(b"\r\n\r\n")[0].decode(errors="surrogateescape").replace("\r\n", "\n")
         first, *lines = _FOLD.sub(" ", head).split("\n")
         if not (found := _STATUS_LINE.fullmatch(first)):
             return None

@@ -72,6 +72,19 @@ def test_an_ha1_does_not_outlive_its_realm(operator: Shell) -> None:
     assert operator.run("set", "berlin", "realm=other.example", "r_domain=other.example").status == 0
 
 
+def test_a_secret_that_is_only_named_may_be_an_argument(operator: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BERLIN", "from the environment")
+    assert operator.run("add", "berlin", *ROW, "auth_password=env:BERLIN").status == 0
+    assert operator.rows(EVERYTHING) == [(*WRITTEN, "env:BERLIN", "")]
+    assert operator.run("set", "berlin", "--ha1", stdin=PASSWORD).status == 0
+    assert operator.run("set", "berlin", "auth_password=env:BERLIN").status == 0
+    assert operator.rows(EVERYTHING) == [(*WRITTEN, "env:BERLIN", "")]
+    done = operator.run("set", "berlin", "auth_password=env:NOTHING")
+    assert (done.status, done.errors) == (1, "nothing is written: auth_password names a variable that is not set\n")
+    done = operator.run("set", "berlin", "--ha1", stdin="env:NOTHING")
+    assert (done.status, done.errors) == (1, "the password names a variable that is not set\n")
+
+
 def test_a_trunk_is_removed(operator: Shell) -> None:
     added(operator)
     assert operator.run("add", "hamburg", *ROW, stdin=PASSWORD).status == 0

@@ -164,6 +164,18 @@ def test_a_carrier_that_says_nothing_to_a_call(stage: Stage) -> None:
     assert len({each.branch for each in stage.carrier.received("INVITE")}) == 1
 
 
+LATIN_1 = Offer(opaque="\udce9")  # an octet, as PEP 383 has it
+
+
+@pytest.mark.parametrize(
+    "stage", [Script(challenge=Challenge(requests=METHODS, offers=(LATIN_1,)), final=None)], indirect=True
+)
+def test_octets_that_are_no_utf_8_go_back_as_they_came(stage: Stage) -> None:
+    done = stage.test("5551234", "--trace")
+    assert (done.status, done.errors) == (0, "")
+    assert 'opaque="\udce9"' in stage.carrier.received("INVITE")[-1].first("Proxy-Authorization")
+
+
 def test_a_port_where_nobody_is(operator: Shell) -> None:
     written(operator, f"sip:127.0.0.1:{free_port()}")
     done = operator.run("test", "berlin", "--seconds", "1")
