@@ -14,7 +14,6 @@ from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 
 MOST_ANSWERED = 4  # challenges of one request, whatever the carrier does, and over all its trunks
-MOST_RETRIES = 3  # of these, for the same challenge again
 
 
 Asked = frozenset[tuple[int, str]]  # kind and realm of the challenges whose answers a carrier has accepted
@@ -47,8 +46,6 @@ def refusal(kind: int, challenges: Sequence[Challenge], attempt: Attempt) -> tup
         is_new = before.proven and challenge.nonce != before.challenge.nonce
         if not (challenge.stale or is_new):
             return "credentials refused", challenge
-        if before.retries >= MOST_RETRIES:
-            return "too many challenges", challenge
     return None
 
 

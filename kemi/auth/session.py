@@ -27,7 +27,6 @@ The rules:
          of its trunks                                          refuse: too many challenges
        the same was answered before; the new one is not stale,
          nor has another nonce after the old one was proven     refuse: credentials refused
-       the same was answered 4 times                            refuse: too many challenges
        otherwise                                                resend, with the response to the strongest of ours of
                                                                 each realm (RFC 3261 22.3)
 

@@ -10,7 +10,7 @@ from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import UNKNOWN, Record
-from kemi.auth.resend import MOST_ANSWERED, MOST_RETRIES, Asked
+from kemi.auth.resend import MOST_ANSWERED, Asked
 from kemi.auth.session import (
     Cancelled,
     Decision,
@@ -129,8 +129,8 @@ SECOND = {
     "stale": (407, STALE, after(407, MD5), "carrier MD5"),
     "a new nonce after one that was proven": (407, NEW, after(407, MD5, proven=True), "carrier MD5"),
     "the nonce that was proven": (407, MD5, after(407, MD5, proven=True), "refuse: credentials refused"),
-    "stale often": (407, STALE, after(407, MD5, retries=MOST_RETRIES - 1), "carrier MD5"),
-    "stale too often": (407, STALE, after(407, MD5, retries=MOST_RETRIES), "refuse: too many challenges"),
+    "stale often": (407, STALE, after(407, MD5, retries=MOST_ANSWERED - 2), "carrier MD5"),
+    "stale too often": (407, STALE, after(407, MD5, retries=MOST_ANSWERED - 1), "refuse: too many challenges"),
     "another status": (401, MD5, after(407, MD5), "carrier MD5"),
     "another realm": (407, ELSEWHERE, after(407, MD5), "elsewhere MD5"),
     "four in all": (407, ELSEWHERE, after(407, MD5, retries=1) + after(401, MD5), "elsewhere MD5"),
