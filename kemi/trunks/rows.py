@@ -17,7 +17,7 @@ from kemi.address import literal, normalised
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 2  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 3  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -107,8 +107,7 @@ class Rules:
                 return Verdict(kept, f"{name} is not a number from {low} to {high}")
         if kept["mask"] == 0 and int(address) == 0:
             return Verdict(kept, "mask 0 lists one address, and this is none")
-        mask = kept["mask"] or address.max_prefixlen
-        return Verdict(kept | {"ip_addr": address.exploded, "mask": mask, "tag": kept["tag"] or ""})
+        return Verdict(kept | {"ip_addr": address.exploded, "mask": kept["mask"] or address.max_prefixlen})
 
     def _known(self, texts: dict[str, str]) -> tuple[dict[str, str], str]:
         """Return a row's texts with the secrets that it names, and the fault of the first that cannot be had."""

@@ -12,7 +12,7 @@ from random import randrange
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import URL, Connection, Integer, Select, String, and_, bindparam, func, select
+from sqlalchemy import URL, Connection, Integer, Select, String, and_, bindparam, func, or_, select
 
 from kemi.trunks.hops import Hops, Target, in_order
 from kemi.trunks.names import ResolvedNames
@@ -55,12 +55,14 @@ _BY_CALLER = _ROWS.where(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_do
 _BY_DIALLED_DOMAIN = _ROWS.where(func.lower(uacreg.c.r_domain) == _FIRST)
 
 _CARRIERS = 2  # group of the address table
-_BY_TAG = (
+_LISTED = (
     select(address.c.ip_addr, address.c.mask, address.c.port)
-    .where(address.c.grp == _CARRIERS, address.c.tag == _FIRST)
+    .where(address.c.grp == _CARRIERS)
     .order_by(address.c.id)
     .limit(MOST_OF_A_KEY)
 )
+_BY_TAG = _LISTED.where(address.c.tag == _FIRST)
+_UNTAGGED = _LISTED.where(or_(address.c.tag == "", address.c.tag.is_(None)))
 
 
 class TrunkStore:
@@ -178,13 +180,13 @@ class TrunkStore:
         return self._kept[question]
 
     def _carriers(self, tag: str) -> tuple[Listed, ...]:
-        """Return the carriers' addresses with this tag."""
+        """Return the carriers' addresses with this tag; empty: with none."""
         try:
             connection = self._fresh_connection()
             if tag not in self._listed:
                 if len(self._listed) >= MOST_KEPT:
                     self._listed.clear()
-                rows = connection.execute(_BY_TAG, {"first": tag})
+                rows = connection.execute(_BY_TAG, {"first": tag}) if tag else connection.execute(_UNTAGGED)
                 self._listed[tag] = tuple([Listed.of(*row) for row in rows])
         except Exception:  # as above
             self.close()

@@ -241,7 +241,7 @@ def test_carriers_are_found_by_tag_and_kept_until_the_copy_changes(file: File) -
     file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, '192.0.2.1', 32, 0, 'a')")
     file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, '192.0.2.2', 32, 0, 'b')")
     file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (1, '192.0.2.3', 32, 0, 'a')")
-    file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, '192.0.2.4', 32, 0, '')")
+    file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, '192.0.2.4', 32, 0, NULL)")
     assert carriers(file) == {"192.0.2.1"}
     before = len(file.selects)
     assert carriers(file) == {"192.0.2.1"}

@@ -273,7 +273,6 @@ TABLE: dict[str, Behaviour] = {
     "sanity.sanity_check": _sanity_check,
     "sanity.sanity_reply": _sanity_reply,
     "siputils.has_totag": _has_totag,
-    "permissions.allow_address": lambda state, group, address, _port: _yes(state.is_trusted(group, address)),
     "permissions.allow_source_address": lambda state, group: _yes(state.is_trusted(group)),
     "permissions.allow_source_address_group": _allow_source_address_group,
     "rr.loose_route": _loose_route,
