@@ -10,7 +10,7 @@ PURE = tests/unit tests/flow
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo run db check test test-ksr test-db test-debian13 test-live compare bench soak fuzz fuzz-uac lint audit lock lab lab-down base-image setup engine
+.PHONY: demo run db check test test-ksr test-db test-debian13 test-live compare bench floods soak fuzz fuzz-uac lint audit lock lab lab-down base-image setup engine
 
 demo: setup
 	@kamailio/install sip-tester
@@ -77,6 +77,10 @@ fuzz: setup $(VENV)/test
 	@mkdir -p var/fuzz
 	@$(PYTHON) -m tests.unit.fuzz_challenge -max_total_time=$(SECONDS) -max_len=4096 -print_final_stats=1 \
 		-artifact_prefix=var/fuzz/ var/fuzz
+
+# What a flood costs, by the gate that it meets: CPU for each of its requests, and what calls notice.
+floods: setup $(VENV)/test
+	@$(PYTHON) -m tests.bench.floods
 
 # What is given to Kamailio's own uac_auth() neither ends it nor is answered wrongly: FIELDS of them, made from SEED; IN=
 # a container's image, with kamailio and its Python module, or this machine's Kamailio.

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kemi import cseq
-from kemi.auth.attempt import Attempt
+from kemi.auth.attempt import ELSEWHERE, Attempt
 from kemi.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
-from kemi.sip import dialog, shared
+from kemi.sip import dialog, place, shared
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray
 from kemi.trunks.trunk import Trunk
 
 STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
-
-ELSEWHERE = "\n"  # the destination of a row that no longer names the one of its dialog; it equals none
 
 KEPT = 0  # for the table's own time (kamailio.cfg): a call's whole setup, and then a caller may try again
 KEPT_ANSWERED = 32  # seconds: requests sent before an INVITE was answered may be under way (64 * T1, RFC 3261 17.1.1.1)
@@ -84,7 +82,11 @@ class Dialogs:
         sequence = f"{dialog_id(incoming.call_id, incoming.from_tag)}{destination.hex()}"
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
         attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
-        return self._marked(attempt, trunk) if method in STARTS_DIALOG else attempt
+        if method not in STARTS_DIALOG:
+            return attempt
+        back = fingerprint(self.key, place.way_back().text)
+        mark = Mark(trunk.row, destination, back, caller, number - caller, int(time.time()), self.run)
+        return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
 
     def inside(self, incoming: Incoming, opened: Opened, trunk: Trunk | None) -> Attempt:
         """Return the first attempt of a request to the trunk inside a dialog; trunk: None if it may not answer. Raises
@@ -148,12 +150,11 @@ class Dialogs:
         method, caller = attempt.method, attempt.cseq
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.resend(sent, attempt.number), KEPT))
         moved = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
-        return self._marked(moved, trunk) if attempt.mark else moved
-
-    def _marked(self, attempt: Attempt, trunk: Trunk) -> Attempt:
-        destination = fingerprint(self.key, trunk.destination)
-        mark = Mark(trunk.row, destination, attempt.cseq, attempt.number - attempt.cseq, int(time.time()), self.run)
-        return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
+        mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
+        if mark is None:
+            return moved
+        marked = mark._replace(row=trunk.row, destination=destination, raised=number - caller)
+        return moved._replace(mark=seal(self.key, marked, attempt.dialog))
 
     def number_of_invite(self, opened: Opened, caller: int) -> int:
         """Return the CSeq of the INVITE that the caller knows by this number, for its ACK and its PRACKs."""

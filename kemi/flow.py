@@ -13,7 +13,7 @@ A handler that raises answers 500, and the worker goes on. The caller never sees
 
 from __future__ import annotations
 
-from kemi import memory, nexthop, responses, standings
+from kemi import memory, nexthop, passage, responses, standings
 from kemi.auth.attempt import Attempt
 from kemi.cseq import rack as with_cseq
 from kemi.cseq import rack_cseq
@@ -23,9 +23,10 @@ from kemi.late import farewell
 from kemi.mark import Direction
 from kemi.outcome import AnsweredLate
 from kemi.plan import Plan
-from kemi.sip import api, dialog, edit, failure, late, relay, request, shared, strays
+from kemi.sip import api, edit, failure, late, place, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
+from kemi.trunks.places import Place, Places
 from kemi.trunks.trunk import Trunk
 
 # Never passed on: orders to us, and a caller's credentials, which are for us at most.
@@ -43,9 +44,8 @@ class TrunkAuth(GoingOn):
             return 1
         method = incoming.method
         if method == "CANCEL":
-            if incoming.belongs_to_transaction:
-                relay.relay()
-        elif incoming.to_tag:
+            self.cancel(incoming)
+        elif incoming.to_tag and method != "REGISTER":
             self.in_dialog(incoming)
         elif method == "OPTIONS" and request.asks_for_us():
             if memory.is_full() or not self.trunks.can_be_read():
@@ -56,47 +56,55 @@ class TrunkAuth(GoingOn):
             self.new_request(incoming)
         return 1
 
+    def cancel(self, incoming: Incoming) -> None:
+        """Cancel an INVITE, for its caller alone."""
+        if incoming.belongs_to_transaction and request.source_may_call():
+            relay.relay()
+        else:
+            relay.reply(481, "Call/Transaction Does Not Exist")
+
     # --- inside a dialog
 
     def in_dialog(self, incoming: Incoming) -> None:
-        """Route a request with a To tag: one of a dialog, or the ACK of a failure."""
-        if request.follows_route() and (opened := self._dialogs.opened(incoming)):
+        """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
+        opened = self._dialogs.opened(incoming) if request.follows_route() else None
+        if opened and passage.is_open(opened, self._dialogs.key):
             edit.remove_headers(PRIVATE_HEADERS)
-            if (host := nexthop.settled(self.trunks)) is None:
+            if (there := nexthop.settled(self.trunks)) is None:
                 return
             if opened.direction is Direction.FROM_TRUNK:
                 self._pass_on(incoming)
             elif incoming.method == "ACK":
-                self._acknowledge(incoming, opened, host)
+                self._acknowledge(incoming, opened, there)
             else:
-                self._send_inside(incoming, opened, host)
+                self._send_inside(incoming, opened, there)
         elif incoming.method != "ACK":
             relay.reply(481, "Call/Transaction Does Not Exist")
-        elif incoming.belongs_to_transaction:
-            relay.relay()
 
-    def _acknowledge(self, incoming: Incoming, opened: Opened, host: str) -> None:
-        """Relay the ACK of a success to this address, with the CSeq and the credentials of its INVITE."""
+    def _acknowledge(self, incoming: Incoming, opened: Opened, there: Place) -> None:
+        """Relay the ACK of a success to this place, with the CSeq and the credentials of its INVITE."""
         number = self._dialogs.number_of_invite(opened, incoming.cseq)
         if number != incoming.cseq:
             edit.set_cseq(number, "ACK")
         if fields := shared.credentials(opened.sequence, incoming.cseq):
             trunk = self._trunk_of(opened)
-            if trunk and host in dialog.peers(self.trunks.addresses(trunk)):
+            if trunk and nexthop.of_dialog(self.trunks, trunk).include(there):
                 edit.append_octets(fields)
         relay.relay()
 
-    def _send_inside(self, incoming: Incoming, opened: Opened, host: str) -> None:
-        """Send a request of a dialog to its trunk, at this address."""
+    def _send_inside(self, incoming: Incoming, opened: Opened, there: Place) -> None:
+        """Send a request of a dialog to its trunk, at this place."""
         if incoming.method == "PRACK" and (invite := rack_cseq(rack := request.header("RAck"))):
             edit.set_rack(with_cseq(rack, self._dialogs.number_of_invite(opened, invite)))
-        trunk = self._trunk_of(opened) if request.source_may_call() else None
+        trunk = self._trunk_of(opened)
         attempt = self._dialogs.inside(incoming, opened, trunk)
+        places = nexthop.of_dialog(self.trunks, trunk) if trunk else Places()
+        attempt = nexthop.bound(attempt, places, there)
         if attempt.mark:
             edit.add_record_route()
-        can_be_preemptive = trunk and trunk.destination == attempt.destination and self._settings.preemptive
-        may_be_preemptive = trunk and can_be_preemptive and host in dialog.peers(self.trunks.addresses(trunk))
-        if not self.send(attempt, Plan(), trunk.credentials if trunk and may_be_preemptive else None):
+        is_known = trunk and trunk.destination == attempt.destination and there in places.exact
+        can_be_preemptive = is_known and self._settings.preemptive
+        if not self.send(attempt, Plan(), trunk.credentials if trunk and can_be_preemptive else None):
             relay.reply(503, "Next Hop Unreachable")
 
     def _trunk_of(self, opened: Opened) -> Trunk | None:
@@ -157,7 +165,8 @@ class TrunkAuth(GoingOn):
             standings.note_served(attempt.trunk)
         if status < 300:
             if attempt.method == "INVITE" and not attempt.in_dialog:
-                dialog.note_peer()
+                place.note_peer()
+            responses.note_asked(attempt)
             if self._settings.preemptive:
                 attempt = responses.learn(status, attempt)
             if attempt.goes_on and not attempt.is_accepted:

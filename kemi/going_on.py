@@ -5,7 +5,7 @@ Decided in auth/session.py; carried out here.
 
 from __future__ import annotations
 
-from kemi import responses, standings
+from kemi import nexthop, responses, standings
 from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
@@ -14,6 +14,7 @@ from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
 from kemi.placing import Placing
 from kemi.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Word, best
 from kemi.sip import api, failure, moving, relay
+from kemi.trunks.places import Places
 
 
 class GoingOn(Placing):
@@ -24,7 +25,8 @@ class GoingOn(Placing):
         attempt = relay.attempt()
         trunk = self.trunk_now(attempt) if status in CHALLENGES else None
         credentials = trunk.credentials if trunk else None
-        facts = failure.facts(status, attempt, self.trunks.addresses(trunk) if trunk else frozenset())
+        places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
+        facts = failure.facts(status, attempt, places)
         match session.after_failure(facts, attempt, credentials, self._settings.next_on):
             case PassOn():
                 self._end(status, attempt, SILENT if facts.is_silent else failure.said(status))
@@ -61,7 +63,7 @@ class GoingOn(Placing):
                 plan, admitted = plan._replace(hops=()).heard(FULL), None
             else:
                 admitted = trunk
-                attempt = self._dialogs.over(attempt, trunk)._replace(is_moved=True)
+                attempt = self.bound(self._dialogs.over(attempt, trunk)._replace(is_moved=True), trunk)
                 if self.send(attempt, plan, self.preemptive_credentials(trunk)):
                     moving.forget_replies()
                     return

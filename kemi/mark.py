@@ -22,22 +22,23 @@ PARAMETER = "ta"  # of our Record-Route
 KEY_BYTES = 32
 LONGEST_LIFE = 86400  # seconds
 
-_VERSION = 1
-_FORM = struct.Struct(">BIIIII8s")
+_VERSION = 2
+_FORM = struct.Struct(">BIIIII8s8s")
 _SEAL_BYTES = 12
 
 
 class Mark(NamedTuple):
     """How a dialog was set up.
 
-    row: the id of the trunk's row. destination: fingerprint() of the destination that it named. cseq: of the request
-    that set the dialog up, as its sender wrote it. raised: by how much it was raised. since: when, in seconds of the
-    epoch. run: a random number of the Kamailio that sent it, another
-    one after each start.
+    row: the id of the trunk's row. destination: fingerprint() of the destination that it named. caller: fingerprint()
+    of where requests to the caller go. cseq: of the request that set the dialog up, as its sender wrote it. raised: by
+    how much it was raised. since: when, in seconds of the epoch. run: a random number of the Kamailio that sent it,
+    another one after each start.
     """
 
     row: int
     destination: bytes
+    caller: bytes
     cseq: int
     raised: int
     since: int
@@ -52,7 +53,7 @@ class Direction(Enum):
 
 
 def fingerprint(key: bytes, destination: str) -> bytes:
-    """Return 8 bytes that change when the destination changes; nothing can be learned from them."""
+    """Return 8 bytes that change when the destination, or place, changes; nothing can be learned from them."""
     return blake2b(destination.encode(), key=key, digest_size=8, person=b"destination").digest()
 
 
@@ -63,8 +64,8 @@ def dialog_id(call_id: str, tag: str) -> str:
 
 def seal(key: bytes, mark: Mark, dialog: str) -> str:
     """Return the parameter's value for a dialog (dialog_id of its first request): letters, digits, `-` and `_`."""
-    row, destination, *numbers = mark
-    body = _FORM.pack(_VERSION, row, *numbers, destination)
+    row, destination, caller, *numbers = mark
+    body = _FORM.pack(_VERSION, row, *numbers, destination, caller)
     return urlsafe_b64encode(body + _seal(key, body, dialog)).decode().rstrip("=")
 
 
@@ -77,8 +78,8 @@ def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     body, seal = text[:-_SEAL_BYTES], text[-_SEAL_BYTES:]
     if len(body) != _FORM.size or not compare_digest(seal, _seal(key, body, dialog)):
         return None
-    version, row, cseq, raised, since, run, destination = _FORM.unpack(body)
-    return Mark(row, destination, cseq, raised, since, run) if version == _VERSION else None
+    version, row, cseq, raised, since, run, destination, caller = _FORM.unpack(body)
+    return Mark(row, destination, caller, cseq, raised, since, run) if version == _VERSION else None
 
 
 def _seal(key: bytes, body: bytes, dialog: str) -> bytes:

@@ -8,8 +8,10 @@ sender repeats it after 0.5 s (RFC 3261 17.1.1.2, 17.1.2.2), and an ACK comes ag
 from __future__ import annotations
 
 from kemi.address import is_address
-from kemi.sip import edit, relay, request, wanted
+from kemi.auth.attempt import ELSEWHERE, Attempt
+from kemi.sip import edit, place, relay, request, wanted
 from kemi.trunks.hops import target_of
+from kemi.trunks.places import Place, Places
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
 
@@ -27,21 +29,32 @@ def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str) -> tuple[str, ...] | No
     return None if hops is None else tuple([hop.uri for hop in hops])
 
 
-def settled(trunks: TrunkStore) -> str | None:
-    """Return the address that the request goes to, which it has been given now if its next hop is a name; None if it
-    has none: the request has been answered with 503, or dropped.
+def settled(trunks: TrunkStore) -> Place | None:
+    """Return the place that the request goes to, whose address it has been given now if its next hop is a name; None if
+    it has none: the request has been answered with 503, or dropped.
     """
-    host = request.next_hop_host()
-    if not host or is_address(host):
-        return host
+    there = place.next_hop()
+    if not there.address or is_address(there.address):
+        return there
     target = target_of(request.next_hop(), "")
     hops = trunks.resolved(target)
     if hops:
         edit.address_to("", hops[0].uri, "")
-        return hops[0].address
+        return Place.of_hop(hops[0])
     if hops is None:
         wanted.want(target.key)
         if request.came_over_udp():
             return None
     relay.reply(503, "Next Hop Unreachable")
     return None
+
+
+def of_dialog(trunks: TrunkStore, trunk: Trunk) -> Places:
+    """Return where the carrier of the dialog at hand is. A peer that the row did not name proves nothing."""
+    places = trunks.places(trunk)
+    return places.and_peer(place.peer()) if trunk.destination else places
+
+
+def bound(attempt: Attempt, places: Places, there: Place) -> Attempt:
+    """Return the attempt with no carrier that may get an answer, unless it goes to one of its trunk's carrier."""
+    return attempt if places.include(there) else attempt._replace(destination=ELSEWHERE)

@@ -18,7 +18,7 @@ from kemi.auth.credentials import Credentials
 from kemi.dialogs import STARTS_DIALOG, Dialogs
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
 from kemi.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan
-from kemi.sip import api, dialog, edit, relay, request, room, shared
+from kemi.sip import api, dialog, edit, place, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.trunks import selection
 from kemi.trunks.selection import Asked, Candidates, candidates
@@ -110,7 +110,7 @@ class Placing:
                 is_tracked = True
                 if trunk is admitted or self.admits(trunk, admitted, incoming.method):
                     admitted = trunk
-                    attempt = self._dialogs.new(incoming, trunk)._replace(is_moved=is_moved)
+                    attempt = self.bound(self._dialogs.new(incoming, trunk)._replace(is_moved=is_moved), trunk)
                     if self.send(attempt, plan, self.preemptive_credentials(trunk)):
                         return
                     is_moved = True
@@ -133,6 +133,10 @@ class Placing:
             dialog.track()
             if plan.goes_on:
                 relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
+
+    def bound(self, attempt: Attempt, trunk: Trunk) -> Attempt:
+        """Return the attempt with no carrier that may get an answer, if its trunk names none and it goes elsewhere."""
+        return attempt if trunk.destination else nexthop.bound(attempt, self.trunks.places(trunk), place.next_hop())
 
     def admits(self, trunk: Trunk, before: Trunk | None, method: str) -> bool:
         """Count a new request, and return False if the trunk has no room for it. before: the one that has it so far."""

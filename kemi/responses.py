@@ -9,7 +9,7 @@ import os
 import time
 
 from kemi.auth import nonces, session
-from kemi.auth.attempt import CHALLENGES, Attempt, Sent
+from kemi.auth.attempt import CHALLENGES, ELSEWHERE, Attempt, Sent
 from kemi.auth.challenge import next_nonce
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
@@ -96,6 +96,14 @@ def learn(status: int, attempt: Attempt) -> Attempt:
         for counter in filter(None, after.counters if proves else ()):
             shared.keep_count(counter, nonces.COUNT_KEPT)
     return attempt
+
+
+def note_asked(attempt: Attempt) -> None:
+    """Note how the carrier asks: it has accepted the answers to its challenges (session.py, rule 8)."""
+    asked = frozenset((one.status, one.challenge.realm) for one in attempt.sent if one.challenged)
+    if asked and not attempt.is_accepted and attempt.destination != ELSEWHERE:
+        before = shared.asked(attempt.trunk, attempt.destination)
+        shared.set_asked(attempt.trunk, attempt.destination, before | asked)
 
 
 def _next_nonces(attempt: Attempt) -> dict[int, str]:

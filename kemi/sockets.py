@@ -6,6 +6,7 @@ import fcntl
 import re
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kemi.address import literal
@@ -63,6 +64,17 @@ class Socket:
             if kind == socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not matter
             probe.bind(address)
+
+
+def transports(listen: Iterable[Socket]) -> tuple[str, ...]:
+    """Return the transports that Kamailio can send by, UDP first."""
+    listened = {each.proto for each in listen}
+    return tuple(proto for proto in ("udp", "tcp", "tls") if proto in listened)
+
+
+def kinds(listen: Iterable[Socket]) -> tuple[str, ...]:
+    """Return the kinds of addresses that Kamailio can send to, IPv4 first."""
+    return tuple(sorted({"AAAA" if each.host.startswith("[") else "A" for each in listen}))
 
 
 def _address_of_interface(name: str) -> str:

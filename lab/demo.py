@@ -22,9 +22,10 @@ from pathlib import Path
 from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import URL
 
+from kemi.command.ladder import Message, ladder
 from kemi.trunks.tables import uacreg
-from lab.ladder import Message, calls, ladder, read_record, shortfalls
 from lab.programs import Foreground, ProgramError, free_ports, wait_for
+from lab.record import calls, read_record, shortfalls
 
 LAB = Path(__file__).resolve().parent
 PROJECT = LAB.parent

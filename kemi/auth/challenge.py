@@ -18,6 +18,7 @@ Broken, but with one meaning only, and therefore read:
     or semicolon, and holds no quote and no backslash.
 11. qop=auth,auth-int without quotes: `auth` or `auth-int` alone between commas is a qop value, not a scheme.
 12. A parameter that comes again with the same value.
+13. Octets that are not UTF-8, in quotes: they are kept as they came, as surrogates (PEP 383).
 
 Broken, with more than one meaning, and therefore refused by rule 8: a parameter again with another value; quotes that
 do not close, or stand inside a value; a word that is neither a parameter nor a scheme in its place

@@ -15,11 +15,12 @@ from typing import Any
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 from kemi.auth.nonces import UNKNOWN, Record
+from kemi.auth.resend import Asked
 from kemi.cseq import Sequence
 from kemi.plan import Plan, Word
 from kemi.standing import UP, Standing
 
-VERSION = 1
+VERSION = 2
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
@@ -29,13 +30,12 @@ _BOOL = ("false", "true")
 
 def attempt_text(attempt: Attempt) -> str:
     """Encode an attempt. It is spelled out because every request pays for it: _encode() takes five times as long."""
-    trunk, destination, method, sequence, cseq, number, mark, in_dialog, goes_on, moved, accepted, by_uac, sent = (
-        attempt
-    )
+    trunk, destination, method, sequence, cseq, number, mark, *state, sent = attempt
+    in_dialog, answered, goes_on, is_moved, is_accepted, by_uac_auth = state
     return (
         f"[{VERSION},{_quoted(trunk)},{_quoted(destination)},{_quoted(method)},{_quoted(sequence)},{cseq},{number}"
-        f",{_quoted(mark)},{_BOOL[in_dialog]},{_BOOL[goes_on]},{_BOOL[moved]},{_BOOL[accepted]},{_BOOL[by_uac]}"
-        f",[{','.join([_sent_text(one) for one in sent])}]]"
+        f",{_quoted(mark)},{_BOOL[in_dialog]},{answered},{_BOOL[goes_on]},{_BOOL[is_moved]},{_BOOL[is_accepted]}"
+        f",{_BOOL[by_uac_auth]},[{','.join([_sent_text(one) for one in sent])}]]"
     )
 
 
@@ -90,6 +90,17 @@ def record(text: str) -> Record:
         return UNKNOWN
     held, counters, *others = values
     return Record(tuple([_sent(one) for one in held]), tuple(counters), *others)
+
+
+def asked_text(asked: Asked) -> str:
+    """Encode how a carrier asks."""
+    return _encode([VERSION, sorted(asked)])
+
+
+def asked(text: str) -> Asked:
+    """Decode how a carrier asks."""
+    values = _values(text) if text else None
+    return frozenset((kind, realm) for kind, realm in values[0]) if values else frozenset()
 
 
 def sequence_text(sequence: Sequence) -> str:

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from kemi.auth import digest
 from kemi.auth.challenge import Challenge
 
-# hash -> itself and all that are stronger
-_AS_STRONG_AS = {name: tuple(digest.HASHES)[: place + 1] for place, name in enumerate(digest.HASHES)}
-
 _HA1_HASH = {32: "MD5", 64: "SHA-256"}  # hex digits of auth_ha1 -> the hash it is for
 
 
@@ -19,7 +16,7 @@ class Credentials:
 
     destination: the carrier they are meant for (Trunk.destination). realm: the only realm answered, empty for any.
     password: serves every algorithm. ha1: as the DBA wrote it, 32 hex digits for MD5 or 64 for SHA-256, or empty; it
-    goes before the password. weakest: the weakest hash that may be used, empty for any. A row whose auth_username or
+    goes before the password. weakest: the weakest of digest.HASHES that is answered. A row whose auth_username or
     auth_ha1 is malformed makes no Credentials (Trunk.fault).
     """
 
@@ -28,17 +25,19 @@ class Credentials:
     username: str
     password: str = field(default="", repr=False)
     ha1: str = field(default="", repr=False)
-    weakest: str = ""
+    weakest: str = "MD5"
 
     def are_for(self, challenge: Challenge) -> bool:
         """Return True if the challenge's realm may have a response. One that is not UTF-8 is read as Latin-1."""
         return self.realm in ("", challenge.realm) or self.realm == _in_latin_1(challenge.realm)
 
     def can_answer(self, challenge: Challenge, can_read_body: bool) -> bool:
-        """Return True if the challenge's hash is strong enough, there is a secret for it, and its qop can be computed:
+        """Return True if there is a secret for the challenge's hash, it is not too weak, and its qop can be computed:
         none, auth, or auth-int if the request's body can be read.
         """
-        if not self._may_use(challenge.hash_name) or not (self.password or self._has_ha1_for(challenge)):
+        if challenge.hash_name not in digest.HASHES or not (self.password or self._has_ha1_for(challenge)):
+            return False
+        if digest.is_weaker(challenge.hash_name, self.weakest):
             return False
         return not challenge.qop or challenge.offers("auth") or (can_read_body and challenge.offers("auth-int"))
 
@@ -49,9 +48,6 @@ class Credentials:
             secret = digest.ha1(challenge.hash_name, self.username, challenge.realm, self.password)
         qop = "auth" if challenge.offers("auth") else "auth-int" if challenge.qop else ""
         return digest.DigestResponse(challenge, self.username, secret, qop)
-
-    def _may_use(self, hash_name: str) -> bool:
-        return hash_name in digest.HASHES and (not self.weakest or hash_name in _AS_STRONG_AS[self.weakest])
 
     def _has_ha1_for(self, challenge: Challenge) -> bool:
         return challenge.hash_name == _HA1_HASH.get(len(self.ha1))

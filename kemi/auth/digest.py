@@ -20,6 +20,12 @@ from kemi.auth.challenge import Challenge
 HASHES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 
 
+def is_weaker(hash_name: str, other: str) -> bool:
+    """Return True if the first of two HASHES is weaker than the other."""
+    names = list(HASHES)
+    return names.index(hash_name) > names.index(other)
+
+
 class Request(NamedTuple):
     """The parts of a request that a digest covers. uri: the R-URI as sent. body: its bytes, for auth-int alone."""
 

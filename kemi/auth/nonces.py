@@ -77,10 +77,11 @@ def counter(destination: str, one: Sent) -> str:
 def accepted(record: Record, sent: Sequence[Sent], destination: str, now: float) -> Record:
     """Return the record after the carrier accepted a request with these responses.
 
-    The realm that challenged first is the carrier's. Another realm behind it is a far end's, whose nonce is not kept:
-    the next call may go to another far end.
+    The realm that challenged first is the carrier's, and so is one that asked in the same reply. A realm that asks once
+    the first has let the request pass is a far end's, whose nonce is not kept: the next call may go to another one.
     """
-    own = [one for one in sent if one.challenge.realm == sent[0].challenge.realm]
+    first = sent[0]
+    own = [one for one in sent if one.challenge.realm == first.challenge.realm or not first.proven]
     if not any(one.challenged for one in own):
         return replace(record, rejected=0) if record.rejected and record.holds(own) else record
     if record.holds(own) or record.is_backed_off(now):

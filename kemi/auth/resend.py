@@ -1,6 +1,7 @@
-"""What a resend carries after a challenge, and when there is to be none: the counts of RFC 3261 22.2 and 22.3.
+"""What a resend carries after a challenge, and when there is to be none: who asks, and the counts of RFC 3261 22.2 and
+22.3.
 
-The rules stand in session.py: lines 5 to 7 of its table, and what follows it.
+The rules stand in session.py: rules 7 and 8, and the table.
 
 Pure: no I/O, no clock, no state.
 """
@@ -9,28 +10,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kemi.auth.attempt import Sent
+from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 
-MOST_ANSWERED = 5  # challenges of one request, whatever the carrier does
-MOST_RETRIES = 3  # of these, for the same challenge again
+MOST_ANSWERED = 4  # challenges of one request, whatever the carrier does, and over all its trunks
 
 
-def refusal(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent]) -> tuple[str, Challenge] | None:
+Asked = frozenset[tuple[int, str]]  # kind and realm of the challenges whose answers a carrier has accepted
+
+
+def of_carrier(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent], asked: Asked) -> list[Challenge]:
+    """Return the challenges that are such as this carrier poses (rule 8).
+
+    A realm that it has not named yet may be that of another of its nodes, not behind one that let this request pass.
+    """
+    is_behind = any(one.challenged or one.status != kind for one in sent)
+    realms = {realm for _, realm in asked}
+
+    def is_carriers(challenge: Challenge) -> bool:
+        return (kind, challenge.realm) in asked or not (is_behind or challenge.realm in realms)
+
+    return [challenge for challenge in challenges if not asked or is_carriers(challenge)]
+
+
+def refusal(kind: int, challenges: Sequence[Challenge], attempt: Attempt) -> tuple[str, Challenge] | None:
     """Return why not to answer these challenges after the answers so far, and the one that it is about; None for no
     reason.
     """
-    if sum(one.challenged + one.retries for one in sent) + len(challenges) > MOST_ANSWERED:
+    if attempt.answered + len(challenges) > MOST_ANSWERED:
         return "too many challenges", challenges[0]
     for challenge in challenges:
-        before = next((one for one in sent if one.is_same(kind, challenge)), None)
+        before = next((one for one in attempt.sent if one.is_same(kind, challenge)), None)
         if before is None or not before.challenged:
             continue
         is_new = before.proven and challenge.nonce != before.challenge.nonce
         if not (challenge.stale or is_new):
             return "credentials refused", challenge
-        if before.retries >= MOST_RETRIES:
-            return "too many challenges", challenge
     return None
 
 

@@ -2,12 +2,14 @@
 
 The rules:
 
-1. A failure other than 401 and 407 is passed on, but for those of rule 8, and for a 403 to preemptive responses that
+1. A failure other than 401 and 407 is passed on, but for those of rule 9, and for a 403 to preemptive responses that
    nobody asked for: the request is sent again without them, unless the carrier has already let it pass (it rang), or
    speaks of a limit.
 2. A caller who has cancelled gets 487 and no new attempt.
-3. A challenge is answered only for the carrier that the trunk's row names, then as now. In a dialog it must also come
-   from the peer: the address that answered the dialog's first INVITE. A Route or Contact may lead elsewhere.
+3. A challenge is answered only for the carrier that the trunk's row names, then as now. A Route, a Contact, or the
+   dialled domain over a row that names no carrier may lead elsewhere: the answer has to go to a place of that carrier,
+   and in a dialog the challenge has to come from one (trunks/places.py). That is address, port and transport of the
+   row's next hop, of the peer that answered the dialog's first INVITE, or of a row of `address` with the trunk's name.
 4. A preemptive response that is challenged again says nothing about the credentials: nonces expire. The nonce cache
    forgets it, and the challenge counts as the first one.
 5. Everything else about a challenge is this table; the first line that holds decides. "Ours" is a challenge whose
@@ -20,11 +22,12 @@ The rules:
        -------------------------------------------------------  ----------------------------------------------------
        no field is a Digest challenge                           refuse: no digest challenge, or the fault in it
        none is ours                                             refuse: realm not the trunk's
+       none of ours is as this carrier asks                     refuse: not as the trunk's carrier asks
        none of ours is usable                                   refuse: no secret, algorithm or qop for it
-       5 challenges of this request were answered               refuse: too many challenges
+       4 challenges of this request were answered, over all
+         of its trunks                                          refuse: too many challenges
        the same was answered before; the new one is not stale,
          nor has another nonce after the old one was proven     refuse: credentials refused
-       the same was answered 4 times                            refuse: too many challenges
        otherwise                                                resend, with the response to the strongest of ours of
                                                                 each realm (RFC 3261 22.3)
 
@@ -32,8 +35,9 @@ The rules:
 7. The resend also carries a fresh response to every other challenge that was answered before: a proxy that let the
    request pass asks for its credentials again. Preemptive responses of the challenge's kind and another realm are left
    out: whoever asked has not taken them, and may read no further than the first.
-
-8. A request outside a dialog goes on to the next hop of its trunk, or to the next trunk, if there is one: when nothing
+8. A carrier asks by the kinds and realms that it has accepted answers to; the first contact is free. After it, the same
+   realm by another kind is a far end's, and so is another realm behind a server that let this request pass.
+9. A request outside a dialog goes on to the next hop of its trunk, or to the next trunk, if there is one: when nothing
    came in time, on the statuses of TRUNKAUTH_NEXT_ON, on a 403 that speaks of a limit, and in place of a refusal by the
    table. Not once its caller was told that it rings.
 
@@ -57,6 +61,7 @@ from kemi.auth.challenge import Challenge, ChallengeError, parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
 from kemi.auth.plain import suits_uac_auth
+from kemi.auth.resend import Asked
 from kemi.plan import SERVICE_UNAVAILABLE, TIMEOUT
 
 FORBIDDEN = 403
@@ -70,18 +75,19 @@ class Failure(NamedTuple):
     """A final reply to an attempt.
 
     fields: the values of its WWW-Authenticate or Proxy-Authenticate fields in order.
-    is_cancelled: True if the caller has cancelled. is_peers: False if it came from somebody else than the peer of the
-    request's dialog. can_read_body: False if the request's body is too long. kind: 401 if the fields are
-    WWW-Authenticate, 407 if they are Proxy-Authenticate; 0: as the status says. is_silent: True if nothing came in
-    time. says_limit: True if it says that the carrier has no room for one call more.
+    is_cancelled: True if the caller has cancelled. is_carriers: False if it came, in a dialog, from a place that is not
+    the carrier's. can_read_body: False if the request's body is too long. kind: 401 if the fields are WWW-Authenticate,
+    407 if they are Proxy-Authenticate; 0: as the status says. asked: how this carrier asks; empty if that is not known.
+    is_silent: True if nothing came in time. says_limit: True if it says that the carrier has no room for one call more.
     """
 
     status: int
     fields: tuple[str, ...] = ()
     is_cancelled: bool = False
-    is_peers: bool = True
+    is_carriers: bool = True
     can_read_body: bool = True
     kind: int = 0
+    asked: Asked = frozenset()
     is_silent: bool = False
     says_limit: bool = False
 
@@ -224,7 +230,7 @@ def _may_get_credentials(failure: Failure, attempt: Attempt, credentials: Creden
     """Return True if the challenge comes from the trunk's carrier (rule 3)."""
     if credentials.destination != attempt.destination:
         return False
-    return failure.is_peers
+    return failure.is_carriers
 
 
 def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:
@@ -235,15 +241,19 @@ def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credenti
     ours = [challenge for challenge in challenges if credentials.are_for(challenge)]
     if not ours:
         return Refuse("realm not the trunk's", challenges[0])
-    usable = [challenge for challenge in ours if credentials.can_answer(challenge, failure.can_read_body)]
+    asked = resend.of_carrier(kind, ours, attempt.sent, failure.asked)
+    if not asked:
+        return Refuse("not as the trunk's carrier asks", ours[0])
+    usable = [challenge for challenge in asked if credentials.can_answer(challenge, failure.can_read_body)]
     if not usable:
-        return Refuse("no secret, algorithm or qop for it", ours[0])
+        return Refuse("no secret, algorithm or qop for it", asked[0])
     chosen = _strongest(usable) if len(usable) > 1 else (usable[0],)
-    if refusal := resend.refusal(kind, chosen, attempt.sent):
+    if refusal := resend.refusal(kind, chosen, attempt):
         return Refuse(*refusal)
     sent = resend.carried(kind, chosen, attempt.sent)
     plain = first == chosen and kind == failure.status and suits_uac_auth(failure.fields[0], credentials)
-    return Resend(attempt._replace(sent=sent, by_uac_auth=False), chosen, plain)
+    answered = attempt.answered + len(chosen)
+    return Resend(attempt._replace(sent=sent, answered=answered, by_uac_auth=False), chosen, plain)
 
 
 def _read(fields: Sequence[str]) -> tuple[tuple[Challenge, ...], list[Challenge], str]:

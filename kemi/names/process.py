@@ -13,6 +13,7 @@ from kemi.names.resolver import Resolver
 from kemi.names.rows import Rows, resolved
 from kemi.settings import Settings
 from kemi.sip import api, wanted
+from kemi.sockets import kinds, transports
 from kemi.trunks.tables import cause
 
 WORK_LIMIT = 0.3  # seconds of one tick for open questions
@@ -52,7 +53,7 @@ class _Work:
         self._asked = 0
         self._learned = Learned()
         self._learned.add(self._file.hops)
-        resolver = Resolver(NameServer(), transports(settings), kinds(settings))
+        resolver = Resolver(NameServer(), transports(settings.listen), kinds(settings.listen))
         self._names = Names(resolver.resolve, self._file.hops)
 
     def tick(self, seconds: float) -> None:
@@ -88,14 +89,3 @@ class _Work:
         elif self._file_fault and not fault:
             api.notice("names are kept again")
         self._file_fault = fault
-
-
-def transports(settings: Settings) -> tuple[str, ...]:
-    """Return the transports that Kamailio can send by, UDP first."""
-    listened = {sip_socket.proto for sip_socket in settings.listen}
-    return tuple(proto for proto in ("udp", "tcp", "tls") if proto in listened)
-
-
-def kinds(settings: Settings) -> tuple[str, ...]:
-    """Return the kinds of addresses that Kamailio can send to, IPv4 first."""
-    return tuple(sorted({"AAAA" if sip_socket.host.startswith("[") else "A" for sip_socket in settings.listen}))

@@ -45,6 +45,7 @@ _TABLES_OF_THE_COPY = (
     "CREATE INDEX IF NOT EXISTS uacreg_caller_idx ON uacreg (l_username, lower(l_domain))",
     "CREATE INDEX IF NOT EXISTS uacreg_dialled_idx ON uacreg (lower(r_domain))",
     *(f"CREATE INDEX IF NOT EXISTS {name}_idx ON uacreg ({name}) WHERE {only}" for name, only in NAMES_SECRET.items()),
+    "CREATE INDEX IF NOT EXISTS address_tag_idx ON address (grp, tag)",
     "CREATE INDEX IF NOT EXISTS registrations_idx ON uacreg (expires) WHERE expires > 0",
 )
 

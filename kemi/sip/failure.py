@@ -6,12 +6,12 @@ import re
 
 import KSR
 
-from kemi.address import normalised
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import FORBIDDEN, Failure
 from kemi.plan import TIMEOUT, Word
-from kemi.sip import dialog, relay, request
+from kemi.sip import place, relay, request, shared
+from kemi.trunks.places import Places
 
 MOST_FIELDS = 32  # challenges read from one reply
 
@@ -28,9 +28,9 @@ def status() -> int:
     return status if isinstance(status, int) else 0
 
 
-def facts(status: int, attempt: Attempt, addresses: frozenset[str]) -> Failure:
-    """Return the reply that the failure route is about. addresses: of the trunk, from which a challenge inside a dialog
-    has to come if the dialog's peer is not known any more.
+def facts(status: int, attempt: Attempt, places: Places) -> Failure:
+    """Return the reply that the failure route is about. places: of the trunk's carrier, from which a challenge
+    inside a dialog has to come.
     """
     kind, fields = _challenge(status) if status in CHALLENGES else (status, ())
     asks_for_body = "auth-int" in " ".join(fields).lower()
@@ -38,11 +38,12 @@ def facts(status: int, attempt: Attempt, addresses: frozenset[str]) -> Failure:
         status,
         fields,
         is_cancelled=KSR.tm.t_is_canceled() > 0,
-        is_peers=not attempt.in_dialog or normalised(str(KSR.pv.gete("$T_rpl($si)"))) in dialog.peers(addresses),
+        is_carriers=not attempt.in_dialog or places.can_be_source(place.of_failure()),
         can_read_body=request.can_read_body() if asks_for_body else True,
         kind=kind,
         is_silent=status == TIMEOUT and attempt.method == "INVITE" and KSR.tm.t_branch_timeout() > 0,
         says_limit=status == FORBIDDEN and _says_limit(),
+        asked=shared.asked(attempt.trunk, attempt.destination) if fields else frozenset(),
     )
 
 

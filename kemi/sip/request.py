@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import KSR
 
-from kemi.address import normalised
 from kemi.auth.digest import Request
+from kemi.cseq import BEYOND
 from kemi.mark import PARAMETER
 from kemi.sip import edit
-
-CALLERS = 1  # group of the address table: who may call
+from kemi.sip.place import CALLERS
 
 # The checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths; R-URI, From, To.
 _SANITY_CHECKS = 17895
@@ -73,12 +72,6 @@ def came_over_udp() -> bool:
     return header("Via").upper().startswith("SIP/2.0/UDP")
 
 
-def next_hop_host() -> str:
-    """Return the host that the request goes to, normalised; a host name stays one."""
-    next_hop, dialled = str(KSR.pv.gete("$_s($dd\n$rd)")).split("\n")
-    return normalised(next_hop if next_hop != _NULL else dialled if dialled != _NULL else "")
-
-
 def asks_for_us() -> bool:
     """Return True if the R-URI is this proxy itself, without a user part."""
     return KSR.is_myself_ruri() and not KSR.pv.gete("$rU")
@@ -105,10 +98,10 @@ def incoming() -> Incoming | None:
         lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n")
     except UnicodeDecodeError:
         lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", "", ""]
-    if len(lines) != _LINES:  # a header field that is folded where it must not be
+    facts = ["" if one == _NULL else one for one in lines]
+    if len(facts) != _LINES or int(facts[4]) >= BEYOND:  # a field is folded where it must not be; RFC 3261 8.1.1.5
         KSR.sl.sl_send_reply(400, "Bad Request")
         return None
-    facts = ["" if one == _NULL else one for one in lines]
     method, call_id, from_tag, to_tag, cseq, route, caller, dialled, required = facts
     if KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) < 0:
         KSR.sl.sl_send_reply(483, "Too Many Hops")

@@ -1,5 +1,5 @@
-"""What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, the CSeqs sent so far, the
-credentials that ACKs repeat, and what sources have sent.
+"""What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, how carriers ask, the CSeqs
+sent so far, the credentials that ACKs repeat, and what sources have sent.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import KSR
 
 from kemi.auth import codec
 from kemi.auth.nonces import UNKNOWN, Record
+from kemi.auth.resend import Asked
 from kemi.cseq import Sequence, noted, with_invite
 
 
@@ -25,6 +26,16 @@ def record(trunk: str, destination: str) -> Record:
 def set_record(trunk: str, destination: str, record: Record) -> None:
     """Keep the record of a trunk and destination until it expires."""
     KSR.htable.sht_sets("nonces", _key(trunk, destination), codec.record_text(record))
+
+
+def asked(trunk: str, destination: str) -> Asked:
+    """Return how the carrier of a trunk and destination asks."""
+    return codec.asked(str(KSR.htable.sht_get("asked", _key(trunk, destination)) or ""))
+
+
+def set_asked(trunk: str, destination: str, asked: Asked) -> None:
+    """Keep how the carrier of a trunk and destination asks."""
+    KSR.htable.sht_sets("asked", _key(trunk, destination), codec.asked_text(asked))
 
 
 def next_count(counter: str) -> int:
@@ -93,13 +104,15 @@ def forget_soon(key: str, alone: Sequence, seconds: int) -> None:
 
 
 def keep_credentials(key: str, cseq: int, fields: bytes) -> None:
-    """Keep the credentials of an INVITE for its ACK, for as long as its 2xx may come again; cseq: the caller's."""
-    KSR.htable.sht_sets("acks", f"{key}/{cseq}", fields.hex())
+    """Keep the credentials of an INVITE for its ACK, for as long as its 2xx may come again; cseq: the caller's. Octets
+    that are not UTF-8 are stored as if they were Latin-1.
+    """
+    KSR.htable.sht_sets("acks", f"{key}/{cseq}", fields.decode("latin-1"))
 
 
 def credentials(key: str, cseq: int) -> bytes:
     """Return the credentials that the INVITE of this ACK had, empty if it had none."""
-    return bytes.fromhex(str(KSR.htable.sht_get("acks", f"{key}/{cseq}") or ""))
+    return str(KSR.htable.sht_get("acks", f"{key}/{cseq}") or "").encode("latin-1")
 
 
 def forget_sequence(key: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import KSR
 
 from kemi.connections import Connection
-from kemi.sip.request import CALLERS
+from kemi.sip.place import CALLERS
 
 
 def may_call(one: Connection) -> bool:

@@ -184,6 +184,10 @@ _TRUNK: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
     ("l_uuid has a control character", lambda row: not _LINE.fullmatch(row["l_uuid"])),
     ("r_domain is not a host", lambda row: bool(row["r_domain"]) and not _is_domain(row["r_domain"])),
     (
+        "realm, auth_proxy and r_domain are empty",  # it would answer anybody, for anything
+        lambda row: not (row["realm"] or row["auth_proxy"] or row["r_domain"]),
+    ),
+    (
         "auth_username is empty or has a control character",
         lambda row: not row["auth_username"] or not _LINE.fullmatch(row["auth_username"]),
     ),

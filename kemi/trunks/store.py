@@ -24,11 +24,13 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    or_,
     select,
 )
 
 from kemi.trunks.hops import Hops, Target, in_order
 from kemi.trunks.names import ResolvedNames
+from kemi.trunks.places import Listed, Places, of_carrier
 from kemi.trunks.rows import LONGEST_KEY
 from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.selection import Candidates, usable_or_first
@@ -38,6 +40,7 @@ from kemi.trunks.tables import (
     SYNCED,
     TRUNK_COLUMNS,
     UNUSABLE,
+    address,
     identity,
     open_file,
     replica_fault,
@@ -82,6 +85,16 @@ _BY_ROW = _rows(uacreg.c.id == bindparam("first", type_=Integer()))
 _BY_CALLER = _rows(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
 _BY_DIALLED_DOMAIN = _rows(func.lower(uacreg.c.r_domain) == _FIRST)
 
+_CARRIERS = 2  # group of the address table
+_LISTED = (
+    select(address.c.ip_addr, address.c.mask, address.c.port)
+    .where(address.c.grp == _CARRIERS)
+    .order_by(address.c.id)
+    .limit(MOST_OF_A_KEY)
+)
+_BY_TAG = _LISTED.where(address.c.tag == _FIRST)
+_UNTAGGED = _LISTED.where(or_(address.c.tag == "", address.c.tag.is_(None)))
+
 
 class TrunkStore:
     """Finds trunks, enabled ones first, then by priority and id: usable ones, or the first one that cannot be used if
@@ -106,6 +119,7 @@ class TrunkStore:
         self._is_ready = False
         self._kept: dict[tuple[object, ...], Candidates] = {}
         self._rows: dict[Trunk, Trunk] = {}  # one object a row, by whichever look-up it was found
+        self._listed: dict[str, tuple[Listed, ...]] = {}
 
     def is_ready(self) -> bool:
         """Return True if calls can be served: False until the copy was filled once."""
@@ -155,9 +169,14 @@ class TrunkStore:
         """Return where to send requests over this trunk, in the order to try; empty if its name is not resolved."""
         return self.resolved(trunk.target) or ()
 
-    def addresses(self, trunk: Trunk) -> frozenset[str]:
-        """Return the addresses of this trunk's next hop, all of them, in their shortest form."""
-        return frozenset(hop.address for hop in self._names.find(trunk.target) or ())
+    def places(self, trunk: Trunk) -> Places:
+        """Return where the trunk's carrier is: all hops of its next hop, and the addresses of group 2 that have its
+        l_uuid as tag; if the row names no next hop, also those that have no tag.
+        """
+        listed = self._carriers(trunk.uuid)
+        if not trunk.destination:
+            listed += self._carriers("")
+        return of_carrier(self._names.find(trunk.target) or (), listed)
 
     def look_again(self) -> None:
         """Have the next look-up check whether the file has changed, however short ago that was done."""
@@ -192,9 +211,24 @@ class TrunkStore:
             raise
         return self._kept[question]
 
+    def _carriers(self, tag: str) -> tuple[Listed, ...]:
+        """Return the carriers' addresses with this tag; empty: with none."""
+        try:
+            connection = self._fresh_connection()
+            if tag not in self._listed:
+                if len(self._listed) >= MOST_KEPT:
+                    self._listed.clear()
+                rows = connection.execute(_BY_TAG, {"first": tag}) if tag else connection.execute(_UNTAGGED)
+                self._listed[tag] = tuple([Listed.of(*row) for row in rows])
+        except Exception:  # as above
+            self.close()
+            raise
+        return self._listed[tag]
+
     def _forget(self) -> None:
         self._kept.clear()
         self._rows.clear()
+        self._listed.clear()
 
     def _fresh_connection(self) -> Connection:
         """Return the connection, opened anew if the file was replaced; kept look-ups go if anything changed.

@@ -76,7 +76,7 @@ class Trunk:
             self.auth_username,
             self.auth_password,
             self.auth_ha1,
-            self.policy.weakest_algorithm,
+            self.policy.weakest_algorithm or "MD5",
         )
 
     @cached_property

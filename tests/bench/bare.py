@@ -68,10 +68,10 @@ class Bare:
         return 1
 
     def REPLICA(self, _message: object, _event: object) -> int:
-        """The timers'; nothing is kept, resolved or watched."""
+        """The timers', and that of stray replies; nothing is kept, resolved, watched or dropped."""
         return 1
 
-    NAMES = MEMORY = REPLICA
+    NAMES = MEMORY = STRAY = REPLICA
 
 
 def mod_init() -> Bare:

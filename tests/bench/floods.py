@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from tests.bench import report
 from tests.bench.calls import PACKAGE, Proxy, quantiles, running
-from tests.bench.sipp import BenchError, Load
+from tests.bench.sipp import BenchError, Calls, Load
 from tests.harness import raw
 from tests.harness.database import Database
 from tests.harness.endpoint import Address
@@ -67,13 +67,17 @@ def measure(gate: str, rate: int = RATE, seconds: float = SECONDS) -> Flood:
     with running(configuration, "near", workers=1, config=config(gate)) as proxy:
         _list_this_source_alone(proxy)
         host, _, port = proxy.address.partition(":")
+        target = host, int(port)
         proxy.place(Load(CALLS, CALLS))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
             nobody.bind((STRANGER, 0))
-            quiet_cpu, _, quiet, lost = _placed(proxy, load, nobody.getsockname(), rate)
-        cpu, sent, flooded, more = _placed(proxy, load, (host, int(port)), rate)
+            idle, _ = _cpu(proxy, nobody.getsockname(), rate, seconds)
+            quiet = _placed(proxy, load, nobody.getsockname(), rate)
+        busy, sent = _cpu(proxy, target, rate, seconds)
+        flooded = _placed(proxy, load, target, rate)
         proxy.check_running()
-    return Flood(gate, sent, max(0.0, cpu - quiet_cpu) / sent, *quantiles(quiet), *quantiles(flooded), lost + more)
+    dropped, lost = (busy - idle) / sent, quiet.lost + flooded.lost
+    return Flood(gate, sent, dropped, *quantiles(quiet.setup), *quantiles(flooded.setup), lost)
 
 
 def config(gate: str) -> str:
@@ -88,12 +92,18 @@ def config(gate: str) -> str:
     return text[:own] + (pike if "pike" in route else "") + route + "\n"
 
 
-def _placed(proxy: Proxy, load: Load, target: Address, rate: int) -> tuple[float, int, list[float], int]:
-    """Place calls while this target is flooded. Return Kamailio's processor time, what was sent, setups, lost calls."""
-    before = proxy.cpu_seconds()
+def _cpu(proxy: Proxy, target: Address, rate: int, seconds: float) -> tuple[float, int]:
+    """Flood this target, and place no calls. Return Kamailio's processor time, and how much was sent."""
     with _flooding(target, rate) as sent:
-        seen = proxy.place(load)
-    return proxy.cpu_seconds() - before, sent.value, seen.setup, seen.lost
+        before, already = proxy.cpu_seconds(), sent.value
+        time.sleep(seconds)
+        return proxy.cpu_seconds() - before, sent.value - already
+
+
+def _placed(proxy: Proxy, load: Load, target: Address, rate: int) -> Calls:
+    """Place calls while this target is flooded."""
+    with _flooding(target, rate):
+        return proxy.place(load)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ TRUNK = {
 MESSAGE = {
     "$hdr(X-Trunk)": "trunk", "$ru": "sip:4930123@192.0.2.1:5060", "$fu": "sip:pbx@pbx.example", "$ft": "a", "$bs": 0,
     "$si": "192.0.2.2", "$dd": "192.0.2.2", "$dlg(from_tag)": "a", "$T_reply_code": 407,
+    "$(avp(sent){s.encode.hexa})": b"Proxy-Authorization: Digest response\r\n".hex(),
 }  # fmt: skip
 
 
@@ -173,7 +174,7 @@ class Kamailio:
             t_on_branch=lambda name: setattr(self, "_branch_route", name),
             t_on_reply=lambda name: setattr(self, "_reply_route", name), t_relay=self._relay,
         )  # fmt: skip
-        self.setdsturi = self.notice = self.warn = yes
+        self.setdsturi = self.notice = self.warn = self.setflag = self.route = yes
         self.err = fault
 
     def call(self, pause: float) -> float:

@@ -21,7 +21,7 @@ from kemi.replica import file as source
 from tests.db.site import Site, site
 
 ROWS = (
-    "INSERT INTO uacreg (id, l_uuid, auth_username, auth_password) VALUES (1, 'a', 'u', 'first')",
+    "INSERT INTO uacreg (id, l_uuid, realm, auth_username, auth_password) VALUES (1, 'a', 'r', 'u', 'first')",
     "INSERT INTO address (id, ip_addr) VALUES (1, '192.0.2.1')",
 )
 CHANGED = "UPDATE uacreg SET auth_password = 'second'"

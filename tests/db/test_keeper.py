@@ -20,7 +20,7 @@ from kemi.replica.writer import CopyError
 from tests.db.site import RULES, Site, site
 from tests.db.test_tables import run_kamailios_scripts
 
-INSERT = "INSERT INTO uacreg (id, l_uuid, auth_username, auth_password)"
+INSERT = "INSERT INTO uacreg (realm, id, l_uuid, auth_username, auth_password)"
 
 # id 999 and 1000 are on either side of a bucket's end
 ROWS = (
@@ -29,14 +29,14 @@ ROWS = (
     + "0f" * 16 + "')",
     "INSERT INTO uacreg (id, l_uuid, l_username, l_domain, r_username, r_domain, auth_username, auth_password,"
     " auth_proxy, expires) VALUES (1000, 'c', 'c', 'c', 'c', 'c', 'uc', 'pc', 'sip:c', 60)",
-    f"{INSERT} VALUES (2147483647, 'd', 'ud', 'pd')",
+    f"{INSERT} VALUES ('r', 2147483647, 'd', 'ud', 'pd')",
     "INSERT INTO address (id, grp, ip_addr, mask, port, tag) VALUES (1, 1, '192.0.2.1', 32, 0, NULL)",
     "INSERT INTO address (id, grp, ip_addr, mask, port, tag) VALUES (2, 1, '192.0.2.2', 32, 0, '')",
 )  # fmt: skip
 
 CHANGES = {
-    "a row more": [f"{INSERT} VALUES (2, 'new', 'un', 'pn')"],
-    "a row in a bucket of its own": [f"{INSERT} VALUES (5000, 'new', 'un', 'pn')"],
+    "a row more": [f"{INSERT} VALUES ('r', 2, 'new', 'un', 'pn')"],
+    "a row in a bucket of its own": [f"{INSERT} VALUES ('r', 5000, 'new', 'un', 'pn')"],
     "a row less": ["DELETE FROM uacreg WHERE id = 1"],
     "the last row of a bucket": ["DELETE FROM uacreg WHERE id = 2147483647"],
     "a password": ["UPDATE uacreg SET auth_password = 'other' WHERE id = 1"],
@@ -118,7 +118,7 @@ def test_a_comparison_fetches_the_thousand_rows_that_differ(place: Site) -> None
     with place.dba.connect() as connection:
         rows = [{"id": number, "uuid": f"t{number}"} for number in range(3000)]
         connection.execute(
-            text(f"{INSERT} VALUES (:id + 1, :uuid, 'u', 'p')"),
+            text(f"{INSERT} VALUES ('r', :id + 1, :uuid, 'u', 'p')"),
             rows,
         )
     place.tick()
@@ -129,7 +129,7 @@ def test_a_comparison_fetches_the_thousand_rows_that_differ(place: Site) -> None
 
 
 def test_many_changes_in_one_commit(noticing: Site) -> None:
-    noticing.execute(f"{INSERT} SELECT n, 'n' || n, 'u', 'p' FROM generate_series(3001, 8000) AS n")
+    noticing.execute(f"{INSERT} SELECT 'r', n, 'n' || n, 'u', 'p' FROM generate_series(3001, 8000) AS n")
     noticing.tick_until("the rows are in the copy", noticing.is_equal)
     assert len(noticing.said("database copied")) == 2
 
@@ -151,12 +151,12 @@ LOST = {
         "UPDATE uacreg SET auth_password = 'pa' WHERE id = 1",
     ),
     "a row that is gone again": (
-        f"{INSERT} VALUES (5000, 'new', 'un', 'pn')",
+        f"{INSERT} VALUES ('r', 5000, 'new', 'un', 'pn')",
         "DELETE FROM uacreg WHERE id = 5000",
     ),
     "a row that is there again": (
         "DELETE FROM uacreg WHERE id = 2147483647",
-        f"{INSERT} VALUES (2147483647, 'd', 'ud', 'pd')",
+        f"{INSERT} VALUES ('r', 2147483647, 'd', 'ud', 'pd')",
     ),
 }
 
@@ -312,7 +312,7 @@ def test_a_full_disk_leaves_the_old_copy(place: Site) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with place.dba.connect() as connection:
         rows = [{"id": 3000 + number, "uuid": f"t{number}"} for number in range(2000)]
-        connection.execute(text(f"{INSERT} VALUES (:id, :uuid, 'u', 'p')"), rows)
+        connection.execute(text(f"{INSERT} VALUES ('r', :id, :uuid, 'u', 'p')"), rows)
     place.tick()
     assert place.said("the copy cannot be kept: database or disk is full; calls are served from the copy of ")
     assert place.copied() == before

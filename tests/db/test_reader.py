@@ -24,7 +24,7 @@ from tests.db.site import Site, site
 ROLE, SECRET = "kemi_trunkauth", "re@der/pw"
 FOLDERS = {"postgresql": "postgresql", "mysql": "mysql"}
 ROWS = (
-    "INSERT INTO uacreg (id, l_uuid, auth_username, auth_password) VALUES (1, 'a', 'ua', 'pa')",
+    "INSERT INTO uacreg (id, l_uuid, realm, auth_username, auth_password) VALUES (1, 'a', 'r', 'ua', 'pa')",
     "INSERT INTO address (id, ip_addr, tag) VALUES (1, '192.0.2.1', 'pbx')",
     "INSERT INTO trunk (id, l_uuid, priority) VALUES (1, 'a', 2)",
 )

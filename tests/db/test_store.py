@@ -168,7 +168,7 @@ def test_a_row_that_cannot_be_used_is_found_where_there_is_no_other(file: File) 
     assert file.store.by_name("worse") == (Trunk("worse", fault=NO_USER),)
     assert file.store.by_uuid("worse") is file.store.by_row(2) is None
     insert(file, ("bad", ""), ("worse", ""), ("good", "u"))
-    file.now += trunks.FRESH_FOR
+    file.now += 2 * trunks.FRESH_FOR
     assert [trunk.uuid for trunk in file.store.by_dialled_domain("carrier.example")] == ["good"]
 
 
@@ -217,7 +217,7 @@ def test_a_copy_is_ready_once_it_is_filled(file: File) -> None:
     assert not file.store.is_ready()
     with replica.Copy(file.path, RULES).transaction() as writer:
         writer.note_synced()
-    file.now += trunks.FRESH_FOR
+    file.now += 2 * trunks.FRESH_FOR
     assert file.store.is_ready()
 
 
@@ -229,3 +229,37 @@ def test_the_copy_of_another_database_gives_no_answer(tmp_path: Path) -> None:
     store = TrunkStore(copy, SOURCE.set(database="other", username="anybody", password="x"))
     assert store.by_uuid("t") is None
     store.close()
+
+
+def carriers(file: File, uuid: str = "a") -> set[str]:
+    """The addresses that group 2 lists for a trunk."""
+    file.now += 2 * trunks.FRESH_FOR
+    trunk = file.store.by_uuid(uuid)
+    assert trunk
+    return {str(one.network.network_address) for one in file.store.places(trunk).listed}
+
+
+def test_carriers_are_found_by_tag_and_kept_until_the_copy_changes(file: File) -> None:
+    file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, '192.0.2.1', 32, 0, 'a')")
+    file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, '192.0.2.2', 32, 0, 'b')")
+    file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (1, '192.0.2.3', 32, 0, 'a')")
+    file.execute("INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, '192.0.2.4', 32, 0, NULL)")
+    assert carriers(file) == {"192.0.2.1"}
+    before = len(file.selects)
+    assert carriers(file) == {"192.0.2.1"}
+    assert not [select for select in file.selects[before:] if "address" in select]
+    file.execute("DELETE FROM address WHERE tag = 'a'")
+    assert carriers(file) == set()
+    file.execute("UPDATE uacreg SET auth_proxy = '', r_domain = '', realm = 'r' WHERE l_uuid = 'a'")
+    assert carriers(file) == {"192.0.2.4"}
+
+
+def test_carriers_that_cannot_be_read_raise_and_are_asked_for_anew(file: File) -> None:
+    trunk = file.store.by_uuid("a")
+    assert trunk
+    file.path.unlink()
+    file.now += 2 * trunks.FRESH_FOR
+    with pytest.raises(OSError, match="No such file"):
+        file.store.places(trunk)
+    file.make(file.path)
+    assert file.store.places(trunk).listed == ()

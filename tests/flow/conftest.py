@@ -51,6 +51,7 @@ def pbx(ksr: MockKSR) -> MockKSR:
     ksr.trust(f"{PBX}/32")
     ksr.world.sane = True
     ksr.world.uac_answers = True
+    ksr.answer("permissions.allow_address", lambda group, one, _port: 1 if ksr.state.is_trusted(group, one) else -1)
     return ksr
 
 

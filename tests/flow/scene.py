@@ -23,6 +23,7 @@ from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
 PBX = "192.0.2.10"
+CALLER = f"sip:alice@{PBX}"  # its Contact
 PASSWORD = "correct horse"
 CHALLENGE = 'Digest realm="carrier", nonce="n1", algorithm=MD5, qop="auth"'
 STALE = 'Digest realm="carrier", nonce="n2", algorithm=MD5, qop="auth", stale=true'
@@ -38,7 +39,7 @@ VALUES
  ('ha1-only', 'dave', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'dave', '',
   '0123456789abcdef0123456789abcdef', ''),
  ('bad-ha1', 'ivan', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'ivan', 'correct horse', 'x', ''),
- ('no-next-hop', 'erin', '', '', '', '', 'erin', 'correct horse', '', ''),
+ ('no-next-hop', 'erin', '', '', 'carrier', '', 'erin', 'correct horse', '', ''),
  ('bad-socket', 'frank', '', 'carrier.test', '', '', 'frank', 'correct horse', '', 'udp:198.51.100.99:5060'),
  ('own-socket', 'grace', '', 'carrier.test', '', '', 'grace', 'correct horse', '', 'udp:192.0.2.1:5060'),
  ('no-secret', 'heidi', '', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'heidi', '', '', ''),
@@ -64,6 +65,7 @@ def request(
     cseq: int | str = 1,
     call_id: str = "call-1",
 ) -> str:
+    contact = "" if "Contact:" in headers else f"Contact: <{CALLER}>\r\n"
     return (
         f"{method} {uri} SIP/2.0\r\n"
         f"Via: SIP/2.0/UDP {PBX};branch=z9hG4bK1\r\n"
@@ -72,7 +74,7 @@ def request(
         f"To: <sip:4930123@192.0.2.1>{';tag=' + to_tag if to_tag else ''}\r\n"
         f"Call-ID: {call_id}\r\n"
         f"CSeq: {cseq} {method}\r\n"
-        f"{headers}"
+        f"{contact}{headers}"
         "Content-Length: 0\r\n\r\n"
     )
 
@@ -130,6 +132,7 @@ def cseqs(ksr: MockKSR) -> list[str | None]:
     return [relayed.message.get("CSeq") for relayed in ksr.relayed]
 
 
+CALLEE = "sip:callee@203.0.113.5:5060"  # where replies come from
 BERLIN = "sip:sbc.carrier.test carrier.test"  # its destination
 
 
@@ -139,7 +142,8 @@ class Marks:
     def __init__(self, key: bytes, run: int) -> None:
         self.key = key
         self.now = int(time.time())
-        self.mark = Mark(1, mark.fingerprint(self.key, BERLIN), 1, 0, self.now, run)
+        back = mark.fingerprint(self.key, f"{PBX} 5060 udp")
+        self.mark = Mark(1, mark.fingerprint(self.key, BERLIN), back, 1, 0, self.now, run)
 
     def sealed(self, call_id: str = "call-1", tag: str = "a", **changes: Any) -> str:
         """Return the parameter's value for a dialog that the trunk berlin was asked for; tag: of its first sender."""
@@ -147,6 +151,7 @@ class Marks:
 
     def request(self, method: str, value: str | None = None, headers: str = "", **others: Any) -> str:
         """Return a request inside the dialog, which comes with our Route."""
+        others.setdefault("uri", CALLEE)
         route = f"Route: <sip:192.0.2.1;lr;ta={self.sealed() if value is None else value}>\r\n"
         return request(method, headers=route + headers, **{"to_tag": "b", **others})
 
@@ -163,7 +168,7 @@ def another_worker(ksr: MockKSR) -> Iterator[MockKSR]:
 def in_dialog(ksr: MockKSR) -> None:
     """The next request has a Route of ours, and its dialog is tracked."""
     ksr.world.loose_route = 1
-    ksr.world.dialog = {"peer": ksr.world.carrier}
+    ksr.world.dialog = {"peer": f"{ksr.world.carrier} 5060 udp"}
 
 
 def changed(path: Path, statement: str) -> None:

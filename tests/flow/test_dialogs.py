@@ -13,6 +13,8 @@ from kemi.settings import Settings
 from kemi.trunks.tables import open_file
 from tests.flow.scene import (
     BERLIN,
+    CALLEE,
+    CALLER,
     FAILED,
     HOSTS,
     PBX,
@@ -29,6 +31,7 @@ from tests.flow.scene import (
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
+STRANGER = "203.0.113.9"
 NO_DIALOG = Reply(481, "Call/Transaction Does Not Exist")
 
 
@@ -49,6 +52,16 @@ def test_the_mark_says_how_the_dialog_was_set_up(
     send(request(method))
     challenge(pbx, routes)
     assert [sent_mark(pbx, marks, number) for number in (0, 1)] == [marks.mark, marks.mark._replace(raised=1)]
+
+
+def is_refused(ksr: MockKSR, send: Send, marks: Marks, value: str, uri: str = CALLEE, source: str = PBX) -> None:
+    """Every request with this mark gets 481, and ACK silence; nothing is looked for."""
+    for method in ("INVITE", "BYE", "NOTIFY", "INFO"):
+        send(marks.request(method, value, uri=uri), source=source)
+        assert (ksr.relayed, ksr.replies) == ([], [NO_DIALOG])
+    send(marks.request("ACK", value, uri=uri), source=source)
+    assert (ksr.relayed, ksr.replies) == ([], [])
+    assert ksr.tables.content("wanted_names") == {}
 
 
 def wrong_marks(marks: Marks) -> dict[str, str]:
@@ -74,11 +87,7 @@ def test_without_a_mark_that_serves_481_whoever_sends(
 ) -> None:
     pbx.world.loose_route = 1
     value = wrong_marks(marks)[name]
-    for method in ("INVITE", "BYE", "NOTIFY", "INFO"):
-        send(marks.request(method, value), source=source)
-        assert (pbx.relayed, pbx.replies) == ([], [NO_DIALOG])
-    send(marks.request("ACK", value), source=source)
-    assert (pbx.relayed, pbx.replies) == ([], [])
+    is_refused(pbx, send, marks, value, source=source)
 
 
 def test_a_mark_is_read_from_the_route_that_is_ours(pbx: MockKSR, send: Send, marks: Marks) -> None:
@@ -110,7 +119,7 @@ def test_the_mark_is_one_parameter_among_others(pbx: MockKSR, send: Send, marks:
 def test_what_comes_from_the_trunk_is_passed_on_as_it_is(pbx: MockKSR, send: Send, marks: Marks, method: str) -> None:
     in_dialog(pbx)
     value = marks.sealed(tag="b", raised=5, run=0)
-    send(marks.request(method, value, "RAck: 1 1 INVITE\r\n"), source="203.0.113.9")
+    send(marks.request(method, value, "RAck: 1 1 INVITE\r\n", uri=CALLER), source="203.0.113.9")
     assert (cseqs(pbx), pbx.relayed[0].message.get("RAck")) == ([f"1 {method}"], "1 1 INVITE")
     assert pbx.called("tm.t_on_failure") == pbx.called("tm.t_on_branch") == []
     assert pbx.tables.content("sequences") == {}
@@ -120,8 +129,63 @@ def test_what_comes_from_the_trunk_is_passed_on_as_it_is(pbx: MockKSR, send: Sen
 def test_a_next_hop_that_cannot_be_sent_to_in_a_dialog_503(pbx: MockKSR, send: Send, marks: Marks, tag: str) -> None:
     pbx.world.loose_route = 1
     pbx.world.unreachable.add(f"sip:{HOSTS['far.test']}:5060;transport=udp")
-    send(marks.request("BYE", marks.sealed(tag=tag), uri="sip:callee@far.test"))
+    value = marks.sealed(tag=tag, caller=mark.fingerprint(marks.key, "far.test 5060 udp"))
+    send(marks.request("BYE", value, uri="sip:callee@far.test"))
     assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
+
+
+PBX_2 = "sip:alice@192.0.2.11"
+OTHERS = {"another port": f"sip:alice@{STRANGER}:5061", "a host": f"sip:{STRANGER}", "a name": "sip:alice@far.test"}
+
+
+@pytest.mark.parametrize("uri", OTHERS.values(), ids=OTHERS)
+def test_from_the_trunk_a_request_goes_to_nobody_but_the_caller(
+    pbx: MockKSR, send: Send, marks: Marks, uri: str
+) -> None:
+    in_dialog(pbx)
+    is_refused(pbx, send, marks, marks.sealed(tag="b"), uri, STRANGER)
+    pbx.world.route_leads_to = uri
+    is_refused(pbx, send, marks, marks.sealed(tag="b"), CALLER, STRANGER)
+
+
+@pytest.mark.parametrize("uri", [CALLER, f"{CALLER}:5060;transport=udp;x=y", f"{CALLER}:5080", PBX_2])
+def test_from_the_trunk_a_request_goes_to_the_caller_or_another_that_is_listed(
+    pbx: MockKSR, send: Send, marks: Marks, uri: str
+) -> None:
+    in_dialog(pbx)
+    pbx.trust("192.0.2.11/32")
+    send(marks.request("BYE", marks.sealed(tag="b"), uri=uri), source=STRANGER)
+    assert [relayed.ruri for relayed in pbx.relayed] == [uri]
+
+
+def test_a_caller_behind_a_proxy_that_stays_in_the_path_is_reached_through_it(
+    pbx: MockKSR, send: Send, marks: Marks
+) -> None:
+    send(request(headers="Record-Route: <sip:192.0.2.30:5070;lr>, <sip:192.0.2.31;lr>\r\n"))
+    sealed = sent_mark(pbx, marks)
+    assert sealed
+    assert sealed.caller == mark.fingerprint(marks.key, "192.0.2.30 5070 udp")
+
+
+def test_a_contact_that_is_not_utf_8_is_no_way_back(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    send(request().encode().replace(b"<sip:alice@192.0.2.10>\r", b"<sip:\xff@192.0.2.10>\r"))
+    assert len(pbx.relayed) == 1
+
+
+@pytest.mark.parametrize("source", [STRANGER, "203.0.113.5"])
+def test_to_the_trunk_a_request_goes_from_listed_sources_alone(
+    pbx: MockKSR, send: Send, marks: Marks, source: str
+) -> None:
+    in_dialog(pbx)
+    is_refused(pbx, send, marks, marks.sealed(), source=source)
+
+
+def test_a_register_is_never_relayed(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    for source, code in ((PBX, 405), (STRANGER, 403)):
+        for value in (marks.sealed(), marks.sealed(tag="b")):
+            send(marks.request("REGISTER", value), source=source)
+            assert (pbx.relayed, [each.code for each in pbx.replies]) == ([], [code])
 
 
 def test_private_headers_go_no_further_in_a_dialog(pbx: MockKSR, send: Send, marks: Marks) -> None:
@@ -130,10 +194,10 @@ def test_private_headers_go_no_further_in_a_dialog(pbx: MockKSR, send: Send, mar
     assert not {"Authorization", "X-Trunk", "Route"} & set(pbx.relayed[0].message.names)
 
 
-def test_the_ack_of_a_failure_ends_in_its_transaction(pbx: MockKSR, send: Send) -> None:
+def test_an_ack_that_only_fits_a_transaction_goes_nowhere(pbx: MockKSR, send: Send) -> None:
     pbx.world.transaction_known = 1
     send(request("ACK", to_tag="b"))
-    assert len(pbx.relayed) == 1
+    assert (pbx.relayed, pbx.replies) == ([], [])
 
 
 # --- who is answered for
@@ -144,10 +208,10 @@ def test_a_challenge_in_a_dialog_is_answered(
     pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str
 ) -> None:
     in_dialog(pbx)
-    send(marks.request(method, uri="sip:callee@far.test"))
+    send(marks.request(method))
     challenge(pbx, routes)
     assert [relayed.message.get("Proxy-Authorization") is not None for relayed in pbx.relayed] == [False, True]
-    assert pbx.relayed[1].ruri == "sip:callee@far.test"
+    assert pbx.relayed[1].ruri == CALLEE
 
 
 def no_answer(ksr: MockKSR, routes: Handlers) -> bool:
@@ -155,42 +219,62 @@ def no_answer(ksr: MockKSR, routes: Handlers) -> bool:
     return (len(ksr.relayed), ksr.replies) == (1, [FAILED])
 
 
-def test_a_source_that_may_not_call_gets_no_answer_in_a_dialog(
-    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
-) -> None:
+def test_who_is_not_the_dialogs_peer_gets_no_answer(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
     in_dialog(pbx)
-    send(marks.request("INVITE"), source="203.0.113.9")
+    send(marks.request("BYE"))
+    pbx.world.carrier = "203.0.113.66"
     assert no_answer(pbx, routes)
 
 
-def test_who_is_not_the_dialogs_peer_gets_no_answer(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
+def test_who_asks_from_another_port_than_the_peers_gets_no_answer(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
     in_dialog(pbx)
-    pbx.world.carrier = "203.0.113.66"
     send(marks.request("BYE"))
+    pbx.world.carrier_port = 5061
+    assert no_answer(pbx, routes)
+
+
+ELSEWHERE = {
+    "another port": f"{CALLEE[:-5]}:5061",
+    "another transport": f"{CALLEE};transport=tcp",
+    "a host": "sip:x@[::1]",
+}
+
+
+@pytest.mark.parametrize("uri", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_request_that_goes_past_the_peer_gets_no_answer(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, uri: str
+) -> None:
+    in_dialog(pbx)
+    send(marks.request("BYE", uri=uri))
     assert no_answer(pbx, routes)
 
 
 @pytest.mark.parametrize(
-    ("row", "destination", "carrier", "is_answered"),
+    ("row", "destination", "uri", "carrier", "is_answered"),
     [
-        (10, "sip:203.0.113.5", "203.0.113.5", True),
-        (10, "sip:203.0.113.5", "203.0.113.66", False),
-        (1, BERLIN, "203.0.113.5", False),  # which addresses a host name has is not known
+        (10, "sip:203.0.113.5", "sip:x@203.0.113.5", "203.0.113.5", True),
+        (10, "sip:203.0.113.5", "sip:x@203.0.113.5", "203.0.113.66", False),
+        (1, BERLIN, "sip:x@192.0.2.50", "192.0.2.50", True),  # the address of its name (scene.HOSTS)
+        (1, BERLIN, "sip:x@192.0.2.50", "203.0.113.5", False),
     ],
 )
-def test_after_a_restart_the_peer_is_whom_the_row_names_by_address(
+def test_after_a_restart_the_peer_is_whom_the_rows_next_hop_resolves_to(
     pbx: MockKSR,
     routes: Handlers,
     send: Send,
     marks: Marks,
     row: int,
     destination: str,
+    uri: str,
     carrier: str,
     is_answered: bool,
 ) -> None:
     pbx.world.loose_route = 1
     pbx.world.carrier = carrier
-    send(marks.request("BYE", marks.sealed(row=row, destination=mark.fingerprint(marks.key, destination), run=0)))
+    sealed = marks.sealed(row=row, destination=mark.fingerprint(marks.key, destination), run=0)
+    send(marks.request("BYE", sealed, uri=uri))
     assert no_answer(pbx, routes) is not is_answered
 
 
@@ -215,7 +299,7 @@ def test_the_peer_is_who_answered_the_first_invite(pbx: MockKSR, routes: Handler
     reply(pbx, routes, 100)
     assert pbx.state.dialog == {}
     reply(pbx, routes, 180)
-    assert pbx.state.dialog == {"peer": pbx.world.carrier}
+    assert pbx.state.dialog == {"peer": "203.0.113.5 5060 udp"}
 
 
 INSERT = (

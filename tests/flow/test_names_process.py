@@ -75,7 +75,7 @@ def addresses(routes: Handlers) -> frozenset[str]:
     """The addresses of the trunk's next hop, as a worker knows them."""
     trunk = routes.trunks.by_uuid("t")
     assert trunk
-    return routes.trunks.addresses(trunk)
+    return frozenset(place.address for place in routes.trunks.places(trunk).exact)
 
 
 def registrars(state: Path) -> list[str]:

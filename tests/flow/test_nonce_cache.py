@@ -151,10 +151,12 @@ def test_a_proxys_and_the_far_ends_are_held_together() -> None:
 
 def test_a_far_end_of_another_realm_is_not_held(ksr: MockKSR) -> None:
     far_end = FAR_END[0]._replace(challenge=FAR_END[0].challenge._replace(realm="far"))
-    accept(BERLIN._replace(sent=(*challenged().sent, far_end)))
+    accept(BERLIN._replace(sent=(challenged().sent[0]._replace(proven=True), far_end)))
     assert taken() == [("n1", 2)]
     record = ksr.tables.content("nonces")
-    accept(BERLIN._replace(sent=(*held().sent, far_end)))  # preemptive; and the far end has challenged again
+    accept(
+        BERLIN._replace(sent=(held().sent[0]._replace(proven=True), far_end))
+    )  # preemptive; and the far end has challenged again
     assert ksr.tables.content("nonces") == record
     assert len(ksr.tables.content("nonce_counts")) == 1
 

@@ -59,9 +59,11 @@ def test_a_reload_that_is_refused_is_tried_again(
 def test_a_row_that_cannot_be_used_is_named_once(
     pbx: MockKSR, keeper: Handlers, commands: list[tuple[str, list[str]]], tmp_path: Path
 ) -> None:
-    changed(tmp_path, "INSERT INTO uacreg (l_uuid, auth_username, auth_password) VALUES ('t', 'u', 'a' || char(10))")
+    changed(
+        tmp_path, "INSERT INTO uacreg (l_uuid, realm, auth_username, auth_password) VALUES ('t', 'r', 'u', char(10))"
+    )
     keeper.REPLICA(None, None)
-    changed(tmp_path, "INSERT INTO uacreg (l_uuid, auth_username, auth_password) VALUES ('good', 'u', 'p')")
+    changed(tmp_path, "INSERT INTO uacreg (l_uuid, realm, auth_username, auth_password) VALUES ('good', 'r', 'u', 'p')")
     keeper.REPLICA(None, None)
     warnings = [line for level, line in pbx.log if level == "warn"]
     assert warnings == ["trunk='t' outcome=unusable reason='auth_password has a control character'\n"]

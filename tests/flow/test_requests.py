@@ -259,9 +259,11 @@ def test_a_cancel_follows_its_invite(pbx: MockKSR, send: Send) -> None:
     assert len(pbx.relayed) == 1
 
 
-def test_a_cancel_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:
-    send(request("CANCEL"))
-    assert (pbx.relayed, pbx.replies) == ([], [])
+@pytest.mark.parametrize(("known", "source"), [(-1, PBX), (1, "203.0.113.9")])
+def test_a_cancel_of_nothing_or_of_anothers_is_481(pbx: MockKSR, send: Send, known: int, source: str) -> None:
+    pbx.world.transaction_known = known
+    send(request("CANCEL"), source=source)
+    assert (pbx.relayed, [reply.code for reply in pbx.replies]) == ([], [481])
 
 
 def test_an_ack_of_nothing_is_dropped(pbx: MockKSR, send: Send) -> None:

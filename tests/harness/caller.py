@@ -44,7 +44,7 @@ class Caller(Agent):
             ("To", f"<{uri}>"),
             ("Call-ID", f"{secrets.token_hex(8)}@pbx.test"),
             ("CSeq", f"1 {method}"),
-            ("Contact", f"<{self.uri}>"),
+            ("Contact", f"<{self.contact or self.uri}>"),
             *headers,
         ]
         built = message.with_content_type(built, body)

@@ -70,12 +70,14 @@ class Scene:
         finally:
             self._stack.close()
 
-    def trunk(self, script: Script = CHALLENGING, *, transport: str = "udp", **columns: str | int) -> Trunk:
+    def trunk(
+        self, script: Script = CHALLENGING, *, transport: str = "udp", host: str = "127.0.0.1", **columns: str | int
+    ) -> Trunk:
         """A carrier that knows a user, and the row that knows it too, unless a column says otherwise."""
         uuid, password = f"trunk-{secrets.token_hex(4)}", f"pw-{secrets.token_hex(8)}"
         user = str(columns.get("auth_username") or f"user-{uuid}")
         played = replace(script, challenge=self._posed(script.challenge), behind=self._posed(script.behind))
-        carrier = self._stack.enter_context(Carrier(played, {user: password}, transport=transport))
+        carrier = self._stack.enter_context(Carrier(played, {user: password}, host=host, transport=transport))
         self.agents.append(carrier)
         row: dict[str, str | int] = {
             "l_uuid": uuid,

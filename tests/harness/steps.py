@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 from tests.harness.agent import Exchange
 from tests.harness.carrier import Script
 from tests.harness.message import Message, auth_params
+from tests.harness.node import Kamailio
 from tests.harness.nonces import Nonces
 from tests.harness.scene import Scene, Trunk
 from tests.harness.verifier import ANSWER_HEADERS, KEEPING, Challenge
@@ -94,3 +98,17 @@ def all_end_with(scene: Scene, trunk: str, expected: int, count: int = 12) -> No
         call.expect(expected)
         if expected == 200:
             call.inside("BYE").expect(200)
+
+
+def carriers_of(kamailio: Kamailio) -> list[tuple[str]]:
+    """Addresses of group 2 in the copy."""
+    with contextlib.closing(sqlite3.connect(kamailio.state / "replica.sqlite", timeout=5)) as connection:
+        return connection.execute("SELECT ip_addr FROM address WHERE grp = 2").fetchall()
+
+
+def list_carrier(kamailio: Kamailio, host: str, port: int, tag: str) -> None:
+    """List a carrier, for the tests that use the fixture `listed`."""
+    statement = "INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, ?, 32, ?, ?)"
+    kamailio.database.execute(statement, (host, port, tag))
+    kamailio.wait_for("the copy of the address", lambda: carriers_of(kamailio), within=5)
+    kamailio.wait_for_workers()

@@ -74,6 +74,7 @@ class World:
     dialog: dict[str, str] | None = None  # variables of the dialog that the request belongs to; None: unknown dialog
     cancelled: bool = False  # the caller has sent CANCEL
     carrier: str = "203.0.113.5"  # where replies come from
+    carrier_port: int = 5060
     rpc_code: int = 0  # the status of the last RPC command's answer; 0: there was none
     rpc_body: str = ""  # and its text
     unreachable: set[str] = field(default_factory=set)  # next hops that cannot be sent to
@@ -163,9 +164,9 @@ class State:
                 return True
         return False
 
-    def is_trusted(self, group: int) -> bool:
-        """Whether the source is in this group of the address table."""
-        return any(ip_address(self.source[0]) in network for network in self.world.trusted.get(group, ()))
+    def is_trusted(self, group: int, address: str = "") -> bool:
+        """Whether the address, or the source, is in this group of the address table."""
+        return any(ip_address(address or self.source[0]) in network for network in self.world.trusted.get(group, ()))
 
     # --- what goes out
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.ksr.message import Message, address, parse_uri
+from tests.ksr.message import Message, Uri, address, parse_uri
 from tests.ksr.state import MisuseError, Route, State
 
 _MOST_HEX = 65536 // 2 - 1
@@ -76,10 +76,7 @@ def _read(state: State, name: Name, text: str) -> Value:
 def _uri_part(part: str) -> Callable[[State], Value]:
     def read_part(state: State) -> Value:
         uri = state.uri()
-        value = getattr(uri, part) if uri else None
-        if part == "port" and uri:
-            return value or b"5060"
-        return value or None
+        return _part_with_default(uri, part) if uri else None
 
     return read_part
 
@@ -105,10 +102,21 @@ def _domain(party: tuple[bytes, bytes, bytes]) -> bytes | None:
     return uri.host if uri else None
 
 
-def _destination(state: State) -> Value:
-    """$dd: the host of $du."""
-    uri = parse_uri((state.run.dst_uri or "").encode())
-    return uri.host if uri else None
+def _destination(part: str) -> Callable[[State], Value]:
+    """$dd, $dp, $dP: host, port and transport of $du."""
+
+    def read_part(state: State) -> Value:
+        uri = parse_uri((state.run.dst_uri or "").encode())
+        return _part_with_default(uri, part) if uri else None
+
+    return read_part
+
+
+def _part_with_default(uri: Uri, part: str) -> Value:
+    if part == "transport":
+        found = re.search(rb";transport=([^;?>]+)", bytes(uri))
+        return found[1] if found else b"udp"
+    return getattr(uri, part) or (b"5060" if part == "port" else None)
 
 
 def _reply_code(state: State) -> Value:
@@ -129,9 +137,12 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "rU": _uri_part("user"),
     "rd": _uri_part("host"),
     "rp": _uri_part("port"),
+    "rP": _uri_part("transport"),
     "ou": _original_uri,
     "du": lambda state: state.run.dst_uri,
-    "dd": _destination,
+    "dd": _destination("host"),
+    "dp": _destination("port"),
+    "dP": _destination("transport"),
     "fs": lambda state: state.run.socket,
     "fu": _party("From", lambda party: party[0]),
     "fU": _party("From", _user),
@@ -149,6 +160,8 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     ),
     "mb": lambda state: bytes(state.request),
     "si": lambda state: state.world.carrier if state.run.route is Route.REPLY else state.source[0],
+    "sp": lambda state: state.world.carrier_port if state.run.route is Route.REPLY else state.source[1],
+    "proto": lambda state: "udp",
     "Ri": lambda state: state.world.sockets[0].split(":", 1)[1].rsplit(":", 1)[0],
     "Rp": lambda state: int(state.world.sockets[0].rsplit(":", 1)[1]),
     "rs": _status,
@@ -169,7 +182,7 @@ def _header(message: Message, name: Name) -> Value:
 def _of_reply(state: State, name: Name) -> Value:
     """$T_rpl($x): x of the carrier's reply; null outside failure routes, and where the reply is a local one."""
     inner = parse(name.inner or "")
-    if inner.kind not in ({"rs", "rr", "si"} if inner.inner is None else {"hdr"}):
+    if inner.kind not in ({"rs", "rr", "si", "sp", "proto"} if inner.inner is None else {"hdr"}):
         raise UnknownVariableError(f"$T_rpl({name.inner})")
     if state.run.route is not Route.FAILURE or state.reply is None:
         return None
@@ -180,6 +193,10 @@ def _of_reply(state: State, name: Name) -> Value:
             return state.reply_reason
         case "si":
             return state.world.carrier
+        case "sp":
+            return state.world.carrier_port
+        case "proto":
+            return "udp"
     return _header(state.reply, inner)
 
 
@@ -246,8 +263,8 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
 
 # What a reply route can read: of the reply itself, and what it shares with the request's routes.
 _IN_A_REPLY = frozenset({
-    "rs", "rr", "si", "ci", "T_branch_idx",
-    "ft", "rm", "cs", "hdr", "T_reply_code", "T_rpl", "T_req", "avp", "dlg_var", "hex",
+    "rs", "rr", "si", "sp", "proto", "_s", "ci", "T_branch_idx", "ft", "rm", "cs", "hdr", "T_reply_code", "T_rpl",
+    "T_req", "avp", "dlg_var", "hex",
 })  # fmt: skip
 
 # What can be set everywhere. The rest belongs to one run of a request or failure route.

@@ -18,6 +18,7 @@ from tests.db import servers
 from tests.harness.machine import NO_DOCKER, docker_is_missing, native_is_missing, native_version
 from tests.harness.node import Installation, Kamailio, Native, Options
 from tests.harness.scene import Manner, Scene
+from tests.harness.steps import carriers_of
 
 KINDS = ["native"] if NO_DOCKER else ["native", "container"]
 FULL = Manner.TURNED_DOWN
@@ -145,3 +146,13 @@ def scene(manner: Manner, installation: Installation, request: pytest.FixtureReq
     shared = request.getfixturevalue("kamailio_off" if manner is Manner.OFF else "kamailio")
     with Scene(shared, manner) as stage:
         yield stage
+
+
+@pytest.fixture
+def listed(scene: Scene) -> Iterator[None]:
+    """Group 2 of `address` is empty again after the test."""
+    node = scene.kamailio
+    yield
+    node.database.execute("DELETE FROM address WHERE grp = 2")
+    node.wait_for("the copy without it", lambda: not carriers_of(node), within=5)
+    node.wait_for_workers()

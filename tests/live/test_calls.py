@@ -8,7 +8,7 @@ from tests.harness.agent import SDP
 from tests.harness.carrier import Script
 from tests.harness.scene import Scene
 from tests.harness.steps import refused, talk_and_hang_up
-from tests.harness.verifier import ACCEPTED, MISSING, STALE, WRONG, Challenge, Offer
+from tests.harness.verifier import ACCEPTED, STALE, WRONG, Challenge, Offer
 
 pytestmark = [pytest.mark.every_manner, pytest.mark.every_kamailio]
 
@@ -222,15 +222,15 @@ def test_a_route_of_the_callers_choice_does_not_steer_the_call(scene: Scene, rou
     talk_and_hang_up(trunk, scene.call(trunk, headers=[("Route", route.format(proxy=f"{host}:{port}"))]))
 
 
-def test_a_stranger_inside_the_dialog_gets_no_credentials(scene: Scene) -> None:
-    """Who knows the dialog's tags may send a request in it, but the trunk's password is for listed sources."""
+def test_a_stranger_inside_the_dialog_is_481(scene: Scene) -> None:
+    """Who knows the dialog's tags and mark sends no request in it: the caller's side is for listed sources."""
     trunk = scene.trunk(Script(challenge=Challenge(requests=frozenset({"INFO"}))))
     call = scene.call(trunk)
     call.expect(200)
     trunk.carrier.expect("ACK")
     assert call.dialog
-    refused(scene.caller(host="127.0.0.2").inside(call.dialog, "INFO"))
-    assert trunk.carrier.verdicts == [("INFO", 2, MISSING)]
+    scene.caller(host="127.0.0.2").inside(call.dialog, "INFO").expect(481)
+    assert trunk.carrier.verdicts == []
 
 
 @pytest.mark.once

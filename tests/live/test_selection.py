@@ -111,8 +111,8 @@ def test_without_r_domain_the_host_dialled_stays(scene: Scene) -> None:
     assert {invite.uri for invite in trunk.carrier.received("INVITE")} == {"sip:5551234@dialled.test"}
 
 
-def test_without_auth_proxy_the_call_goes_to_r_domain(scene: Scene) -> None:
-    trunk = scene.trunk(auth_proxy="", r_domain="")
+def test_without_auth_proxy_and_r_domain_the_call_goes_where_it_was_dialled(scene: Scene) -> None:
+    trunk = scene.trunk(Script(), auth_proxy="", r_domain="", realm="carrier.test")
     host, port = trunk.carrier.address
     scene.pbx.invite(f"sip:5551234@{host}:{port}", headers=[("X-Trunk", trunk.uuid)]).expect(200)
     assert trunk.carrier.expect("INVITE").uri == f"sip:5551234@{host}:{port}"

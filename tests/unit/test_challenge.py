@@ -15,6 +15,7 @@ from kemi.auth.challenge import Challenge, ChallengeError, _parse, next_nonce, p
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
 READ = {
+    'Digest realm="Gr\udcf6\udcdfe", nonce="n"': [Challenge("Gr\udcf6\udcdfe", "n")],  # Latin-1, as PEP 383 has it
     # RFC 7616 3.9.1, first challenge
     'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm=SHA-256, '
     'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"': [

@@ -38,7 +38,9 @@ ATTEMPTS = st.builds(
     CSEQS,
     CSEQS,
     TEXTS,
-    *[st.booleans()] * 5,
+    st.booleans(),
+    st.integers(0, 9),
+    *[st.booleans()] * 4,
     st.lists(SENT).map(tuple),
 )
 
@@ -66,11 +68,17 @@ def test_a_sequence_comes_back(highest: int, invites: tuple[tuple[int, int], ...
     assert text.isascii()
 
 
-@pytest.mark.parametrize("text", ["", "x", "[", "[2]", "[2,3,4]", "1:2", '["1"]', "{}", "[]", "7", "null"])
+@given(st.frozensets(st.tuples(st.sampled_from([401, 407]), TEXTS)))
+def test_how_a_carrier_asks_comes_back(asked: frozenset[tuple[int, str]]) -> None:
+    assert codec.asked(codec.asked_text(asked)) == asked
+
+
+@pytest.mark.parametrize("text", ["", "x", "[", "[1]", "[1,3,4]", "1:2", '["1"]', "{}", "[]", "7", "null"])
 def test_text_of_another_version_or_damaged_text_is_empty(text: str) -> None:
     assert codec.attempt(text) == Attempt()
     assert codec.sequence(text) == Sequence()
     assert codec.record(text) is UNKNOWN
+    assert codec.asked(text) == frozenset()
 
 
 def test_a_torn_record_is_unknown() -> None:

@@ -6,7 +6,8 @@ from itertools import chain
 
 import pytest
 
-from lab.ladder import Message, calls, ladder, read_record, shortfalls
+from kemi.command.ladder import Message, ladder
+from lab.record import calls, read_record, shortfalls
 
 PBX, KAMAILIO, CARRIER = "127.0.0.1:5080", "127.0.0.1:5060", "127.0.0.1:5090"
 START = 1_700_000_000_000_000  # microseconds

@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kemi import mark
-from kemi.mark import KEY_BYTES, Mark, dialog_id, fingerprint, seal, unseal
+from kemi.mark import KEY_BYTES, PARAMETER, Mark, dialog_id, fingerprint, seal, unseal
+from kemi.settings import PROJECT
 
 KEY = bytes(range(KEY_BYTES))
 DIALOG = dialog_id("call-1", "a")
 NUMBER = st.integers(0, 2**32 - 1)
-MARKS = st.builds(Mark, NUMBER, st.binary(min_size=8, max_size=8), NUMBER, NUMBER, NUMBER, NUMBER)
-MARK = Mark(7, b"12345678", 1, 2, 1_800_000_000, 1_799_999_000)
+FINGERPRINT = st.binary(min_size=8, max_size=8)
+MARKS = st.builds(Mark, NUMBER, FINGERPRINT, FINGERPRINT, NUMBER, NUMBER, NUMBER, NUMBER)
+MARK = Mark(7, b"12345678", b"abcdefgh", 1, 2, 1_800_000_000, 1_799_999_000)
 SEALED = seal(KEY, MARK, DIALOG)
 
 
@@ -65,7 +67,7 @@ def test_a_mark_serves_its_own_deployment_alone() -> None:
 
 
 def test_a_mark_of_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mark, "_VERSION", 2)
+    monkeypatch.setattr(mark, "_VERSION", mark._VERSION + 1)
     assert unseal(KEY, SEALED, DIALOG) is None
 
 
@@ -77,3 +79,8 @@ def test_call_id_and_tag_do_not_run_into_each_other() -> None:
 def test_a_fingerprint_is_of_the_destination_and_the_key() -> None:
     prints = {fingerprint(key, destination) for key in (KEY, KEY[::-1]) for destination in ("sip:a", "sip:b")}
     assert [len(one) for one in prints] == [8, 8, 8, 8]
+
+
+def test_kamailio_cfg_knows_a_mark_by_the_parameters_name() -> None:
+    """Requests with one pass the gate in front of the routes."""
+    assert f'$route_uri =~ ";{PARAMETER}="' in (PROJECT / "kamailio/kamailio.cfg").read_text()

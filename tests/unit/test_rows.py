@@ -12,7 +12,7 @@ RULES = Rules((
 ))  # fmt: skip
 
 TRUNK: dict[str, object] = {
-    "id": 7, "l_uuid": "berlin", "l_username": "", "l_domain": "", "r_username": "", "r_domain": "", "realm": "",
+    "id": 7, "l_uuid": "berlin", "l_username": "", "l_domain": "", "r_username": "", "r_domain": "", "realm": "r",
     "auth_username": "u", "auth_password": "p", "auth_ha1": "", "auth_proxy": "", "expires": 0, "flags": 0,
     "reg_delay": 0, "contact_addr": "", "socket": "",
 }  # fmt: skip
@@ -32,8 +32,10 @@ USABLE = [
     {"auth_password": "", "auth_ha1": "0F" * 32},
     {"auth_username": "Jürgen", "auth_password": "ключ€ \\"},
     {"l_uuid": "Über uns", "id": 2**32 - 1},
-    {"l_username": None, "realm": None, "expires": None, "flags": None},
+    {"l_username": None, "r_domain": None, "expires": None, "flags": None},
     {"auth_username": 4711, "r_username": 1.5},
+    {"realm": "", "r_domain": "carrier.example"},
+    {"realm": None, "auth_proxy": "sip:carrier.example"},
 ]
 
 
@@ -61,6 +63,7 @@ UNUSABLE = [
     ({"r_domain": "2001:db8::2"}, NOT_A_HOST),
     ({"r_domain": "[2001:db8:]"}, NOT_A_HOST),
     ({"r_domain": "carrier.example:99999"}, NOT_A_HOST),
+    ({"realm": ""}, "realm, auth_proxy and r_domain are empty"),
     ({"auth_username": ""}, "auth_username is empty or has a control character"),
     ({"auth_username": "u\x7f"}, "auth_username is empty or has a control character"),
     ({"auth_password": "p\0"}, "auth_password has a control character"),

@@ -10,7 +10,7 @@ from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import UNKNOWN, Record
-from kemi.auth.resend import MOST_ANSWERED, MOST_RETRIES
+from kemi.auth.resend import MOST_ANSWERED, Asked
 from kemi.auth.session import (
     Cancelled,
     Decision,
@@ -43,11 +43,17 @@ ATTEMPT = Attempt("trunk", "sip:carrier", "INVITE")
 
 
 def decide(
-    status: int, fields: list[str], credentials: Credentials, sent: tuple[Sent, ...] = (), can_read_body: bool = True
+    status: int,
+    fields: list[str],
+    credentials: Credentials,
+    sent: tuple[Sent, ...] = (),
+    can_read_body: bool = True,
+    asked: Asked = frozenset(),
 ) -> Decision:
     """Return the decision about a challenge to an attempt that carried these responses."""
-    failure = Failure(status, tuple(fields), can_read_body=can_read_body)
-    return after_failure(failure, ATTEMPT._replace(sent=sent), credentials)
+    failure = Failure(status, tuple(fields), can_read_body=can_read_body, asked=asked)
+    answered = sum(one.challenged + one.retries for one in sent)
+    return after_failure(failure, ATTEMPT._replace(sent=sent, answered=answered), credentials)
 
 
 def resent(decision: Decision) -> Resend:
@@ -125,12 +131,13 @@ SECOND = {
     "stale": (407, STALE, after(407, MD5), "carrier MD5"),
     "a new nonce after one that was proven": (407, NEW, after(407, MD5, proven=True), "carrier MD5"),
     "the nonce that was proven": (407, MD5, after(407, MD5, proven=True), "refuse: credentials refused"),
-    "stale often": (407, STALE, after(407, MD5, retries=MOST_RETRIES - 1), "carrier MD5"),
-    "stale too often": (407, STALE, after(407, MD5, retries=MOST_RETRIES), "refuse: too many challenges"),
+    "stale often": (407, STALE, after(407, MD5, retries=MOST_ANSWERED - 2), "carrier MD5"),
+    "stale too often": (407, STALE, after(407, MD5, retries=MOST_ANSWERED - 1), "refuse: too many challenges"),
     "another status": (401, MD5, after(407, MD5), "carrier MD5"),
     "another realm": (407, ELSEWHERE, after(407, MD5), "elsewhere MD5"),
+    "four in all": (407, ELSEWHERE, after(407, MD5, retries=1) + after(401, MD5), "elsewhere MD5"),
     "five in all": (
-        407, ELSEWHERE, after(407, MD5, retries=3) + after(401, MD5), "refuse: too many challenges",
+        407, ELSEWHERE, after(407, MD5, retries=2) + after(401, MD5), "refuse: too many challenges",
     ),
 }  # fmt: skip
 
@@ -220,7 +227,7 @@ def test_a_rejected_preemptive_response_says_nothing_of_the_credentials() -> Non
 
 def test_preemptive_responses_do_not_count_among_the_five() -> None:
     two = preemptive(*after(401, MD5), *after(401, NEW))
-    assert len(carried(407, ELSEWHERE, two + after(407, NEW.replace("carrier", "x"), retries=3))) == 4
+    assert len(carried(407, ELSEWHERE, two + after(407, NEW.replace("carrier", "x"), retries=2))) == 4
 
 
 def test_a_preemptive_response_that_a_challenge_of_another_realm_contradicts_is_left_out() -> None:
@@ -296,7 +303,7 @@ ASKERS = {
         Failure(407, (MD5,)), ATTEMPT._replace(destination="sip:former"), "refuse: not asked by the trunk's carrier",
     ),
     "somebody else than the dialog's peer": (
-        Failure(407, (MD5,), is_peers=False), ATTEMPT._replace(in_dialog=True),
+        Failure(407, (MD5,), is_carriers=False), ATTEMPT._replace(in_dialog=True),
         "refuse: not asked by the trunk's carrier",
     ),
 }  # fmt: skip
@@ -361,3 +368,17 @@ def test_uac_auth_sends_one_response_with_a_new_nonce() -> None:
 def test_a_secret_is_in_no_repr() -> None:
     assert "secret" not in repr(TRUNK)
     assert HA1_MD5 not in repr(BY_MD5)
+
+
+WEAKEST = [("MD5", (MD5, SHA256, SHA512)), ("SHA-256", (SHA256, SHA512)), ("SHA-512-256", (SHA512,))]
+
+
+@pytest.mark.parametrize(("weakest", "answered"), WEAKEST)
+def test_a_row_may_refuse_weaker_hashes(weakest: str, answered: tuple[str, ...]) -> None:
+    """Whoever stands between takes the stronger challenge out, and reads a digest that can be guessed from."""
+    credentials = replace(TRUNK, weakest=weakest)
+    for field in (MD5, SESS, SHA256, SHA512):
+        decision = after_failure(Failure(407, (field,)), Attempt("t", destination="sip:carrier"), credentials)
+        assert isinstance(decision, Resend) == (field in answered or (field is SESS and MD5 in answered)), decision
+    held = Record(held=(Sent(407, parse(MD5)[0]),), counters=("",))
+    assert (first_request(held, credentials) is not None) == (MD5 in answered)

@@ -105,6 +105,7 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
 ) -> None:
     monkeypatch.setenv("TRUNKAUTH_LISTEN", "udp:lo:5060")
     monkeypatch.setenv("TRUNKAUTH_MEMORY", "256")
+    monkeypatch.setenv("TRUNKAUTH_SETUP_SECONDS", "600")
     assert cli.main(["run", "-m", "64"]) == 0
     [(program, arguments, environment)] = started
     assert program == arguments[0] == str(kamailio)
@@ -117,6 +118,7 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
     assert environment["TRUNKAUTH_KEY_FILE"] == f"{state}/key"
     assert stat.S_IMODE((state / "key").stat().st_mode) == 0o600
     assert environment["PYTHONPATH"].split(":")[0] == str(PROJECT)
+    assert environment["TRUNKAUTH_SEQUENCES"] == "sequences=>size=12;autoexpire=660;"  # a minute to try again
     assert "TRUNKAUTH_DB_URL" not in environment
 
 
@@ -325,7 +327,8 @@ def test_a_file_that_is_locked_is_not_waited_for(
 OLD_COPY = (
     "DROP TABLE replica_fault", "DELETE FROM replica_state WHERE name = 'rules'",
     "INSERT INTO address (id, ip_addr, mask) VALUES (1, '10.0.0.0', 99), (2, '192.0.2.7', 32), (3, 'pbx', 32)",
-    "INSERT INTO uacreg (id, l_uuid, auth_username, auth_password) VALUES (8, 'bad', 'u', ''), (9, 'good', 'u', 'p')",
+    "INSERT INTO uacreg (id, l_uuid, realm, auth_username, auth_password)"
+    " VALUES (8, 'bad', 'r', 'u', ''), (9, 'good', 'r', 'u', 'p')",
     "INSERT INTO replica_state VALUES ('synced_at', '1')", "INSERT INTO replica_sum VALUES ('address', 0, '3:1')",
 )  # fmt: skip
 # What a damaged one may hold.

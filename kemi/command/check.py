@@ -1,0 +1,114 @@
+"""`check`: every setting, socket, row and name, and a line for each fault. Nothing is started, made or changed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+
+from kemi import start
+from kemi.command.database import CALLERS, judged, open_source
+from kemi.command.lookup import look_up
+from kemi.replica.writer import fault_of
+from kemi.settings import Settings
+from kemi.trunks.hops import Target, target_of
+from kemi.trunks.rows import Row
+from kemi.trunks.tables import uacreg
+
+MOST_NAMED = 3  # trunks of one name
+
+
+def declare(_parser: argparse.ArgumentParser) -> None:
+    """It has no arguments."""
+
+
+def run(_asked: argparse.Namespace, settings: Settings) -> int:
+    """Print what is wrong, and how much was looked at; return 1 if anything is."""
+    seen: Counter[str] = Counter()
+    count = 0
+    for fault in _faults(settings, seen):
+        count += 1
+        print(fault)
+    print("checked:", ", ".join(f"{kind} {number}" for kind, number in seen.items()), f"- faults {count}")
+    return 1 if count else 0
+
+
+def _faults(settings: Settings, seen: Counter[str]) -> Iterator[str]:
+    yield from _machine(settings, seen)
+    names: dict[Target, list[str]] = {}
+    yield from _rows(settings, seen, names)
+    yield from _names(settings, seen, names)
+
+
+def _machine(settings: Settings, seen: Counter[str]) -> Iterator[str]:
+    """Yield what would keep Kamailio from its start."""
+    try:
+        start.check_interpreter()
+        if settings.state_dir.exists():
+            start.check_private(settings)
+    except (start.StartError, PermissionError) as error:
+        yield str(error)
+    seen["sockets"] = len(settings.listen)
+    if is_running(settings):  # it holds them
+        return
+    for each in settings.listen:
+        try:
+            start.check_free(each)
+        except start.StartError as error:
+            yield str(error)
+
+
+def is_running(settings: Settings) -> bool:
+    """Return True if a Kamailio with these settings runs."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(os.fspath(settings.rpc_socket))
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]) -> Iterator[str]:
+    """Yield the faults of rows; note the names that the usable ones lead to."""
+    seen["trunks"] = seen["addresses"] = 0
+    has_default, has_callers = not settings.default_trunk, False
+    with open_source(settings) as source:
+        for table, verdict in judged(source, settings.rules):
+            row = verdict.row
+            seen["trunks" if table is uacreg else "addresses"] += 1
+            if fault := fault_of(table, verdict):
+                subject, outcome, reason = fault
+                yield f"{subject} {outcome}: {reason}"
+            if verdict.fault:
+                continue
+            if table is uacreg:
+                has_default = has_default or row["l_uuid"] == settings.default_trunk
+                _note_name(row, names)
+            else:
+                has_callers = has_callers or row["grp"] == CALLERS
+    if not has_default:
+        yield f"TRUNKAUTH_DEFAULT_TRUNK: no usable row of uacreg has l_uuid {settings.default_trunk!r}"
+    if not has_callers:
+        yield f"address: no usable row is in group {CALLERS}, so nobody may call"
+
+
+def _note_name(row: Row, names: dict[Target, list[str]]) -> None:
+    target = target_of(str(row["auth_proxy"]), str(row["r_domain"]))
+    if target.is_name:
+        names.setdefault(target, []).append(str(row["l_uuid"]))
+
+
+def _names(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]) -> Iterator[str]:
+    """Yield the names that cannot be resolved from here."""
+    seen["names"] = len(names)
+    found = look_up(names, settings.listen)
+    for target, trunks in names.items():
+        if fault := found[target].fault:
+            named = ", ".join(islice(trunks, MOST_NAMED))
+            more = f" and {len(trunks) - MOST_NAMED} more" if len(trunks) > MOST_NAMED else ""
+            yield f"name={target.host!r} unresolved: {fault}; trunks: {named}{more}"

@@ -1,0 +1,170 @@
+"""`add`, `set` and `remove`: rows of uacreg, which are judged before they are written.
+
+A secret is never an argument, which other users of the machine could read: it is asked for, or comes by stdin. What
+only names one (kemi.trunks.secret) may be an argument.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, Integer, String, select
+
+from kemi.auth import digest
+from kemi.command.base import Failure
+from kemi.command.database import open_tables
+from kemi.settings import Settings
+from kemi.trunks.secret import SecretError, revealed
+from kemi.trunks.tables import uacreg
+
+Values = Mapping[str, str | int]
+
+SECRETS = ("auth_password", "auth_ha1")
+COLUMNS = tuple(column.name for column in uacreg.columns if column.name not in ("id", "l_uuid", *SECRETS))
+_NAMES_SECRET = ("env:", "file:")
+_ALGORITHMS = ("MD5", "SHA-256")  # that auth_ha1 can be of
+
+
+def declare_add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `add`."""
+    _declare_row(parser)
+
+
+def declare_set(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `set`."""
+    _declare_row(parser)
+    parser.add_argument("--password", action="store_true", help="ask for another password too, or read it from stdin")
+
+
+def declare_name(parser: argparse.ArgumentParser) -> None:
+    """Add the one argument of `remove`."""
+    parser.add_argument("trunk", metavar="TRUNK", help="its l_uuid")
+
+
+def _declare_row(parser: argparse.ArgumentParser) -> None:
+    declare_name(parser)
+    parser.add_argument(
+        "values", metavar="COLUMN=VALUE", nargs="*", type=_assignment, help=f"COLUMN is one of {', '.join(COLUMNS)}"
+    )
+    parser.add_argument(
+        "--ha1",
+        nargs="?",
+        const="MD5",
+        choices=_ALGORITHMS,
+        help="store H(username:realm:password) in place of the password; of MD5 unless told otherwise",
+    )
+
+
+def add(asked: argparse.Namespace, settings: Settings) -> int:
+    """Insert a row."""
+    given = dict(asked.values)
+    row = {column.name: 0 if isinstance(column.type, Integer) else "" for column in uacreg.columns}
+    row |= {"l_uuid": asked.trunk, **given}
+    row |= _secrets(asked.ha1, row, given)
+    _judge(settings, row)
+    with open_tables(settings) as engine, engine.connect() as connection:
+        if _row(connection, asked.trunk):
+            raise Failure(f"there is a trunk {asked.trunk} already; `set` changes it")
+        connection.execute(uacreg.insert().values({name: row[name] for name in row if name != "id"}))
+    print(f"added trunk {asked.trunk}")
+    return 0
+
+
+def change(asked: argparse.Namespace, settings: Settings) -> int:
+    """Change a row."""
+    changes: dict[str, str | int] = dict(asked.values)
+    with open_tables(settings) as engine, engine.connect() as connection:
+        row = _known(connection, asked.trunk)
+        if asked.password or asked.ha1 or any(name in changes for name in SECRETS):
+            changes |= _secrets(asked.ha1, {**row, **changes}, changes)
+        elif row["auth_ha1"] and any(changes.get(name, row[name]) != row[name] for name in ("realm", "auth_username")):
+            raise Failure("auth_ha1 is of the realm and auth_username of before; give --ha1 as well")
+        if not changes:
+            raise Failure("nothing to set")
+        _judge(settings, {**row, **changes})
+        connection.execute(uacreg.update().where(uacreg.c.l_uuid == asked.trunk).values(changes))
+    print(f"changed trunk {asked.trunk}: {', '.join(changes)}")
+    return 0
+
+
+def remove(asked: argparse.Namespace, settings: Settings) -> int:
+    """Delete a row."""
+    with open_tables(settings) as engine, engine.connect() as connection:
+        _known(connection, asked.trunk)
+        connection.execute(uacreg.delete().where(uacreg.c.l_uuid == asked.trunk))
+    print(f"removed trunk {asked.trunk}")
+    return 0
+
+
+def _assignment(text: str) -> tuple[str, str | int]:
+    """Read COLUMN=VALUE. Raises ArgumentTypeError."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=VALUE")
+    if name in SECRETS and not value.startswith(_NAMES_SECRET):
+        raise argparse.ArgumentTypeError(f"{name} is never an argument: it is asked for, or read from stdin")
+    if name not in (*COLUMNS, *SECRETS):
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(COLUMNS)}")
+    if isinstance(uacreg.c[name].type, Integer):
+        if not value.isascii() or not value.isdecimal():
+            raise argparse.ArgumentTypeError(f"{name} takes a whole number")
+        return name, int(value)
+    if len(value) > (longest := _longest(name)):
+        raise argparse.ArgumentTypeError(f"{name} takes {longest} characters at most")
+    return name, value
+
+
+def _longest(name: str) -> int:
+    """Return how many characters a column of text takes."""
+    kind = uacreg.c[name].type
+    return (kind.length or 0) if isinstance(kind, String) else 0
+
+
+def _secrets(ha1: str | None, row: Mapping[str, object], given: Values) -> dict[str, str | int]:
+    """Return both columns of secrets: as they are named, or from the password, which is asked for or read from stdin.
+
+    ha1: the algorithm to hash it with, None to store it as it is.
+    """
+    if named := {name: given[name] for name in SECRETS if name in given}:
+        if ha1:
+            raise Failure("--ha1 is of a password, and the row is to name its secret")
+        return {**dict.fromkeys(SECRETS, ""), **named}
+    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise Failure("no password was given")
+    if ha1 is None:
+        if len(password) > (longest := _longest("auth_password")):
+            raise Failure(f"auth_password takes {longest} characters at most; --ha1 takes any")
+        return {"auth_password": password, "auth_ha1": ""}
+    if not row["realm"]:
+        raise Failure("--ha1 takes a realm: an HA1 is of one")
+    try:
+        hashed = digest.ha1(ha1, str(row["auth_username"]), str(row["realm"]), revealed(password))
+    except SecretError as error:
+        raise Failure(f"the password {error}") from None
+    return {"auth_password": "", "auth_ha1": hashed}
+
+
+def _judge(settings: Settings, row: Mapping[str, object]) -> None:
+    """Check a row that is to be written. Raises Failure."""
+    if len(str(row["l_uuid"])) > _longest("l_uuid"):
+        raise Failure("nothing is written: l_uuid is too long")
+    verdict = settings.rules.trunk(row)
+    if fault := verdict.fault or verdict.unregistered:
+        raise Failure(f"nothing is written: {fault}")
+
+
+def _known(connection: Connection, uuid: str) -> dict[str, object]:
+    """Return the row of this l_uuid. Raises Failure if there is none."""
+    row = _row(connection, uuid)
+    if row is None:
+        raise Failure(f"there is no trunk {uuid}")
+    return row
+
+
+def _row(connection: Connection, uuid: str) -> dict[str, object] | None:
+    found = connection.execute(select(uacreg).where(uacreg.c.l_uuid == uuid)).mappings().first()
+    return dict(found) if found else None

@@ -1,0 +1,65 @@
+"""A copy of the database for one command, made and judged as the running node makes its own, and gone after it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from kemi.command.base import Failure
+from kemi.command.database import open_tables
+from kemi.replica.copy import Copy, prepare
+from kemi.replica.keeper import Keeper
+from kemi.replica.source import TABLES
+from kemi.settings import Settings
+from kemi.trunks.store import TrunkStore
+from kemi.trunks.tables import cause
+
+
+class Snapshot(NamedTuple):
+    """file: the copy. store: finds trunks in it, as SIP workers do."""
+
+    file: Path
+    store: TrunkStore
+
+
+@contextlib.contextmanager
+def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapshot]:
+    """Make a copy, in which these statements of SQL are carried out. Raises Failure."""
+    with open_tables(settings):  # whatever is wrong with the database is said here
+        pass
+    with tempfile.TemporaryDirectory(prefix="trunkauth-") as folder:
+        file = Path(folder) / "copy.sqlite"
+        prepare(file, settings.db_url, settings.rules)
+        keeper = Keeper(file, settings.db_url, settings.compare_interval, settings.rules)
+        try:
+            lines = [line for _ in range(2) for _, line in keeper.tick().lines]
+        finally:
+            keeper.close()
+        if Copy(file, settings.rules).synced_at() is None:
+            raise Failure(lines[0] if lines else "the database cannot be copied")
+        if changes:
+            _carry_out(file, settings, changes)
+        store = TrunkStore(file, settings.db_url)
+        try:
+            yield Snapshot(file, store)
+        finally:
+            store.close()
+
+
+def _carry_out(file: Path, settings: Settings, changes: Sequence[str]) -> None:
+    """Change the copy, and judge its rows again."""
+    copy = Copy(file, settings.rules)
+    with contextlib.closing(copy):
+        try:
+            with copy.connected() as connection:
+                for statement in changes:
+                    connection.exec_driver_sql(statement)
+        except SQLAlchemyError as error:
+            raise Failure(f"--with: {cause(error)}") from None
+        with copy.transaction() as writer:
+            writer.judge_again(TABLES)

@@ -1,0 +1,105 @@
+"""`trunks`: every trunk as the database has it, and as the running Kamailio uses it, if one runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from kemi.command.database import judged, open_source
+from kemi.command.rpc import Rpc, RpcError
+from kemi.outcome import word
+from kemi.settings import Settings
+from kemi.trunks.tables import uacreg
+
+# Of uac.reg_info's flags (src/modules/uac/uac_reg.c).
+_DISABLED, _UNDER_WAY, _ONLINE = 1, 2, 4
+_NO_RECORD = "404 "
+
+
+class Line(NamedTuple):
+    """One trunk. fault: why it cannot be used, empty if it can. registered: empty if it is not to be, or if no Kamailio
+    runs. nonce: True if the nonce cache has one of its carrier's; None if no Kamailio runs.
+    """
+
+    trunk: str
+    carrier: str
+    fault: str
+    registers: bool
+    registered: str = ""
+    nonce: bool | None = None
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--json", action="store_true", help="print one object, for programs")
+
+
+def run(asked: argparse.Namespace, settings: Settings) -> int:
+    """Print the table."""
+    lines = list(_of_database(settings))
+    calls: int | None = None
+    try:
+        with Rpc.connected(settings.rpc_socket) as rpc:
+            calls = dict(rpc.ask("dlg.stats_active")[0])["all"]
+            nonces = _nonces(rpc)
+            lines = [_with_state(line, rpc, nonces) for line in lines]
+        state = ""
+    except (OSError, RpcError) as error:
+        state = f"no running Kamailio: {getattr(error, 'strerror', None) or error}"
+    if asked.json:
+        found = {"running": not state, "calls": calls, "trunks": [line._asdict() for line in lines]}
+        print(json.dumps(found, indent=2))
+        return 0
+    print(*_table(lines), sep="\n")
+    print(state or f"{calls} calls up")
+    return 0
+
+
+def _of_database(settings: Settings) -> Iterator[Line]:
+    with open_source(settings) as source:
+        for table, verdict in judged(source, settings.rules):
+            if table is not uacreg:
+                continue
+            row = verdict.row
+            carrier = str(row["auth_proxy"] or row["r_domain"] or "")
+            registers = bool(row["expires"]) and not (verdict.fault or verdict.unregistered)
+            yield Line(str(row["l_uuid"]), carrier, verdict.fault or verdict.unregistered, registers)
+
+
+def _with_state(line: Line, rpc: Rpc, nonces: frozenset[str]) -> Line:
+    registered = _registered(rpc, line.trunk) if line.registers else ""
+    return line._replace(registered=registered, nonce=line.trunk in nonces)
+
+
+def _registered(rpc: Rpc, trunk: str) -> str:
+    """Return how the trunk's registration is. Nothing but the flags is looked at: the answer has its password."""
+    try:
+        flags = dict(rpc.ask("uac.reg_info", "l_uuid", trunk)[0])["flags"]
+    except RpcError as error:
+        if str(error).startswith(_NO_RECORD):
+            return "not yet"
+        raise
+    if flags & _ONLINE:
+        return "yes"
+    return "disabled" if flags & _DISABLED else "under way" if flags & _UNDER_WAY else "no"
+
+
+def _nonces(rpc: Rpc) -> frozenset[str]:
+    """Return the trunks of which the nonce cache holds something; a key is the trunk, a line end, and its carrier."""
+    slots: list[list[tuple[str, Any]]] = rpc.ask("htable.dump", "nonces")
+    entries = [entry for slot in slots for entry in dict(slot)["slot"]]
+    return frozenset(str(dict(entry)["name"]).partition("\n")[0] for entry in entries)
+
+
+def _table(lines: Sequence[Line]) -> Iterator[str]:
+    """Yield the table, with columns as wide as their content."""
+    rows = [("TRUNK", "CARRIER", "REGISTERED", "NONCE", "")]
+    for line in lines:
+        registered = line.registered or ("?" if line.registers else "-")
+        nonce = {None: "?", True: "yes", False: "no"}[line.nonce]
+        rows.append((word(line.trunk), word(line.carrier) if line.carrier else "-", registered, nonce, line.fault))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,25 @@
+"""Who may send a request inside a dialog, and where to. A mark proves the dialog and not its sender: both ends know it,
+and so does whoever stands between them.
+
+1. To the trunk: from listed sources alone, which have placed the call. It goes where the route set leads.
+2. From the trunk: from anywhere, since a carrier has several machines, and a far end may be called directly. It goes to
+   the caller alone: to the place that the mark names, or another one that is listed as a caller's.
+3. A name is looked for only if it is the caller's own.
+"""
+
+from __future__ import annotations
+
+from kemi.address import is_address
+from kemi.dialogs import Opened
+from kemi.mark import Direction, fingerprint
+from kemi.sip import place, request
+
+
+def is_open(opened: Opened, key: bytes) -> bool:
+    """Return True if the request at hand may pass. key: the deployment's."""
+    if opened.direction is Direction.TO_TRUNK:
+        return request.source_may_call()
+    there = place.next_hop()
+    if fingerprint(key, there.text) == opened.mark.caller:
+        return True
+    return is_address(there.address) and place.is_callers(there)

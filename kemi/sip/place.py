@@ -1,0 +1,57 @@
+"""Where the request at hand goes to and would be answered to, and where its replies come from."""
+
+from __future__ import annotations
+
+import re
+
+import KSR
+
+from kemi.address import normalised
+from kemi.trunks.places import Place
+
+CALLERS = 1  # group of the address table: who may call
+
+_NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
+_IN_BRACKETS = re.compile(r"<([^<>]*)>")
+
+
+def next_hop() -> Place:
+    """Return where the request goes, as Kamailio reads its next hop; a host name stays one."""
+    next_hop, dialled = str(KSR.pv.gete("$_s($dd $dp $dP\n$rd $rp $rP)")).split("\n")
+    host, port, transport = (dialled if next_hop.startswith(_NULL) else next_hop).split(" ")
+    return Place() if host == _NULL else Place(normalised(host), int(port), transport.lower())
+
+
+def way_back() -> Place:
+    """Return where requests to the sender of this one go: to its Contact, or the last proxy that stays in the path."""
+    try:
+        route, _, contact = str(KSR.pv.gete("$_s($hdr(Record-Route)\n$hdr(Contact))")).partition("\n")
+    except UnicodeDecodeError:
+        return Place()
+    found = _IN_BRACKETS.search(contact if route == _NULL else route)
+    return Place.of_uri(found[1] if found else contact.partition(";")[0].strip())
+
+
+def is_callers(place: Place) -> bool:
+    """Return True if this place is in the address table, group 1."""
+    return KSR.permissions.allow_address(CALLERS, place.address, place.port) > 0
+
+
+def peer() -> Place:
+    """Return the place that answered the dialog's first INVITE; empty if it is not known any more."""
+    return Place.of_text(str(KSR.pv.gete("$dlg_var(peer)")))
+
+
+# --- of a reply
+
+
+def note_peer() -> None:
+    """Remember the source of the reply at hand as the dialog's peer."""
+    address, port, transport = str(KSR.pv.gete("$_s($si $sp $proto)")).split(" ")
+    KSR.pv.sets("$dlg_var(peer)", Place(normalised(address), int(port), transport.lower()).text)
+
+
+def of_failure() -> Place:
+    """Return the source of the reply that the failure route is about; port 0 if there was none, but a timeout."""
+    address, port, transport = (KSR.pv.gete(f"$T_rpl({name})") for name in ("$si", "$sp", "$proto"))
+    return Place(normalised(str(address)), int(port or 0), str(transport).lower())
