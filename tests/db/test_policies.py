@@ -15,7 +15,10 @@ from kemi import schema
 from kemi.trunks.trunk import DEFAULT, Policy
 from tests.db.site import Site, site
 
-TRUNK = "INSERT INTO uacreg (id, l_uuid, l_username, auth_username, auth_password) VALUES ({}, '{}', 'u', 'x', 'p')"
+TRUNK = (
+    "INSERT INTO uacreg (id, l_uuid, l_username, realm, auth_username, auth_password)"
+    " VALUES ({}, '{}', 'u', 'r', 'x', 'p')"
+)
 
 
 @pytest.fixture
