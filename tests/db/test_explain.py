@@ -19,6 +19,7 @@ ROWS = (
     f"{INSERT} ('hamburg', '100', 'PBX.test', 'hamburg.test', 'u', 'the-password', 'sip:192.0.2.7')",
     f"{INSERT} ('anywhere', '200', '', 'any.test', 'u', 'the-password', '')",
     f"{INSERT} ('open', '', '', '', 'u', 'the-password', '')",
+    "UPDATE uacreg SET realm = 'open.test' WHERE l_uuid = 'open'",
     "INSERT INTO address (grp, ip_addr, mask, port) VALUES (1, '192.0.2.0', 24, 0)",
     "INSERT INTO address (grp, ip_addr, mask, port) VALUES (2, '198.51.100.1', 32, 0)",
     "INSERT INTO address (grp, ip_addr, mask, port) VALUES (1, '198.51.100.2', 32, 5080)",

@@ -198,6 +198,6 @@ def test_a_name_is_resolved(stage: Stage) -> None:
 
 def test_a_trunk_that_is_not_there_or_cannot_be_used(operator: Shell) -> None:
     assert operator.run("test", "berlin") == (1, "", "there is no trunk berlin\n")
-    operator.execute("INSERT INTO uacreg (l_uuid, auth_username) VALUES ('berlin', 'u')")
+    operator.execute("INSERT INTO uacreg (l_uuid, r_domain, auth_username) VALUES ('berlin', 'b.test', 'u')")
     reason = "trunk berlin cannot be used: auth_password and auth_ha1 are empty\n"
     assert operator.run("test", "berlin") == (1, "", reason)
