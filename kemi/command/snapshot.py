@@ -40,8 +40,9 @@ def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapsh
             lines = [line for _ in range(2) for _, line in keeper.tick().lines]
         finally:
             keeper.close()
-        if Copy(file, settings.rules).synced_at() is None:
-            raise Failure(lines[0] if lines else "the database cannot be copied")
+        with contextlib.closing(Copy(file, settings.rules)) as copy:
+            if copy.synced_at() is None:
+                raise Failure(lines[0] if lines else "the database cannot be copied")
         if changes:
             _carry_out(file, settings, changes)
         store = TrunkStore(file, settings.db_url)
@@ -53,8 +54,7 @@ def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapsh
 
 def _carry_out(file: Path, settings: Settings, changes: Sequence[str]) -> None:
     """Change the copy, and judge its rows again."""
-    copy = Copy(file, settings.rules)
-    with contextlib.closing(copy):
+    with contextlib.closing(Copy(file, settings.rules)) as copy:
         try:
             with copy.connected() as connection:
                 for statement in changes:
