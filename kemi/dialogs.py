@@ -143,6 +143,19 @@ class Dialogs:
             alone = cseq.noted(cseq.Sequence(), attempt.method, attempt.cseq, attempt.number)
             shared.forget_soon(attempt.sequence, alone, KEPT_ANSWERED)
 
+    def over(self, attempt: Attempt, trunk: Trunk) -> Attempt:
+        """Return the first attempt over another trunk, after this one. Raises cseq.TooHighError."""
+        destination = fingerprint(self.key, trunk.destination)
+        sequence = f"{attempt.dialog}{destination.hex()}"
+        method, caller = attempt.method, attempt.cseq
+        number = shared.next_number(sequence, method, caller, lambda sent: (cseq.resend(sent, attempt.number), KEPT))
+        moved = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
+        mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
+        if mark is None:
+            return moved
+        marked = mark._replace(row=trunk.row, destination=destination, raised=number - caller)
+        return moved._replace(mark=seal(self.key, marked, attempt.dialog))
+
     def number_of_invite(self, opened: Opened, caller: int) -> int:
         """Return the CSeq of the INVITE that the caller knows by this number, for its ACK and its PRACKs."""
         mark = opened.mark

@@ -13,14 +13,17 @@ A handler that raises answers 500, and the worker goes on. The caller never sees
 
 from __future__ import annotations
 
-from kemi import memory, nexthop, passage, responses
-from kemi.auth import session
+from kemi import memory, nexthop, passage, responses, standings
+from kemi.auth.attempt import Attempt
 from kemi.cseq import rack as with_cseq
 from kemi.cseq import rack_cseq
 from kemi.dialogs import Opened
+from kemi.going_on import GoingOn
+from kemi.late import farewell
 from kemi.mark import Direction
-from kemi.placing import Placing
-from kemi.sip import api, edit, failure, place, relay, request, shared, strays
+from kemi.outcome import AnsweredLate
+from kemi.plan import Plan
+from kemi.sip import api, edit, failure, late, place, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.places import Place, Places
@@ -30,7 +33,7 @@ from kemi.trunks.trunk import Trunk
 PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization")
 
 
-class TrunkAuth(Placing):
+class TrunkAuth(GoingOn):
     """The handlers that app_python3 calls."""
 
     @guarded(relay.reply)
@@ -101,7 +104,8 @@ class TrunkAuth(Placing):
             edit.add_record_route()
         is_known = trunk and trunk.destination == attempt.destination and there in places.exact
         can_be_preemptive = is_known and self._settings.preemptive
-        self.send(attempt, trunk.credentials if trunk and can_be_preemptive else None)
+        if not self.send(attempt, Plan(), trunk.credentials if trunk and can_be_preemptive else None):
+            relay.reply(503, "Next Hop Unreachable")
 
     def _trunk_of(self, opened: Opened) -> Trunk | None:
         """Return the trunk of a dialog, None if its row is gone."""
@@ -130,6 +134,8 @@ class TrunkAuth(Placing):
         """The one attempt that goes out now: what is changed here is so on no later one."""
         attempt = relay.attempt()
         try:
+            if attempt.is_moved:
+                late.note_branch()
             if attempt.sent and not attempt.by_uac_auth and (trunk := self.trunk_now(attempt)):
                 responses.add_to_branch(attempt, trunk.credentials)
         finally:  # whatever the responses came to, the numbers have to be right
@@ -139,7 +145,7 @@ class TrunkAuth(Placing):
     @guarded(failure.reply_instead)
     def TRUNKAUTH(self, _message: object) -> int:
         """The carrier has said no."""
-        if (status := failure.status()) in session.CONCERNS:
+        if (status := failure.status()) in self.concerns:
             self.after_failure(status)
         return 1
 
@@ -150,19 +156,41 @@ class TrunkAuth(Placing):
         if status == 100:
             return 1
         attempt = relay.attempt()
+        if attempt.is_moved and late.is_late():
+            self._late(status, attempt)
+            return 1
         if attempt.number != attempt.cseq:
             relay.restore_cseq()
+        if attempt.trunk and not attempt.in_dialog and status not in self.concerns:
+            standings.note_served(attempt.trunk)
         if status < 300:
             if attempt.method == "INVITE" and not attempt.in_dialog:
                 place.note_peer()
             responses.note_asked(attempt)
             if self._settings.preemptive:
-                responses.learn(status, attempt)
+                attempt = responses.learn(status, attempt)
+            if attempt.goes_on and not attempt.is_accepted:
+                relay.keep(attempt._replace(is_accepted=True))  # the caller hears it, and the call goes nowhere else
         if 200 <= status < 300:
+            if attempt.is_moved:
+                late.note_answered()
             self._dialogs.answered(attempt)
             if attempt.sent and attempt.method == "INVITE":
                 shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
         return 1
+
+    def _late(self, status: int, attempt: Attempt) -> None:
+        """End the call that a place has answered after the request went on. Kamailio cancels one that only rings. Once
+        the caller has an answer, it gives him this one too, and he ends it himself (RFC 3261 13.2.2.4).
+        """
+        if not 200 <= status < 300 or attempt.method != "INVITE":
+            return
+        if late.is_answered():
+            relay.restore_cseq()
+            return
+        api.tell(AnsweredLate(attempt.trunk))
+        for one in farewell(late.answer()):
+            late.send(one)
 
     def STRAY(self, _message: object, _event: object) -> int:
         """A reply that matches no transaction: only the 200 of an INVITE goes on, to or from who may call."""

@@ -9,27 +9,24 @@ from __future__ import annotations
 
 from kemi.address import is_address
 from kemi.auth.attempt import ELSEWHERE, Attempt
-from kemi.outcome import Unreachable
-from kemi.sip import api, edit, place, relay, request, wanted
+from kemi.sip import edit, place, relay, request, wanted
 from kemi.trunks.hops import target_of
 from kemi.trunks.places import Place, Places
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
 
 
-def of_trunk(trunks: TrunkStore, trunk: Trunk) -> str | None:
-    """Return the URI to send to over this trunk, empty for the host of the R-URI; None if there is none now: the
-    request has been answered with 503, or dropped.
+def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str) -> tuple[str, ...] | None:
+    """Return the URIs to send to over this trunk, in the order to try; empty if its name cannot be resolved, None if
+    nobody has tried. uri: the R-URI, whose host is the next hop of a trunk without one.
     """
-    if not trunk.target.is_name:
-        return trunk.next_hop
-    hops = trunks.resolved(trunk.target)
-    if hops:
-        return hops[0].uri
-    if hops is not None or not request.came_over_udp():
-        api.tell(Unreachable(trunk.uuid))
-        relay.reply(503, "Next Hop Unreachable")
-    return None
+    target = trunk.target if trunk.target.host else target_of(uri, "")
+    if not target.is_name:
+        return (trunk.next_hop or (trunk.hop_of(uri) if trunk.domain else ""),)
+    hops = trunks.resolved(target)
+    if hops is None and not trunk.target.host:
+        wanted.want(target.key)
+    return None if hops is None else tuple([hop.uri for hop in hops])
 
 
 def settled(trunks: TrunkStore) -> Place | None:

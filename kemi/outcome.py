@@ -77,6 +77,65 @@ class Unreachable(NamedTuple):
         return f"trunk={word(self.trunk)} outcome=unreachable call-id={word(call_id)}"
 
 
+class NextTried(NamedTuple):
+    """A place did not take the request, and the next one is tried. reason: its words, or what became of it."""
+
+    trunk: str
+    reason: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome=next reason={quoted(self.reason)} call-id={word(call_id)}"
+
+
+class AnsweredLate(NamedTuple):
+    """A place answered after the request had gone on; that call was ended. trunk: the one that has the request now."""
+
+    trunk: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome='late answer of another place ended' call-id={word(call_id)}"
+
+
+class TrunkFull(NamedTuple):
+    """A trunk is passed over: its row allows no more calls now."""
+
+    trunk: str
+    reason: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome=full reason={quoted(self.reason)} call-id={word(call_id)}"
+
+
+class Down(NamedTuple):
+    """A trunk could not serve several attempts in a row, and is left out for a while."""
+
+    trunk: str
+    reason: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome=down reason={quoted(self.reason)} call-id={word(call_id)}"
+
+
+class Up(NamedTuple):
+    """A trunk that was down serves again. seconds: how long it was down."""
+
+    trunk: str
+    seconds: int
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome='up again after {self.seconds} s' call-id={word(call_id)}"
+
+
+class Forbidden(NamedTuple):
+    """The source may not use the trunks that it asked for."""
+
+    trunk: str
+    source: str
+
+    def line(self, call_id: str) -> str:
+        return f"trunk={word(self.trunk)} outcome=forbidden source={word(self.source)} call-id={word(call_id)}"
+
+
 class Unregistered(NamedTuple):
     """A registrar's challenge was kept from the uac module, and the registration fails. account: the URI registered."""
 
@@ -98,7 +157,21 @@ class Limited(NamedTuple):
         return f"source={word(self.source)} outcome=limited reason={reason} call-id={word(call_id)}"
 
 
-Outcome = Answered | Refused | BackedOff | Unusable | Unreachable | Unregistered | Limited
+Outcome = (
+    Answered
+    | Refused
+    | BackedOff
+    | Unusable
+    | Unreachable
+    | NextTried
+    | AnsweredLate
+    | TrunkFull
+    | Down
+    | Up
+    | Forbidden
+    | Unregistered
+    | Limited
+)
 
 
 def _about(challenge: Challenge) -> str:

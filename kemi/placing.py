@@ -1,27 +1,27 @@
-"""Places a request: a new one finds its trunk, an attempt goes out, and a failure is followed by another one or by the
-last word.
+"""Places a request: a new one finds its trunks, and an attempt goes out. What follows a failure is in going_on.py.
 
-A new request is prepared once; each attempt to send it is addressed and shaped. Decisions about challenges are made in
-auth/session.py, trunks are chosen in trunks/selection.py; what they decide is carried out here.
+A new request is prepared once; each attempt to send it is addressed and shaped. trunks/selection.py chooses the trunks.
 """
 
 from __future__ import annotations
 
 import gc
 import secrets
+import time
+from random import randrange
 from typing import TYPE_CHECKING
 
-from kemi import key, memory, nexthop, rate, responses
+from kemi import key, memory, nexthop, rate, responses, standings
 from kemi.auth import nonces, session
-from kemi.auth.attempt import CHALLENGES, Attempt
+from kemi.auth.attempt import Attempt
 from kemi.auth.credentials import Credentials
-from kemi.auth.session import Cancelled, PassOn, Refuse, Resend
 from kemi.dialogs import STARTS_DIALOG, Dialogs
-from kemi.outcome import Answered, Refused, Unreachable, Unusable
-from kemi.sip import api, dialog, edit, failure, relay, request, shared
+from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
+from kemi.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan
+from kemi.sip import api, dialog, edit, place, relay, request, room, shared
 from kemi.sip.request import Incoming
-from kemi.trunks.places import Place, Places
-from kemi.trunks.selection import Asked, candidates
+from kemi.trunks import selection
+from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Never passed on: a caller's credentials, which are for us at most. X-Trunk has been taken off.
 NOT_FORWARDED = ("Authorization", "Proxy-Authorization", "Route")
 
+TIMER = -1  # the rank of timer processes (PROC_TIMER in core/sr_module.h)
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
 
 
@@ -41,19 +42,23 @@ class Placing:
         self._settings = settings
         self._dialogs = Dialogs(key.load(settings.key_file), run=secrets.randbits(32))
         self._trunks: TrunkStore | None = None
+        self.concerns = session.CONCERNS | settings.next_on
 
     def child_init(self, rank: int) -> int:
-        """Called in every process; SIP workers have a rank of 1 and up, and they alone look for trunks."""
+        """Called in every process. SIP workers have a rank of 1 and up; the failure route of a silent trunk is run by a
+        timer process.
+        """
         if rank > 0:
             gc.freeze()  # the start's objects stay: no collection has to walk through them
+        if rank > 0 or rank == TIMER:
             self._trunks = TrunkStore(self._settings.local_file, self._settings.db_url, self._settings.names_file)
         return 0
 
     @property
     def trunks(self) -> TrunkStore:
-        """The process's own store. Raises RuntimeError outside a SIP worker."""
+        """The process's own store. Raises RuntimeError if no message is handled in this process."""
         if self._trunks is None:
-            raise RuntimeError("no trunks in this process: child_init has not made it a SIP worker")
+            raise RuntimeError("no trunks in this process: child_init has not made it one that handles messages")
         return self._trunks
 
     # --- a new request
@@ -72,37 +77,110 @@ class Placing:
         elif not incoming.dialled:
             relay.reply(400, "Not UTF-8")
         else:
-            asked = Asked(request.take_trunk(), incoming.caller, incoming.dialled)
-            if found := candidates(trunks, asked, self._settings.default_trunk):
-                self._send_over(found[0], incoming)
-            else:
-                relay.reply(404, "No Trunk")
+            self._place(incoming, Asked(request.take_trunk(), incoming.caller, incoming.dialled))
 
-    def _send_over(self, trunk: Trunk, incoming: Incoming) -> None:
-        """Prepare a new request, and send its first attempt."""
-        method = incoming.method
-        edit.remove_headers(NOT_FORWARDED)
-        if (next_hop := nexthop.of_trunk(self.trunks, trunk)) is None:
-            return
-        if fault := trunk.fault or self._address(trunk, incoming, next_hop):
-            api.tell(Unusable(trunk.uuid, fault))
+    def _place(self, incoming: Incoming, asked: Asked) -> None:
+        """Send a new request over the first of its trunks that can be used."""
+        found = candidates(self.trunks, asked, self._settings.default_trunk)
+        tag = room.source_tag() if any(trunk.policy.source_tag for trunk in found) else ""
+        allowed = selection.open_to(found, tag)
+        if usable := standings.serving(selection.usable(allowed)):
+            self._send_first(incoming, usable if asked.trunk else selection.in_order(usable, randrange))
+        elif found and not allowed:
+            api.tell(Forbidden(found[0].uuid, api.source()))
+            relay.reply(403, "Forbidden")
+        else:
+            for trunk in allowed[:1]:
+                api.tell(Unusable(trunk.uuid, trunk.fault or "it is not enabled"))
             relay.reply(404, "No Trunk")
-            return
-        if (there := Place() if trunk.destination else nexthop.settled(self.trunks)) is None:
-            return
-        if method in STARTS_DIALOG:
-            edit.add_record_route()
-        if method == "INVITE":
-            dialog.track()
-        attempt = self._dialogs.new(incoming, trunk)
-        if not trunk.destination:
-            attempt = nexthop.bound(attempt, self.trunks.places(trunk), there)
-        self.send(attempt, trunk.credentials if self._settings.preemptive else None)
 
-    def _address(self, trunk: Trunk, incoming: Incoming, next_hop: str) -> str:
+    def _send_first(self, incoming: Incoming, trunks: Candidates) -> None:
+        """Prepare a new request, and send its first attempt."""
+        edit.remove_headers(NOT_FORWARDED)
+        trunk, plan = self.next_place(Plan(tuple([trunk.uuid for trunk in trunks])), None, incoming.dialled)
+        is_moved = False  # failure routes start with where the first attempt was to go, sent or not
+        is_tracked, admitted = False, None
+        while trunk:
+            if fault := self.address(trunk, incoming.dialled, plan.hop):
+                api.tell(Unusable(trunk.uuid, fault))
+                plan = plan.heard(UNUSABLE)
+            else:
+                if not is_tracked:
+                    self._prepare(incoming, plan)
+                is_tracked = True
+                if trunk is admitted or self.admits(trunk, admitted, incoming.method):
+                    admitted = trunk
+                    attempt = self.bound(self._dialogs.new(incoming, trunk)._replace(is_moved=is_moved), trunk)
+                    if self.send(attempt, plan, self.preemptive_credentials(trunk)):
+                        return
+                    is_moved = True
+                    plan = self.unreachable(trunk, plan)
+                else:
+                    plan = plan._replace(hops=()).heard(FULL)
+            trunk, plan = self.next_place(plan, trunk, incoming.dialled)
+        if plan.word == FULL:
+            relay.make_transaction()  # with whose end that of the tracked call comes
+        if plan.word != NOTHING:
+            relay.say(plan.word)
+        elif not request.came_over_udp():
+            relay.say(UNREACHABLE)
+
+    def _prepare(self, incoming: Incoming, plan: Plan) -> None:
+        """Stay in the path of the dialog, and track a call."""
+        if incoming.method in STARTS_DIALOG:
+            edit.add_record_route()
+        if incoming.method == "INVITE":
+            dialog.track()
+            if plan.goes_on:
+                relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
+
+    def bound(self, attempt: Attempt, trunk: Trunk) -> Attempt:
+        """Return the attempt with no carrier that may get an answer, if its trunk names none and it goes elsewhere."""
+        return attempt if trunk.destination else nexthop.bound(attempt, self.trunks.places(trunk), place.next_hop())
+
+    def admits(self, trunk: Trunk, before: Trunk | None, method: str) -> bool:
+        """Count a new request, and return False if the trunk has no room for it. before: the one that has it so far."""
+        policy = trunk.policy
+        if before and before.policy.max_calls and method == "INVITE":
+            room.leave_call(before.uuid)
+        if policy.max_cps and not room.take_second(trunk.uuid, int(time.time()), policy.max_cps):
+            reason = f"more than {policy.max_cps} new calls a second"
+        elif policy.max_calls and method == "INVITE" and not room.take_call(trunk.uuid, policy.max_calls):
+            reason = f"{policy.max_calls} calls are up"
+        else:
+            return True
+        api.tell(TrunkFull(trunk.uuid, reason))
+        return False
+
+    def next_place(self, plan: Plan, current: Trunk | None, dialled: str) -> tuple[Trunk | None, Plan]:
+        """Return the trunk to go on with, None if there is none left, and the plan with its next hop. current: the last
+        one, whose other hops come first. A name that nobody has tried to resolve yet says no word.
+        """
+        if plan.hops and current:
+            return current, plan._replace(hop=plan.hops[0], hops=plan.hops[1:])
+        while plan.trunks:
+            trunk = self.trunks.by_uuid(plan.trunks[0])
+            plan = plan._replace(trunks=plan.trunks[1:], hops=())
+            if trunk is None or not trunk.policy.enabled:
+                continue  # since the plan was made
+            hops = nexthop.of_trunk(self.trunks, trunk, dialled)
+            if hops:
+                standings.note_tried(trunk.uuid)
+                return trunk, plan._replace(hop=hops[0], hops=hops[1:])
+            if hops is not None or plan.trunks or not request.came_over_udp():
+                api.tell(Unreachable(trunk.uuid))
+                plan = self.unreachable(trunk, plan)
+        return None, plan
+
+    def unreachable(self, trunk: Trunk, plan: Plan) -> Plan:
+        """Return the plan after its hop could not be sent to."""
+        if not plan.hops:
+            standings.note_failed(trunk.uuid, UNREACHABLE.reason, 0)
+        return plan.heard(UNREACHABLE)
+
+    def address(self, trunk: Trunk, dialled: str, hop: str) -> str:
         """Address one attempt over this trunk; return why that cannot be, empty if it can."""
-        uri = trunk.request_uri(incoming.dialled) if trunk.domain else ""
-        edit.address_to(uri, next_hop or (uri and trunk.hop_of(uri)), trunk.socket)
+        edit.address_to(trunk.request_uri(dialled) if trunk.domain else "", hop, trunk.socket)
         if not trunk.next_hop and request.leads_to_us():
             return "auth_proxy and r_domain are empty and the R-URI is ours"
         if trunk.socket and not edit.leaves_from(trunk.socket):
@@ -111,8 +189,10 @@ class Placing:
 
     # --- an attempt
 
-    def send(self, attempt: Attempt, credentials: Credentials | None) -> None:
-        """Send the first attempt of a request. credentials: for preemptive responses, None if there may be none."""
+    def send(self, attempt: Attempt, plan: Plan, credentials: Credentials | None) -> bool:
+        """Send an attempt that is no answer to a challenge. Return False if it cannot be sent. credentials: for
+        preemptive responses, None if there may be none.
+        """
         record = nonces.UNKNOWN
         if credentials:
             record = shared.record(attempt.trunk, attempt.destination)
@@ -122,30 +202,16 @@ class Placing:
         teaches = record.names_next if attempt.in_dialog else self._settings.preemptive
         if is_heard or teaches or attempt.number != attempt.cseq:
             relay.listen()
+        if plan.goes_on or attempt.is_moved:
+            relay.keep_plan(plan)
+            attempt = attempt._replace(goes_on=plan.goes_on)
         if not relay.send(attempt):
             api.tell(Unreachable(attempt.trunk))
-            relay.reply(503, "Next Hop Unreachable")
+            return False
+        return True
 
-    # --- after a failure
-
-    def after_failure(self, status: int) -> None:
-        """Answer or refuse a challenge; pass anything else on."""
-        attempt = relay.attempt()
-        trunk = self.trunk_now(attempt) if status in CHALLENGES else None
-        credentials = trunk.credentials if trunk else None
-        places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
-        facts = failure.facts(status, attempt, places)
-        match session.after_failure(facts, attempt, credentials):
-            case PassOn():
-                pass
-            case Cancelled():
-                failure.reply_instead(487, "Request Terminated")
-            case Refuse() as refusal:
-                responses.forget(attempt, refusal.rejected)
-                self._refuse(attempt, refusal)
-            case Resend() as resend:
-                responses.forget(attempt, resend.rejected)
-                self._resend(resend, credentials)
+    def preemptive_credentials(self, trunk: Trunk) -> Credentials | None:
+        return trunk.credentials if self._settings.preemptive else None
 
     def trunk_now(self, attempt: Attempt) -> Trunk | None:
         """Return the attempt's trunk as its row is now. The worker that relayed may have seen a change before us."""
@@ -156,25 +222,3 @@ class Placing:
             self.trunks.look_again()
             trunk = self.trunks.by_uuid(attempt.trunk)
         return trunk
-
-    def _refuse(self, attempt: Attempt, refusal: Refuse) -> None:
-        api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
-        failure.reply_instead(503, "Trunk Authentication Failed")
-
-    def _resend(self, resend: Resend, credentials: Credentials | None) -> None:
-        """Send the request again, with a CSeq of its own."""
-        attempt = resend.attempt
-        if attempt.sent and attempt.destination:
-            attempt = responses.counted(attempt)
-            resend = resend._replace(attempt=attempt)
-        attempt = self._dialogs.again(attempt)
-        if credentials and resend.suits_uac_auth and failure.answer_by_uac_auth(credentials):
-            attempt = attempt._replace(by_uac_auth=True)
-        else:
-            failure.add_branch()
-        relay.listen()
-        if not failure.resend(attempt):
-            self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))
-        else:
-            for challenge in resend.challenges:
-                api.tell(Answered(attempt.trunk, challenge))

@@ -71,28 +71,31 @@ def forget(attempt: Attempt, rejected: tuple[Sent, ...]) -> None:
             api.tell(BackedOff(attempt.trunk, nonces.BACK_OFF))
 
 
-def learn(status: int, attempt: Attempt) -> None:
+def learn(status: int, attempt: Attempt) -> Attempt:
     """Learn from the first 18x or 2xx that the carrier accepts the attempt's nonces, and from a 2xx its next ones.
+    Return the attempt, which is accepted then.
 
     By the time of a later reply, the carrier may have rejected the same nonce elsewhere. Few carriers check preemptive
     responses in an OPTIONS, or inside a dialog.
     """
     if not (attempt.sent and attempt.destination):
-        return
+        return attempt
     is_first = not attempt.is_accepted
     if is_first:
-        relay.keep(attempt._replace(is_accepted=True))
+        attempt = attempt._replace(is_accepted=True)
+        relay.keep(attempt)
     checks_all = attempt.method != "OPTIONS" and not attempt.in_dialog
     proves = is_first and (checks_all or any(one.challenged for one in attempt.sent))
     named = _next_nonces(attempt) if status >= 200 else {}
     if not (proves or named):
-        return
+        return attempt
     before = shared.record(attempt.trunk, attempt.destination)
     after = session.after_reply(before, attempt, proves, named, time.time())
     if after is not before:
         shared.set_record(attempt.trunk, attempt.destination, after)
         for counter in filter(None, after.counters if proves else ()):
             shared.keep_count(counter, nonces.COUNT_KEPT)
+    return attempt
 
 
 def note_asked(attempt: Attempt) -> None:

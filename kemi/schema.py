@@ -22,10 +22,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from kemi.settings import PROJECT
-from kemi.trunks.tables import uacreg
+from kemi.trunks.tables import trunk, uacreg
 
 # table -> usable versions. Kamailio 5.6 to 6.1 expect the first one; uacreg 6 (Kamailio 6.2) only adds a column.
-VERSIONS = {"version": (1,), "uacreg": (5, 6), "address": (6,)}
+VERSIONS = {"version": (1,), "uacreg": (5, 6), "address": (6,), "trunk": (1,)}
+OPTIONAL = trunk.name  # a database that Kamailio's own scripts made serves without it
 
 CONNECT_LIMIT = 5  # seconds
 BUSY_LIMIT = 1.0
@@ -64,26 +65,34 @@ def create(engine: Engine) -> list[str]:
     """Create the missing tables and return their names. Raises SchemaError or sqlalchemy.exc.SQLAlchemyError."""
     with engine.connect() as connection:
         missing = [name for name in VERSIONS if not inspect(connection).has_table(name)]
-        for statement in _statements(connection.dialect.name):
-            connection.execute(text(statement))
+        make(connection)
     check(engine)
     return missing
 
 
+def make(connection: Connection) -> None:
+    """Create the missing tables, of which nothing is checked."""
+    for statement in _statements(connection.dialect.name):
+        connection.execute(text(statement))
+
+
 def check(engine: Engine) -> None:
-    """Check that every table exists in a usable version. Raises SchemaError or sqlalchemy.exc.SQLAlchemyError."""
+    """Check that every table but the optional one exists, and that each can be used. Raises SchemaError or
+    sqlalchemy.exc.SQLAlchemyError.
+    """
     with engine.connect() as connection:
         inspector = inspect(connection)
-        for name in VERSIONS:
-            if not inspector.has_table(name):
-                raise SchemaError(f"table {name} is missing; `make db` creates it")
-        for name, versions in VERSIONS.items():
-            found = _version_of(connection, name)
+        present = [name for name in VERSIONS if inspector.has_table(name)]
+        if missing := [name for name in VERSIONS if name not in (*present, OPTIONAL)]:
+            raise SchemaError(f"table {missing[0]} is missing; `make db` creates it")
+        for name in present:
+            found, versions = _version_of(connection, name), VERSIONS[name]
             if found not in versions:
                 raise SchemaError(f"table {name} is version {found}, not {' or '.join(map(str, versions))}")
-        columns = {column["name"] for column in inspector.get_columns("uacreg")}
-        if lacking := sorted(set(uacreg.columns.keys()) - columns):
-            raise SchemaError(f"table uacreg lacks {', '.join(lacking)}")
+        for table in (table for table in (uacreg, trunk) if table.name in present):
+            columns = {column["name"] for column in inspector.get_columns(table.name)}
+            if lacking := sorted(set(table.columns.keys()) - columns):
+                raise SchemaError(f"table {table.name} lacks {', '.join(lacking)}")
 
 
 def open_to_loopback(engine: Engine) -> None:

@@ -29,6 +29,8 @@ MOST_LOGGED = 2  # Kamailio's level 3 prints the rows that its modules read, and
 LOGS_SECRETS = "makes Kamailio print passwords; choose 2 or less, or set TRUNKAUTH_LOG_SECRETS=1"
 LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module accepts 104 bytes with the final NUL (init_unix_sock)
 
+NEVER_NEXT_ON = frozenset({401, 407, 486, 487})  # challenges, the callee's own word, and the caller's
+
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
 _PREEMPTIVE = re.compile(r"auto|off")
 _CONTACT = re.compile(r"[A-Za-z0-9._:;=\[\]-]+")
@@ -54,6 +56,8 @@ class Settings:
     memory: int
     ring_seconds: int
     setup_seconds: int
+    try_seconds: int
+    next_on: frozenset[int]
     log_level: int
     may_log_passwords: bool
     preemptive: bool
@@ -88,6 +92,8 @@ class Settings:
             ring_seconds=ring,
             setup_seconds=_number("TRUNKAUTH_SETUP_SECONDS", value("TRUNKAUTH_SETUP_SECONDS", str(max(300, ring))),
                                   ring, 3600),
+            try_seconds=_number("TRUNKAUTH_TRY_SECONDS", value("TRUNKAUTH_TRY_SECONDS", "4"), 1, 60),
+            next_on=_next_on(value("TRUNKAUTH_NEXT_ON", "408,500,502,503,504")),
             log_level=_log_level(value("TRUNKAUTH_LOG_LEVEL", "1"), may_log_passwords),
             may_log_passwords=may_log_passwords,
             max_cps=_number("TRUNKAUTH_MAX_CPS", value("TRUNKAUTH_MAX_CPS", "0"), 0, 100000),
@@ -150,6 +156,17 @@ def _number(name: str, text: str, low: int, high: int) -> int:
     if not re.fullmatch(r"-?[0-9]{1,7}", text) or not low <= int(text) <= high:
         raise SettingError(f"{name}: {text!r} is not a whole number from {low} to {high}")
     return int(text)
+
+
+def _next_on(text: str) -> frozenset[int]:
+    statuses = [one.strip() for one in text.split(",")]
+    if text == "none":
+        return frozenset()
+    for one in statuses:
+        if not re.fullmatch(r"[45][0-9]{2}", one) or int(one) in NEVER_NEXT_ON:
+            takes = "statuses from 400 to 599 with commas, or none"
+            raise SettingError(f"TRUNKAUTH_NEXT_ON: {one!r} is not a status to go on after; it takes {takes}")
+    return frozenset(map(int, statuses))
 
 
 def _log_level(text: str, may_log_passwords: bool) -> int:

@@ -82,6 +82,8 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_MEMORY": str(settings.memory),
         "TRUNKAUTH_RING_SECONDS": str(settings.ring_seconds),
         "TRUNKAUTH_SETUP_SECONDS": str(settings.setup_seconds),
+        "TRUNKAUTH_TRY_SECONDS": str(settings.try_seconds),
+        "TRUNKAUTH_NEXT_ON": ",".join(map(str, sorted(settings.next_on))) or "none",
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
         "TRUNKAUTH_KEY_FILE": str(settings.key_file),
         "TRUNKAUTH_MAX_CPS": str(settings.max_cps),

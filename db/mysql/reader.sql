@@ -13,3 +13,6 @@ GRANT SELECT (id, l_uuid, l_username, l_domain, r_username, r_domain, realm, aut
               auth_proxy, expires, flags, reg_delay, contact_addr, socket) ON uacreg TO kemi_trunkauth;
 
 GRANT SELECT (id, grp, ip_addr, mask, port, tag) ON address TO kemi_trunkauth;
+
+GRANT SELECT (id, l_uuid, enabled, priority, weight, max_calls, max_cps, probe, source_tag, weakest_algorithm)
+    ON trunk TO kemi_trunkauth;

@@ -10,7 +10,7 @@
 SELECT format('CREATE ROLE %I LOGIN', :'role')
  WHERE NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = :'role') \gexec
 
-REVOKE ALL ON version, uacreg, address FROM :"role";
+REVOKE ALL ON version, uacreg, address, trunk FROM :"role";
 
 GRANT SELECT (table_name, table_version) ON version TO :"role";
 
@@ -18,3 +18,6 @@ GRANT SELECT (id, l_uuid, l_username, l_domain, r_username, r_domain, realm, aut
               auth_proxy, expires, flags, reg_delay, contact_addr, socket) ON uacreg TO :"role";
 
 GRANT SELECT (id, grp, ip_addr, mask, port, tag) ON address TO :"role";
+
+GRANT SELECT (id, l_uuid, enabled, priority, weight, max_calls, max_cps, probe, source_tag, weakest_algorithm)
+    ON trunk TO :"role";

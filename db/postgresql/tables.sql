@@ -1,4 +1,4 @@
--- The three tables that calls need, as Kamailio 5.6 to 6.1 has them (uacreg version 5, address version 6).
+-- The tables that calls need: three as Kamailio 5.6 to 6.1 has them (uacreg version 5, address version 6), and trunk.
 -- Run any number of times: what is there already stays as it is. `make db` runs this file.
 
 CREATE TABLE IF NOT EXISTS version (
@@ -37,6 +37,22 @@ CREATE TABLE IF NOT EXISTS address (
     tag VARCHAR(64)
 );
 
+-- Optional, and no table of Kamailio's: how calls use a trunk, by the l_uuid of its row in uacreg. A trunk without a row
+-- here has the defaults.
+CREATE TABLE IF NOT EXISTS trunk (
+    id SERIAL PRIMARY KEY NOT NULL,
+    l_uuid VARCHAR(64) NOT NULL,
+    enabled INTEGER DEFAULT 1 NOT NULL,
+    priority INTEGER DEFAULT 0 NOT NULL,
+    weight INTEGER DEFAULT 1 NOT NULL,
+    max_calls INTEGER DEFAULT 0 NOT NULL,
+    max_cps INTEGER DEFAULT 0 NOT NULL,
+    probe INTEGER DEFAULT 0 NOT NULL,
+    source_tag VARCHAR(64) DEFAULT '' NOT NULL,
+    weakest_algorithm VARCHAR(16) DEFAULT '' NOT NULL,
+    CONSTRAINT trunk_l_uuid_idx UNIQUE (l_uuid)
+);
+
 INSERT INTO version (table_name, table_version)
 SELECT 'version', 1 WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = 'version');
 
@@ -45,3 +61,6 @@ SELECT 'uacreg', 5 WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = 'u
 
 INSERT INTO version (table_name, table_version)
 SELECT 'address', 6 WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = 'address');
+
+INSERT INTO version (table_name, table_version)
+SELECT 'trunk', 1 WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = 'trunk');

@@ -17,6 +17,8 @@ from kemi.auth.challenge import Challenge
 from kemi.auth.nonces import UNKNOWN, Record
 from kemi.auth.resend import Asked
 from kemi.cseq import Sequence
+from kemi.plan import Plan, Word
+from kemi.standing import UP, Standing
 
 VERSION = 2
 
@@ -28,13 +30,12 @@ _BOOL = ("false", "true")
 
 def attempt_text(attempt: Attempt) -> str:
     """Encode an attempt. It is spelled out because every request pays for it: _encode() takes five times as long."""
-    trunk, destination, method, sequence, cseq, number, mark, in_dialog, answered, is_accepted, by_uac_auth, sent = (
-        attempt
-    )
+    trunk, destination, method, sequence, cseq, number, mark, *state, sent = attempt
+    in_dialog, answered, goes_on, is_moved, is_accepted, by_uac_auth = state
     return (
         f"[{VERSION},{_quoted(trunk)},{_quoted(destination)},{_quoted(method)},{_quoted(sequence)},{cseq},{number}"
-        f",{_quoted(mark)},{_BOOL[in_dialog]},{answered},{_BOOL[is_accepted]},{_BOOL[by_uac_auth]}"
-        f",[{','.join([_sent_text(one) for one in sent])}]]"
+        f",{_quoted(mark)},{_BOOL[in_dialog]},{answered},{_BOOL[goes_on]},{_BOOL[is_moved]},{_BOOL[is_accepted]}"
+        f",{_BOOL[by_uac_auth]},[{','.join([_sent_text(one) for one in sent])}]]"
     )
 
 
@@ -45,6 +46,31 @@ def attempt(text: str) -> Attempt:
         return Attempt()
     *flat, sent = values
     return Attempt._make([*flat, tuple([_sent(one) for one in sent])])
+
+
+def plan_text(plan: Plan) -> str:
+    """Encode a plan."""
+    return _encode([VERSION, *plan])
+
+
+def plan(text: str) -> Plan:
+    """Decode a plan."""
+    values = _values(text)
+    if values is None:
+        return Plan()
+    trunks, hops, hop, word = values
+    return Plan(tuple(trunks), tuple(hops), hop, Word(*word))
+
+
+def standing_text(standing: Standing) -> str:
+    """Encode a trunk's standing."""
+    return _encode([VERSION, *standing])
+
+
+def standing(text: str) -> Standing:
+    """Decode a trunk's standing."""
+    values = _values(text) if text else None
+    return UP if values is None else Standing(*values)
 
 
 def record_text(record: Record) -> str:

@@ -24,6 +24,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from kemi.auth.challenge import Challenge, ChallengeError, parse
+from kemi.auth.credentials import Credentials
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
 _TEXT = r"[ !#-\[\]-~]"
 
@@ -73,3 +77,15 @@ def first_plain(fields: Sequence[str]) -> str:
                 if plain := spelled(challenge):
                     return plain
     return ""
+
+
+def suits_uac_auth(text: str, credentials: Credentials) -> bool:
+    """Return True for a plain challenge that is answered from a password which uac_auth() takes as it is. text: the
+    challenge's field.
+    """
+    return (
+        not credentials.ha1
+        and is_plain(text)
+        and not _NEEDS_QUOTED_PAIR.search(credentials.username)
+        and not _CONTROL.search(credentials.password)
+    )

@@ -2,8 +2,9 @@
 
 The rules:
 
-1. A failure other than 401 and 407 is passed on, but for a 403 to preemptive responses that nobody asked for: the
-   request is sent again without them, unless the carrier has already let it pass (it rang).
+1. A failure other than 401 and 407 is passed on, but for those of rule 9, and for a 403 to preemptive responses that
+   nobody asked for: the request is sent again without them, unless the carrier has already let it pass (it rang), or
+   speaks of a limit.
 2. A caller who has cancelled gets 487 and no new attempt.
 3. A challenge is answered only for the carrier that the trunk's row names, then as now. A Route, a Contact, or the
    dialled domain over a row that names no carrier may lead elsewhere: the answer has to go to a place of that carrier,
@@ -36,6 +37,9 @@ The rules:
    out: whoever asked has not taken them, and may read no further than the first.
 8. A carrier asks by the kinds and realms that it has accepted answers to; the first contact is free. After it, the same
    realm by another kind is a far end's, and so is another realm behind a server that let this request pass.
+9. A request outside a dialog goes on to the next hop of its trunk, or to the next trunk, if there is one: when nothing
+   came in time, on the statuses of TRUNKAUTH_NEXT_ON, on a 403 that speaks of a limit, and in place of a refusal by the
+   table. Not once its caller was told that it rings.
 
 A new nonce without `stale` does not earn a retry, although some clients retry once: nearly every server sends a new
 nonce with each challenge, so it tells a wrong password from an expired nonce no better than the old nonce would, and
@@ -47,7 +51,6 @@ Pure: no I/O, no clock, no state. Facts come in, a decision goes out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -57,15 +60,15 @@ from kemi.auth.attempt import CHALLENGES, Attempt, Responses, Sent
 from kemi.auth.challenge import Challenge, ChallengeError, parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
-from kemi.auth.plain import is_plain
+from kemi.auth.plain import suits_uac_auth
 from kemi.auth.resend import Asked
+from kemi.plan import SERVICE_UNAVAILABLE, TIMEOUT
 
 FORBIDDEN = 403
-CONCERNS = frozenset({*CHALLENGES, FORBIDDEN})  # any other status is passed on
+# Any other status is passed on, but for those of TRUNKAUTH_NEXT_ON.
+CONCERNS = frozenset({*CHALLENGES, FORBIDDEN, TIMEOUT, SERVICE_UNAVAILABLE})
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STRENGTH = {name: place for place, name in enumerate(digest.HASHES)}  # lower is stronger
-_NEEDS_QUOTED_PAIR = re.compile(r'["\\]')
 
 
 class Failure(NamedTuple):
@@ -75,6 +78,7 @@ class Failure(NamedTuple):
     is_cancelled: True if the caller has cancelled. is_carriers: False if it came, in a dialog, from a place that is not
     the carrier's. can_read_body: False if the request's body is too long. kind: 401 if the fields are WWW-Authenticate,
     407 if they are Proxy-Authenticate; 0: as the status says. asked: how this carrier asks; empty if that is not known.
+    is_silent: True if nothing came in time. says_limit: True if it says that the carrier has no room for one call more.
     """
 
     status: int
@@ -84,6 +88,8 @@ class Failure(NamedTuple):
     can_read_body: bool = True
     kind: int = 0
     asked: Asked = frozenset()
+    is_silent: bool = False
+    says_limit: bool = False
 
 
 class PassOn(NamedTuple):
@@ -129,7 +135,13 @@ class Resend(NamedTuple):
         return self.is_plain and len(self.attempt.sent) == 1 and self.attempt.sent[0].nc == 1
 
 
-Decision = PassOn | Cancelled | Refuse | Resend
+class NextTrunk(NamedTuple):
+    """Send the request to the next place of its plan. refusal: of a challenge, None if there was none to answer."""
+
+    refusal: Refuse | None = None
+
+
+Decision = PassOn | Cancelled | Refuse | Resend | NextTrunk
 
 
 class Preemptive(NamedTuple):
@@ -171,17 +183,32 @@ def after_reply(record: Record, attempt: Attempt, proves: bool, next_nonces: Map
     return record
 
 
-def after_failure(failure: Failure, attempt: Attempt, credentials: Credentials | None) -> Decision:
-    """Decide about a final reply. credentials: those of the attempt's trunk as its row is now, None without a row."""
-    is_challenge = failure.status in CHALLENGES
+def after_failure(
+    failure: Failure, attempt: Attempt, credentials: Credentials | None, next_on: frozenset[int] = frozenset()
+) -> Decision:
+    """Decide about a final reply, or its absence. credentials: those of the attempt's trunk as its row is now, None
+    without a row. next_on: statuses on which the next trunk is tried.
+    """
     kind = failure.kind or failure.status
-    rejected = _rejected(kind, attempt)
-    if not (rejected or is_challenge):
+    rejected = () if failure.says_limit else _rejected(kind, attempt)
+    leaves = failure.is_silent or failure.says_limit or failure.status in next_on
+    if not (rejected or leaves or failure.status in CHALLENGES):
         return PassOn()
     if failure.is_cancelled:
         return Cancelled()
-    if not is_challenge:
+    may_go_on = attempt.goes_on and not attempt.is_accepted
+    if failure.status in CHALLENGES:
+        decision = _about_challenge(failure, kind, attempt, credentials, rejected)
+        return NextTrunk(decision) if may_go_on and isinstance(decision, Refuse) else decision
+    if rejected:
         return Resend(attempt._replace(sent=()), rejected=rejected)
+    return NextTrunk() if may_go_on else PassOn()
+
+
+def _about_challenge(
+    failure: Failure, kind: int, attempt: Attempt, credentials: Credentials | None, rejected: tuple[Sent, ...]
+) -> Refuse | Resend:
+    """Decide about a challenge. rejected: the preemptive responses that it rejects."""
     if credentials is None:
         return Refuse("no trunk that may answer", rejected=rejected)
     if not _may_get_credentials(failure, attempt, credentials):
@@ -224,7 +251,7 @@ def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credenti
     if refusal := resend.refusal(kind, chosen, attempt):
         return Refuse(*refusal)
     sent = resend.carried(kind, chosen, attempt.sent)
-    plain = first == chosen and kind == failure.status and _suits_uac_auth(failure.fields[0], credentials)
+    plain = first == chosen and kind == failure.status and suits_uac_auth(failure.fields[0], credentials)
     answered = attempt.answered + len(chosen)
     return Resend(attempt._replace(sent=sent, answered=answered, by_uac_auth=False), chosen, plain)
 
@@ -255,18 +282,6 @@ def _strongest(challenges: Sequence[Challenge]) -> tuple[Challenge, ...]:
 
 def _weakness(challenge: Challenge) -> tuple[int, bool]:
     return _STRENGTH[challenge.hash_name], challenge.is_session
-
-
-def _suits_uac_auth(text: str, credentials: Credentials) -> bool:
-    """Return True for a plain challenge that is answered from a password which uac_auth() takes as it is. text: the
-    challenge's field.
-    """
-    return (
-        not credentials.ha1
-        and is_plain(text)
-        and not _NEEDS_QUOTED_PAIR.search(credentials.username)
-        and not _CONTROL.search(credentials.password)
-    )
 
 
 def _preemptive(record: Record, credentials: Credentials) -> Preemptive | None:

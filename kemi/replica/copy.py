@@ -95,6 +95,7 @@ def _judge(path: Path, rules: Rules) -> None:
         with local_errors(), copy.connected() as connection:
             is_judged = _state(connection, RULES) == rules.name
             if not is_judged:
+                schema.make(connection)
                 _lay_out(connection)
         with copy.transaction() as writer:
             if not is_judged:

@@ -169,7 +169,8 @@ class Keeper:
         fetched = 0
         is_first = self._copy.synced_at() is None
         with source.snapshot():
-            theirs = {table.name: source.sums(table) for table in TABLES}
+            present = source.tables()
+            theirs = {table.name: source.sums(table) if table in present else {} for table in TABLES}
             different = {table.name: _ranges(theirs[table.name], self._copy.sums(table)) for table in TABLES}
             if not any(different.values()) and not is_first:
                 return
@@ -177,12 +178,13 @@ class Keeper:
                 for table in TABLES:
                     for low, high in different[table.name]:
                         writer.delete(table, low, high)
-                for table in TABLES:
+                for table in present:
                     for low, high in different[table.name]:
                         with contextlib.closing(source.rows(table, low, high)) as batches:
                             for batch in batches:
                                 writer.insert(table, batch)
                                 fetched += len(batch)
+                for table in TABLES:
                     writer.note_sums(table, theirs[table.name])
                 if not is_first:
                     writer.note_synced()

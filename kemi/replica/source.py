@@ -22,6 +22,7 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    inspect,
     literal_column,
     select,
     text,
@@ -29,14 +30,15 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from kemi.trunks.rows import MOST_ID
-from kemi.trunks.tables import address, uacreg
+from kemi.trunks.tables import address, trunk, uacreg
 
 OPERATION_LIMIT = 10.0  # seconds for one query or one batch of its rows
 MOST_LIMITS = 6  # times OPERATION_LIMIT, for the sums of a whole table
 CONNECT_LIMIT = 5
 BUCKET = 1000  # consecutive ids under one sum
 BATCH = 5000  # rows fetched and written at once
-TABLES: tuple[Table, ...] = (uacreg, address)
+TABLES: tuple[Table, ...] = (uacreg, address, trunk)
+OPTIONAL = trunk  # a database that Kamailio's own scripts made has none
 NOTICE_CHANNEL = "kemi_trunkauth"
 
 # A row's sum: the first 60 bits of the MD5 of its columns' text; every kind of server has MD5.
@@ -135,6 +137,12 @@ class Source:
             with self._limited():
                 connection.execute(text("COMMIT"))
 
+    def tables(self) -> tuple[Table, ...]:
+        """Return the tables that there are."""
+        with self._limited():
+            has_all = inspect(self._open).has_table(OPTIONAL.name)
+        return TABLES if has_all else tuple([table for table in TABLES if table is not OPTIONAL])
+
     def sums(self, table: Table) -> dict[int, str]:
         """Return bucket (id divided by BUCKET) -> `count:sum` of its rows."""
         bucket, row_sum = self._bucket_and_sum(table)
@@ -177,7 +185,7 @@ class Source:
     def _listen(self, connection: Connection) -> bool:
         """Listen for notices. Return False if the triggers are missing or the server is a standby, which gives none."""
         try:
-            if connection.execute(_TRIGGERS).scalar_one() < len(TABLES):
+            if connection.execute(_TRIGGERS).scalar_one() < len(self.tables()):
                 return False
             connection.execute(text(f"LISTEN {NOTICE_CHANNEL}"))
         except DBAPIError:

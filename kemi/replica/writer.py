@@ -1,7 +1,7 @@
 """Writes rows into the copy, judged (kemi.trunks.rows): the faults of rows are stored beside them and named once.
 
-Unusable rows of uacreg are stored, because a call that finds one must end; those of address are left out, because the
-permissions module would refuse all others for one.
+Unusable rows of uacreg and trunk are stored, because a call that finds one must end; those of address are left out,
+because the permissions module would refuse all others for one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from kemi.trunks.tables import (
     SYNCED,
     UNREGISTERED,
     UNUSABLE,
+    address,
     cause,
     replica_fault,
+    trunk,
     uacreg,
 )
 
@@ -92,7 +94,7 @@ class Writer:
         values, faults = [], []
         for row in rows:
             verdict = self.judge(table, row)
-            if table is uacreg or not verdict.fault:
+            if table is not address or not verdict.fault:
                 values.append(tuple(verdict.row.values()))
             if fault := fault_of(table, verdict):
                 faults.append((table.name, row[0], *fault))
@@ -105,7 +107,8 @@ class Writer:
 
     def judge(self, table: Table, row: Sequence[Any]) -> Verdict:
         named = dict(zip(table.columns.keys(), row, strict=True))
-        return self._rules.trunk(named) if table is uacreg else self._rules.address(named)
+        judges = {uacreg.name: self._rules.trunk, address.name: self._rules.address, trunk.name: self._rules.policy}
+        return judges[table.name](named)
 
     def judge_again(self, tables: Iterable[Table]) -> None:
         """Judge the rows that are stored."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 import KSR
 
 from kemi.cseq import TooHighError
-from kemi.outcome import Answered, BackedOff, Outcome, word
+from kemi.outcome import Answered, BackedOff, Outcome, Up, word
 
 _Routes = TypeVar("_Routes")
 
@@ -32,7 +32,7 @@ def source() -> str:
 
 def tell(outcome: Outcome) -> None:
     """Log an outcome: as a notice if all went as it should, as a warning otherwise."""
-    log = notice if isinstance(outcome, Answered | BackedOff) else warning
+    log = notice if isinstance(outcome, Answered | BackedOff | Up) else warning
     log(outcome.line(call_id()))
 
 

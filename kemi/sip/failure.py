@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import KSR
 
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
-from kemi.auth.session import Failure
+from kemi.auth.session import FORBIDDEN, Failure
+from kemi.plan import TIMEOUT, Word
 from kemi.sip import place, relay, request, shared
 from kemi.trunks.places import Places
 
 MOST_FIELDS = 32  # challenges read from one reply
 
+LONGEST_RETRY_AFTER = 86400  # seconds
+
+_LIMIT = re.compile(r"limit|exceed|capacity|congest|too many|channels", re.IGNORECASE)
+_LEADING_NUMBER = re.compile(r"[0-9]{1,9}")
 _CREDENTIAL_AVPS = ("auser", "apass", "arealm")
 
 
@@ -34,8 +41,29 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
         is_carriers=not attempt.in_dialog or places.can_be_source(place.of_failure()),
         can_read_body=request.can_read_body() if asks_for_body else True,
         kind=kind,
+        is_silent=status == TIMEOUT and attempt.method == "INVITE" and KSR.tm.t_branch_timeout() > 0,
+        says_limit=status == FORBIDDEN and _says_limit(),
         asked=shared.asked(attempt.trunk, attempt.destination) if fields else frozenset(),
     )
+
+
+def said(status: int) -> Word:
+    """Return what the failure says to the caller."""
+    after = _LEADING_NUMBER.match(_field("Retry-After"))
+    return Word(status, str(KSR.pv.gete("$T_reply_reason")), min(int(after[0]), LONGEST_RETRY_AFTER) if after else 0)
+
+
+def _says_limit() -> bool:
+    """Return True if a refusal says that the carrier is full, by its text or by when to try again."""
+    return bool(_LIMIT.search(str(KSR.pv.gete("$T_reply_reason"))) or _field("Retry-After"))
+
+
+def _field(name: str) -> str:
+    """Return the reply's first field of this name, empty if there is none or it is not UTF-8."""
+    try:
+        return str(KSR.pv.gete(f"$T_rpl($(hdr({name})[0]))")).strip()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _challenge(status: int) -> tuple[int, tuple[str, ...]]:
@@ -98,3 +126,10 @@ def resend(attempt: Attempt) -> bool:
 def reply_instead(code: int, reason: str) -> None:
     """Answer the caller from a failure route, in place of the carrier's reply."""
     KSR.tm.t_reply(code, reason)
+
+
+def say_instead(word: Word) -> None:
+    """Give the caller the last word."""
+    if word.retry_after:
+        KSR.hdr.append_to_reply(f"Retry-After: {word.retry_after}\r\n")
+    KSR.tm.t_reply(word.status, word.reason)

@@ -8,6 +8,7 @@ import KSR
 
 from kemi.auth import codec
 from kemi.auth.attempt import Attempt
+from kemi.plan import Plan, Word
 from kemi.sip import edit
 
 RETRY_AFTER = 10  # seconds, if calls cannot be served now
@@ -52,6 +53,26 @@ def attempt() -> Attempt:
     return _KEPT.get(text) or codec.attempt(text)
 
 
+def keep_plan(plan: Plan) -> None:
+    """Store the plan with the transaction."""
+    KSR.pv.sets("$avp(plan)", codec.plan_text(plan))
+
+
+def plan() -> Plan:
+    """Return the transaction's plan; one of no place if it has none."""
+    return codec.plan(str(KSR.pv.gete("$avp(plan)")))
+
+
+def make_transaction() -> None:
+    """Make the request's transaction, within which it is answered then."""
+    KSR.tm.t_newtran()
+
+
+def try_for(seconds: int, ring_seconds: int) -> None:
+    """Have a place that says nothing fail after so many seconds; one that said 100 has as long as it may ring."""
+    KSR.tm.t_set_fr(1000 * ring_seconds, 1000 * seconds)
+
+
 def shape_branch(attempt: Attempt) -> None:
     """Give the branch at hand, and no other, the attempt's CSeq and mark."""
     if attempt.number != attempt.cseq:
@@ -78,6 +99,14 @@ def reply_with(header: str, code: int, reason: str) -> None:
     """Answer the request with one header field more."""
     KSR.hdr.append_to_reply(f"{header}\r\n")
     reply(code, reason)
+
+
+def say(word: Word) -> None:
+    """Answer with the last word."""
+    if word.retry_after:
+        reply_with(f"Retry-After: {word.retry_after}", word.status, word.reason)
+    else:
+        reply(word.status, word.reason)
 
 
 def reply_try_later(seconds: int = RETRY_AFTER) -> None:

@@ -104,11 +104,11 @@ def in_order(hops: Hops, below: Callable[[int], int]) -> Hops:
     for _, same in groupby(hops, key=lambda hop: hop.priority):
         hosts = [list(group) for _, group in groupby(same, key=lambda hop: (hop.name, hop.port))]
         while hosts:
-            ordered += hosts.pop(_chosen([host[0].weight for host in hosts], below) if len(hosts) > 1 else 0)
+            ordered += hosts.pop(drawn([host[0].weight for host in hosts], below) if len(hosts) > 1 else 0)
     return tuple(ordered)
 
 
-def _chosen(weights: Sequence[int], below: Callable[[int], int]) -> int:
+def drawn(weights: Sequence[int], below: Callable[[int], int]) -> int:
     """Return the place of one weight, each as likely as it is heavy; all are alike if all are 0."""
     if not any(weights):
         return below(len(weights))

@@ -1,7 +1,8 @@
-"""Judges rows of `uacreg` and `address` as they come from the DBA. Pure.
+"""Judges rows of `uacreg`, `address` and `trunk` as they come from the DBA. Pure.
 
 A row with a fault is used by nothing: a call that finds it ends with 404, and Kamailio's own modules never read it. A
-trunk that cannot be registered still serves calls. The words of a fault quote nothing from the row.
+fault in `trunk` is one of its row of uacreg. A trunk that cannot be registered still serves calls. The words of a fault
+quote nothing from the row.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from kemi.address import literal, normalised
+from kemi.auth.digest import HASHES
 
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
@@ -33,6 +35,11 @@ TRUNK_TEXTS = (
 )  # fmt: skip
 SECRETS = ("auth_password", "auth_ha1")
 _TRUNK_NUMBERS = ("expires", "flags", "reg_delay")
+_POLICY_TEXTS = ("l_uuid", "source_tag", "weakest_algorithm")
+POLICY_NUMBERS = {  # column of trunk -> default, most
+    "enabled": (1, 1), "priority": (0, MOST_GROUP), "weight": (1, MOST_PORT), "max_calls": (0, MOST_GROUP),
+    "max_cps": (0, MOST_GROUP), "probe": (0, 86400),
+}  # fmt: skip
 
 _LINE = re.compile(r"[^\x00-\x1f\x7f]*")
 _HA1 = re.compile(r"(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{64})?")
@@ -118,6 +125,20 @@ class Rules:
             except ValueError as error:
                 return known, f"{name} {error}"
         return known, ""
+
+    def policy(self, row: Row) -> Verdict:
+        """Judge a row of trunk; a value that is NULL is the column's default."""
+        kept = {name: _plain(value) for name, value in row.items()}
+        if fault := _not_text(kept, _POLICY_TEXTS):
+            return Verdict(kept, fault)
+        kept |= {name: str(kept[name] or "") for name in _POLICY_TEXTS}
+        kept |= {name: default for name, (default, _) in POLICY_NUMBERS.items() if kept[name] is None}
+        for name, (_, most) in POLICY_NUMBERS.items():
+            if not _is_number(kept[name], 0, most):
+                return Verdict(kept, f"{name} is not a number from 0 to {most}")
+        if kept["weakest_algorithm"] not in ("", *HASHES):
+            return Verdict(kept, f"weakest_algorithm is none of {', '.join(HASHES)}")
+        return Verdict(kept)
 
     def _next_hop(self, text: str) -> str:
         if not text:

@@ -12,7 +12,21 @@ from random import randrange
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import URL, Connection, Integer, Select, String, and_, bindparam, func, or_, select
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    String,
+    Table,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
 from kemi.trunks.hops import Hops, Target, in_order
 from kemi.trunks.names import ResolvedNames
@@ -21,6 +35,7 @@ from kemi.trunks.rows import LONGEST_KEY
 from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.selection import Candidates, usable_or_first
 from kemi.trunks.tables import (
+    POLICY_COLUMNS,
     SOURCE,
     SYNCED,
     TRUNK_COLUMNS,
@@ -30,6 +45,7 @@ from kemi.trunks.tables import (
     open_file,
     replica_fault,
     replica_state,
+    trunk,
     uacreg,
 )
 from kemi.trunks.trunk import Trunk
@@ -38,21 +54,36 @@ MOST_OF_A_KEY = 1000  # rows of one key that are looked at, by id
 MOST_KEPT = 4096  # look-ups that a worker keeps, whatever the size of the table
 FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
 
-_OF_THE_ROW = and_(
-    replica_fault.c.table_name == uacreg.name, replica_fault.c.id == uacreg.c.id, replica_fault.c.outcome == UNUSABLE
-)
-_ROWS = (
-    select(*TRUNK_COLUMNS, replica_fault.c.reason)
-    .select_from(uacreg.outerjoin(replica_fault, _OF_THE_ROW))
-    .order_by(uacreg.c.id)
-    .limit(MOST_OF_A_KEY)
-)
+
+def _is_of(fault: FromClause, table: Table) -> ColumnElement[bool]:
+    """Return the condition that a fault is one for which a row of the table cannot be used."""
+    return and_(fault.c.table_name == table.name, fault.c.id == table.c.id, fault.c.outcome == UNUSABLE)
+
+
+_FAULT, _POLICY_FAULT = replica_fault.alias("fault"), replica_fault.alias("policy_fault")
 _FIRST = bindparam("first", type_=String())
 _SECOND = bindparam("second", type_=String())
-_BY_UUID = _ROWS.where(uacreg.c.l_uuid == _FIRST)
-_BY_ROW = _ROWS.where(uacreg.c.id == bindparam("first", type_=Integer()))
-_BY_CALLER = _ROWS.where(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
-_BY_DIALLED_DOMAIN = _ROWS.where(func.lower(uacreg.c.r_domain) == _FIRST)
+
+
+def _rows(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for the rows of one key."""
+    ids = select(uacreg.c.id).where(*conditions).order_by(uacreg.c.id).limit(MOST_OF_A_KEY)
+    return (
+        select(*TRUNK_COLUMNS, *POLICY_COLUMNS, func.coalesce(_FAULT.c.reason, _POLICY_FAULT.c.reason))
+        .select_from(
+            uacreg.outerjoin(trunk, trunk.c.l_uuid == uacreg.c.l_uuid)
+            .outerjoin(_FAULT, _is_of(_FAULT, uacreg))
+            .outerjoin(_POLICY_FAULT, _is_of(_POLICY_FAULT, trunk))
+        )
+        .where(uacreg.c.id.in_(ids))
+        .order_by(func.coalesce(trunk.c.enabled, 1).desc(), func.coalesce(trunk.c.priority, 0), uacreg.c.id)
+    )
+
+
+_BY_UUID = _rows(uacreg.c.l_uuid == _FIRST)
+_BY_ROW = _rows(uacreg.c.id == bindparam("first", type_=Integer()))
+_BY_CALLER = _rows(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
+_BY_DIALLED_DOMAIN = _rows(func.lower(uacreg.c.r_domain) == _FIRST)
 
 _CARRIERS = 2  # group of the address table
 _LISTED = (
@@ -66,7 +97,8 @@ _UNTAGGED = _LISTED.where(or_(address.c.tag == "", address.c.tag.is_(None)))
 
 
 class TrunkStore:
-    """Finds trunks, by id: usable ones, or the first one that cannot be used if there are no others.
+    """Finds trunks, enabled ones first, then by priority and id: usable ones, or the first one that cannot be used if
+    there are no others.
 
     Look-ups are kept until the file changes; a busy store checks that every FRESH_FOR seconds. Every method takes and
     compares strings as they come from the wire, and raises SQLAlchemyError, sqlite3.Error or OSError if the file cannot

@@ -72,6 +72,22 @@ NAMES_SECRET = {
     name: f"(substr({name}, 1, 4) = 'env:' OR substr({name}, 1, 5) = 'file:')" for name in ("auth_password", "auth_ha1")
 }
 
+# The DBA's optional table.
+trunk = Table(
+    "trunk",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("l_uuid", String(64)),
+    Column("enabled", Integer),
+    Column("priority", Integer),
+    Column("weight", Integer),
+    Column("max_calls", Integer),
+    Column("max_cps", Integer),
+    Column("probe", Integer),
+    Column("source_tag", String(64)),
+    Column("weakest_algorithm", String(16)),
+)
+
 # The columns that a Trunk is made of, in the order of its fields.
 TRUNK_COLUMNS = tuple(
     uacreg.c[name]
@@ -79,6 +95,9 @@ TRUNK_COLUMNS = tuple(
         "l_uuid", "r_domain", "auth_proxy", "socket", "realm", "auth_username", "auth_password", "auth_ha1", "id",
     )
 )  # fmt: skip
+
+# The columns of a Policy, in the order of its fields.
+POLICY_COLUMNS = tuple(column for column in trunk.columns if column.name not in ("id", "l_uuid"))
 
 replica_state = Table("replica_state", metadata, Column("name", String, primary_key=True), Column("value", String))
 

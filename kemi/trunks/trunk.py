@@ -1,4 +1,4 @@
-"""One trunk: a row of `uacreg` as calls use it."""
+"""One trunk: a row of `uacreg` as calls use it, and its row of `trunk`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from kemi import uri
 from kemi.auth.credentials import Credentials
@@ -16,12 +16,29 @@ from kemi.trunks.hops import Target, target_of
 _HOP_PARAMETERS = re.compile(r";\s*(?:transport|maddr|ttl|lr)\s*(?:=[^;]*)?(?=;|$)", re.IGNORECASE)
 
 
+class Policy(NamedTuple):
+    """How calls use a trunk: its row of the table `trunk`, whose columns these are."""
+
+    enabled: int = 1
+    priority: int = 0
+    weight: int = 1
+    max_calls: int = 0
+    max_cps: int = 0
+    probe: int = 0
+    source_tag: str = ""
+    weakest_algorithm: str = ""
+
+
+DEFAULT = Policy()
+
+
 @dataclass(frozen=True)
 class Trunk:
-    """One row. Every field but `row` is a string, empty if the DBA left it so.
+    """One row. A field that is a string is empty if the DBA left it so.
 
     uuid: l_uuid. domain: r_domain, the host of the R-URI. next_hop: auth_proxy, a SIP URI. socket: the sending socket.
-    realm: the only realm answered, empty for any. row: id. fault: of rows.py, empty if the row can be used.
+    realm: the only realm answered, empty for any. row: id. policy: of its row of `trunk`. fault: of rows.py, empty if
+    the rows can be used.
     """
 
     uuid: str
@@ -33,24 +50,34 @@ class Trunk:
     auth_password: str = field(default="", repr=False)
     auth_ha1: str = field(default="", repr=False)
     row: int = 0
+    policy: Policy = DEFAULT
     fault: str = ""
 
     @classmethod
     def of(cls, columns: Sequence[Any]) -> Trunk:
-        """Make one of a row's columns, in the order of tables.TRUNK_COLUMNS, and its fault, None if it has none.
+        """Make one of a row's columns, in the order of tables.TRUNK_COLUMNS and Policy, all None without a row of
+        `trunk`, and its fault, None if it has none.
 
         A row that cannot be used may hold anything; its name is kept, in one line.
         """
         *values, fault = columns
         if not fault:
-            return cls(*values)
+            row, policy = values[: -len(DEFAULT)], values[-len(DEFAULT) :]
+            return cls(*[*row, DEFAULT if policy[0] is None else Policy(*policy)])
         name = str(values[0])
         return cls(name if name.isprintable() else ascii(name), fault=str(fault))
 
     @cached_property
     def credentials(self) -> Credentials:
         """The secrets to answer the trunk's carrier with."""
-        return Credentials(self.destination, self.realm, self.auth_username, self.auth_password, self.auth_ha1)
+        return Credentials(
+            self.destination,
+            self.realm,
+            self.auth_username,
+            self.auth_password,
+            self.auth_ha1,
+            self.policy.weakest_algorithm or "MD5",
+        )
 
     @cached_property
     def destination(self) -> str:

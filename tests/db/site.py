@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Table, select, text
+from sqlalchemy import URL, Table, inspect, select, text
 
 from kemi import schema
 from kemi.replica import copy as replica
 from kemi.replica.keeper import Keeper
+from kemi.replica.source import TABLES
 from kemi.replica.watch import Report
 from kemi.trunks.rows import Listen, Rules
 from kemi.trunks.store import TrunkStore
-from kemi.trunks.tables import address, open_file, uacreg
+from kemi.trunks.tables import open_file
 
 WITHIN = 10.0  # seconds for what needs several ticks
 BETWEEN_TICKS = 0.02
@@ -74,16 +75,20 @@ class Site:
         return [line for line in self.lines if part in line]
 
     def theirs(self) -> list[list[tuple[Any, ...]]]:
-        """The rows of both tables, as the server has them."""
+        """The rows of all tables, as the server has them; none of one that it lacks."""
         with self.dba.connect() as connection:
-            return [[tuple(row) for row in connection.execute(_all(table))] for table in (uacreg, address)]
+            present = inspect(connection).get_table_names()
+            return [
+                [tuple(row) for row in connection.execute(_all(table))] if table.name in present else []
+                for table in TABLES
+            ]
 
     def copied(self) -> list[list[tuple[Any, ...]]]:
-        """The rows of both tables, as workers see them."""
+        """The rows of all tables, as workers see them."""
         engine = open_file(self.file)
         try:
             with engine.connect() as connection:
-                return [[tuple(row) for row in connection.execute(_all(table))] for table in (uacreg, address)]
+                return [[tuple(row) for row in connection.execute(_all(table))] for table in TABLES]
         finally:
             engine.dispose()
 

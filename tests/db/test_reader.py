@@ -26,6 +26,7 @@ FOLDERS = {"postgresql": "postgresql", "mysql": "mysql"}
 ROWS = (
     "INSERT INTO uacreg (id, l_uuid, realm, auth_username, auth_password) VALUES (1, 'a', 'r', 'ua', 'pa')",
     "INSERT INTO address (id, ip_addr, tag) VALUES (1, '192.0.2.1', 'pbx')",
+    "INSERT INTO trunk (id, l_uuid, priority) VALUES (1, 'a', 2)",
 )
 
 
@@ -120,6 +121,7 @@ REFUSED = (
     "UPDATE uacreg SET auth_password = ''",
     "UPDATE version SET table_version = 9",
     "DELETE FROM address",
+    "UPDATE trunk SET enabled = 0",
     "DELETE FROM uacreg WHERE id = 1",
     "DROP TABLE address",
     "ALTER TABLE uacreg DROP COLUMN secret",

@@ -25,6 +25,14 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
+@pytest.fixture(autouse=True)
+def all_trunks_are_up(ksr: MockKSR) -> None:
+    """No trunk has failed in a test before."""
+    from kemi.sip import standings
+
+    standings.forget_all()
+
+
 @pytest.fixture
 def routes(database: Settings) -> Iterator[Handlers]:
     routes = routes_with(database)

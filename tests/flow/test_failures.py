@@ -155,8 +155,15 @@ MEANWHILE = {
 
 @pytest.mark.parametrize(("change", "reason"), MEANWHILE.values(), ids=MEANWHILE)
 def test_a_row_that_has_changed_by_now_503(
-    pbx: MockKSR, routes: Handlers, send: Send, database: Settings, change: str, reason: str
+    pbx: MockKSR,
+    routes: Handlers,
+    send: Send,
+    database: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    reason: str,
 ) -> None:
+    monkeypatch.setattr("kemi.trunks.store.FRESH_FOR", 0)
     send(request())
     copied(database, f"UPDATE uacreg SET {change} WHERE l_uuid = 'berlin'")
     challenge(pbx, routes)
@@ -187,7 +194,14 @@ def test_a_cancelled_call_is_left_alone(pbx: MockKSR, routes: Handlers, send: Se
     assert (len(pbx.relayed), pbx.replies) == (1, [Reply(487, "Request Terminated")])
 
 
-@pytest.mark.parametrize("code", [404, 486, 503, 603])
+def test_a_503_is_passed_on_as_503(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    fail(pbx, routes, 503, "Retry-After: 7 (soon)")
+    assert pbx.replies == [Reply(503, "No")]  # Kamailio would make a 500 of it
+    assert pbx.replies[0].headers == ("Retry-After: 7",)
+
+
+@pytest.mark.parametrize("code", [404, 486, 500, 603])
 def test_anything_else_is_passed_on(pbx: MockKSR, routes: Handlers, send: Send, code: int) -> None:
     send(request())
     fail(pbx, routes, code)

@@ -30,9 +30,10 @@ SDP = b"".join(
 )
 REASONS = {
     100: "Trying", 180: "Ringing", 200: "OK", 202: "Accepted", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-    407: "Proxy Authentication Required", 481: "Call/Transaction Does Not Exist", 486: "Busy Here",
+    407: "Proxy Authentication Required", 408: "Request Timeout", 481: "Call/Transaction Does Not Exist",
+    486: "Busy Here",
     487: "Request Terminated", 488: "Not Acceptable Here", 500: "Server Internal Error", 503: "Service Unavailable",
-    603: "Decline",
+    600: "Busy Everywhere", 603: "Decline",
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ class Script:
 
     behind: what the far end asks for, once the carrier's own challenge is answered. together: both ask in one reply, as
     a proxy that forks puts them together (RFC 3261 16.7). reliable: it rings as RFC 3262 has it, and wants a PRACK.
-    hangs_up: its TCP connection ends with each challenge of its own.
+    hangs_up: its TCP connection ends with each challenge of its own. retry_after: seconds, with the final response.
     """
 
     challenge: Challenge | None = None
@@ -35,6 +35,7 @@ class Script:
     silent: bool = False
     registrar: int | None = 200
     hangs_up: bool = False
+    retry_after: int = 0
 
 
 class Carrier(Agent):
@@ -223,6 +224,8 @@ class Carrier(Agent):
         if self.script.final is not None:
             accepts = self.script.final < 300
             headers = self._next_nonces(served) if accepts else []
+            if self.script.retry_after:
+                headers.append(("Retry-After", str(self.script.retry_after)))
             self.respond(served, self.script.final, headers, body=SDP if accepts else b"")
 
     def _register(self, served: Served) -> None:

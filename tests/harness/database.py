@@ -59,11 +59,14 @@ class Database:
 
 
 def trunks_of(file: Path) -> list[tuple[Any, ...]]:
-    """The rows of uacreg in an SQLite file, but for `socket`, which the copy may write otherwise."""
+    """The rows of uacreg and trunk in an SQLite file, but for `socket`, which the copy may write otherwise."""
     columns = ", ".join(name for name in STRINGS if name != "socket")
     with contextlib.closing(sqlite3.connect(file, timeout=5)) as connection:
         connection.text_factory = bytes
-        return connection.execute(f"SELECT id, expires, flags, reg_delay, {columns} FROM uacreg ORDER BY id").fetchall()
+        trunks = connection.execute(
+            f"SELECT id, expires, flags, reg_delay, {columns} FROM uacreg ORDER BY id"
+        ).fetchall()
+        return trunks + connection.execute("SELECT * FROM trunk ORDER BY id").fetchall()
 
 
 class ServerDatabase(Database):

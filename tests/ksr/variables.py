@@ -167,6 +167,7 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "rs": _status,
     "rr": lambda state: state.reply_reason if state.run.route is Route.REPLY else None,
     "T_reply_code": _reply_code,
+    "T_branch_idx": lambda state: len(state.relayed) - (state.run.route is not Route.BRANCH),
     "T_reply_reason": lambda state: state.reply_reason or None,
 }
 
@@ -262,8 +263,8 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
 
 # What a reply route can read: of the reply itself, and what it shares with the request's routes.
 _IN_A_REPLY = frozenset({
-    "rs", "rr", "si", "sp", "proto", "_s", "ci", "ft", "rm", "cs", "hdr", "T_reply_code", "T_rpl", "T_req", "avp",
-    "dlg_var", "hex",
+    "rs", "rr", "si", "sp", "proto", "_s", "ci", "T_branch_idx", "ft", "rm", "cs", "hdr", "T_reply_code", "T_rpl",
+    "T_req", "avp", "dlg_var", "hex",
 })  # fmt: skip
 
 # What can be set everywhere. The rest belongs to one run of a request or failure route.

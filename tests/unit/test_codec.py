@@ -40,8 +40,7 @@ ATTEMPTS = st.builds(
     TEXTS,
     st.booleans(),
     st.integers(0, 9),
-    st.booleans(),
-    st.booleans(),
+    *[st.booleans()] * 4,
     st.lists(SENT).map(tuple),
 )
 

@@ -194,3 +194,31 @@ def test_mask_0_lists_one_address_on_every_kamailio(address: str, mask: int) -> 
 
 def test_the_rules_have_another_name_where_kamailio_listens_elsewhere() -> None:
     assert Rules().name != RULES.name == Rules(tuple(reversed(RULES.listen))).name
+
+
+POLICY: dict[str, object] = {
+    "id": 7, "l_uuid": "berlin", "enabled": 1, "priority": 0, "weight": 1, "max_calls": 0, "max_cps": 0, "probe": 0,
+    "source_tag": "", "weakest_algorithm": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "kept"), [
+    ({}, {}),
+    ({"enabled": 0, "priority": 2**31 - 1, "weight": 65535, "probe": 86400}, {}),
+    ({"weakest_algorithm": "SHA-512-256", "source_tag": "träger"}, {}),
+    ({"enabled": None, "weight": None, "source_tag": None}, {"enabled": 1, "weight": 1, "source_tag": ""}),
+], ids=str)  # fmt: skip
+def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, object]) -> None:
+    assert RULES.policy(POLICY | columns) == Verdict(POLICY | columns | kept)
+
+
+@pytest.mark.parametrize(("columns", "fault"), [
+    ({"source_tag": b"\xff"}, "source_tag is not text in UTF-8"),
+    ({"enabled": 2}, "enabled is not a number from 0 to 1"),
+    ({"priority": -1}, "priority is not a number from 0 to 2147483647"),
+    ({"weight": "x"}, "weight is not a number from 0 to 65535"),
+    ({"probe": 86401}, "probe is not a number from 0 to 86400"),
+    ({"weakest_algorithm": "sha-256"}, "weakest_algorithm is none of SHA-512-256, SHA-256, MD5"),
+], ids=str)  # fmt: skip
+def test_a_policy_that_cannot_be_used(columns: dict[str, object], fault: str) -> None:
+    assert RULES.policy(POLICY | columns).fault == fault

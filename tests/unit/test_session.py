@@ -100,6 +100,8 @@ DECISIONS = {
     "no secret": ([MD5], replace(TRUNK, password=""), "refuse: no secret, algorithm or qop for it"),
     "no secret for sha-256": ([SHA256], BY_MD5, "refuse: no secret, algorithm or qop for it"),
     "no secret for sha-512-256": ([SHA512], BY_SHA256, "refuse: no secret, algorithm or qop for it"),
+    "too weak": ([MD5], replace(TRUNK, weakest="SHA-256"), "refuse: no secret, algorithm or qop for it"),
+    "strong enough": ([SHA512], replace(TRUNK, weakest="SHA-256"), "carrier SHA-512-256"),
     "an unknown algorithm": ([MD5.replace("MD5", "SHA3-512")], TRUNK, "refuse: no secret, algorithm or qop for it"),
     "an unknown qop": ([MD5.replace('"auth"', '"token"')], TRUNK, "refuse: no secret, algorithm or qop for it"),
 }  # fmt: skip
@@ -254,7 +256,7 @@ REJECTED = {
 @pytest.mark.parametrize(("status", "sent", "is_so"), REJECTED.values(), ids=REJECTED)
 def test_which_failures_reject_preemptive_responses(status: int, sent: tuple[Sent, ...], is_so: bool) -> None:
     decision = decide(status, [MD5] if status in (401, 407) else [], ANY_REALM, sent)
-    rejected = () if isinstance(decision, PassOn | Cancelled) else decision.rejected
+    rejected = decision.rejected if isinstance(decision, Refuse | Resend) else ()
     assert rejected == (sent if is_so else ())
 
 

@@ -87,7 +87,7 @@ def process(*command: str) -> subprocess.CompletedProcess[str]:
 def test_a_process_makes_the_embedded_database_for_its_user_alone(state: Path) -> None:
     first, again = process("db"), process("db")
     database = f"sqlite:///{state}/trunkauth.sqlite"
-    assert first.stdout == f"{database}: created version, uacreg, address\n"
+    assert first.stdout == f"{database}: created version, uacreg, address, trunk\n"
     assert again.stdout == f"{database}: up to date\n"
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     assert stat.S_IMODE((state / "trunkauth.sqlite").stat().st_mode) == 0o600

@@ -1,0 +1,115 @@
+"""What follows a failure: an answer to a challenge, the next place, or the last word.
+
+Decided in auth/session.py; carried out here.
+"""
+
+from __future__ import annotations
+
+from kemi import nexthop, responses, standings
+from kemi.auth import session
+from kemi.auth.attempt import CHALLENGES, Attempt
+from kemi.auth.credentials import Credentials
+from kemi.auth.session import Cancelled, NextTrunk, PassOn, Refuse, Resend
+from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
+from kemi.placing import Placing
+from kemi.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Word, best
+from kemi.sip import api, failure, moving, relay
+from kemi.trunks.places import Places
+
+
+class GoingOn(Placing):
+    """Goes on with requests that a place did not take."""
+
+    def after_failure(self, status: int) -> None:
+        """Answer or refuse a challenge, go on to the next place, or have the last word."""
+        attempt = relay.attempt()
+        trunk = self.trunk_now(attempt) if status in CHALLENGES else None
+        credentials = trunk.credentials if trunk else None
+        places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
+        facts = failure.facts(status, attempt, places)
+        match session.after_failure(facts, attempt, credentials, self._settings.next_on):
+            case PassOn():
+                self._end(status, attempt, SILENT if facts.is_silent else failure.said(status))
+            case Cancelled():
+                failure.reply_instead(487, "Request Terminated")
+            case Refuse() as refusal:
+                responses.forget(attempt, refusal.rejected)
+                self._refuse(attempt, refusal)
+            case Resend() as resend:
+                responses.forget(attempt, resend.rejected)
+                self._resend(resend, credentials)
+            case NextTrunk(None):
+                self._go_on(attempt, SILENT if facts.is_silent else failure.said(status))
+            case NextTrunk(Refuse() as refusal):
+                responses.forget(attempt, refusal.rejected)
+                api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
+                self._go_on(attempt, REFUSED)
+
+    def _go_on(self, attempt: Attempt, word: Word) -> None:
+        """Send the request to the next place of its plan, after this word of the last one."""
+        reason = _reason(word)
+        api.tell(NextTried(attempt.trunk, reason))
+        plan = relay.plan().heard(word)
+        if not plan.hops:
+            standings.note_failed(attempt.trunk, reason, word.retry_after)
+        dialled = moving.dialled()
+        admitted = self.trunk_now(attempt)
+        trunk, plan = self.next_place(plan, admitted, dialled)
+        while trunk:
+            moving.forget_address(dialled)
+            if fault := self.address(trunk, dialled, plan.hop):
+                api.tell(Unusable(trunk.uuid, fault))
+            elif trunk is not admitted and not self.admits(trunk, admitted, attempt.method):
+                plan, admitted = plan._replace(hops=()).heard(FULL), None
+            else:
+                admitted = trunk
+                attempt = self.bound(self._dialogs.over(attempt, trunk)._replace(is_moved=True), trunk)
+                if self.send(attempt, plan, self.preemptive_credentials(trunk)):
+                    moving.forget_replies()
+                    return
+                plan = self.unreachable(trunk, plan)
+            trunk, plan = self.next_place(plan, trunk, dialled)
+        failure.say_instead(plan.word)
+
+    def _end(self, status: int, attempt: Attempt, said: Word) -> None:
+        """Pass the failure on, or the better word of a place before. Kamailio would make a 500 of a 503."""
+        if not attempt.in_dialog and not attempt.is_accepted and (said == SILENT or status in self._settings.next_on):
+            standings.note_failed(attempt.trunk, _reason(said), said.retry_after)
+        word = best(relay.plan().word, said) if attempt.is_moved else said
+        if word != said or status == SERVICE_UNAVAILABLE:
+            failure.say_instead(word)
+
+    def _refuse(self, attempt: Attempt, refusal: Refuse) -> None:
+        api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
+        if attempt.trunk and not attempt.in_dialog:
+            standings.note_failed(attempt.trunk, refusal.reason, 0)
+        failure.say_instead(best(relay.plan().word, REFUSED) if attempt.is_moved else REFUSED)
+
+    def _resend(self, resend: Resend, credentials: Credentials | None) -> None:
+        """Send the request again, with a CSeq of its own."""
+        attempt = resend.attempt
+        if attempt.sent and attempt.destination:
+            attempt = responses.counted(attempt)
+            resend = resend._replace(attempt=attempt)
+        attempt = self._dialogs.again(attempt)
+        if attempt.is_moved and (trunk := self.trunk_now(attempt)):
+            dialled = moving.dialled()
+            moving.forget_address(dialled)
+            self.address(trunk, dialled, relay.plan().hop)
+        if credentials and resend.suits_uac_auth and failure.answer_by_uac_auth(credentials):
+            attempt = attempt._replace(by_uac_auth=True)
+        else:
+            failure.add_branch()
+        relay.listen()
+        if failure.resend(attempt):
+            for challenge in resend.challenges:
+                api.tell(Answered(attempt.trunk, challenge))
+        elif attempt.goes_on:
+            api.tell(Unreachable(attempt.trunk))
+            self._go_on(attempt, UNREACHABLE)
+        else:
+            self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))
+
+
+def _reason(word: Word) -> str:
+    return "silent" if word == SILENT else f"{word.status} {word.reason}"

@@ -1,0 +1,67 @@
+"""The 200 of a place that a call has left: nobody will take that call, so it is acknowledged and ended here, as the
+caller would have done it (RFC 3261 13.2.2.4, 15.1.1). Kamailio drops such a 200, or gives it
+to a caller who waits for none any more.
+
+Pure: the reply comes in, requests go out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from kemi.mark import PARAMETER
+
+_ROUTE = re.compile(r"<[^>]*>[^,]*")
+_OURS = re.compile(rf";{PARAMETER}=")
+_IN_BRACKETS = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^"<])*<([^>]*)>')
+
+
+class Answer(NamedTuple):
+    """A 200. sender, receiver, contact: its From, To and Contact. routes: its Record-Routes, with commas. source: where
+    it came from, a URI.
+    """
+
+    sender: str
+    receiver: str
+    call_id: str
+    cseq: int
+    contact: str
+    routes: str
+    source: str
+
+
+class Request(NamedTuple):
+    """A request within that dialog. fields: the header fields, each with its CRLF."""
+
+    method: str
+    uri: str
+    next_hop: str
+    fields: str
+
+
+def farewell(answer: Answer) -> tuple[Request, ...]:
+    """Return the ACK and the BYE; none if the answer names no Contact.
+
+    They go where it came from: a Contact or Route may be a name, and that place knows the way. The proxies that joined
+    behind us come in reverse in the caller's route set (RFC 3261 12.1.2).
+    """
+    bracketed = _IN_BRACKETS.match(answer.contact)
+    uri = bracketed[1] if bracketed else answer.contact.partition(";")[0].strip()
+    if not uri:
+        return ()
+    routes: list[str] = []
+    for route in _ROUTE.findall(answer.routes):
+        if _OURS.search(route):
+            break
+        routes.insert(0, route.strip())
+    return tuple(
+        Request(
+            method,
+            uri,
+            answer.source,
+            f"From: {answer.sender}\r\nTo: {answer.receiver}\r\nCall-ID: {answer.call_id}\r\nCSeq: {cseq} {method}\r\n"
+            f"Max-Forwards: 70\r\n{''.join(f'Route: {route}{chr(13)}{chr(10)}' for route in routes)}",
+        )
+        for method, cseq in (("ACK", answer.cseq), ("BYE", answer.cseq + 1))
+    )

@@ -1,0 +1,54 @@
+"""A reply of a place that the request has left, in a reply route."""
+
+from __future__ import annotations
+
+import json
+
+import KSR
+
+from kemi.late import Answer, Request
+
+
+def note_branch() -> None:
+    """Store with the transaction which of its branches goes out now."""
+    KSR.pv.sets("$avp(branch)", str(KSR.pv.get("$T_branch_idx")))
+
+
+def is_late() -> bool:
+    """Return True if the reply is to another branch than the last one that note_branch() stored."""
+    return str(KSR.pv.gete("$avp(branch)")) != str(KSR.pv.get("$T_branch_idx"))
+
+
+def note_answered() -> None:
+    """Store with the transaction that the caller has been answered."""
+    KSR.pv.sets("$avp(branch_answered)", "yes")
+
+
+def is_answered() -> bool:
+    """Return True if the caller has been answered: he gets, and has to end, whatever else is answered."""
+    return bool(KSR.pv.gete("$avp(branch_answered)"))
+
+
+def answer() -> Answer:
+    """Return the 200 at hand."""
+    host = _text("$si")
+    address = f"[{host}]" if ":" in host else host
+    return Answer(
+        sender=_text("$hdr(From)"),
+        receiver=_text("$hdr(To)"),
+        call_id=_text("$ci"),
+        cseq=int(_text("$cs")),
+        contact=_text("$hdr(Contact)"),
+        routes=_text("$(hdr(Record-Route)[*])"),
+        source=f"sip:{address}:{_text('$sp')};transport={_text('$proto').lower()}",
+    )
+
+
+def _text(name: str) -> str:
+    return str(KSR.pv.gete(name))
+
+
+def send(request: Request) -> None:
+    """Send a request of our own, and wait for nothing."""
+    params = [request.method, request.uri, request.next_hop, ".", request.fields]
+    KSR.jsonrpcs.exec(json.dumps({"jsonrpc": "2.0", "method": "tm.t_uac_start", "params": params, "id": 1}))

@@ -1,0 +1,24 @@
+"""A request that goes elsewhere, from a failure route."""
+
+from __future__ import annotations
+
+import KSR
+
+
+def dialled() -> str:
+    """Return the R-URI as it came in."""
+    return str(KSR.pv.gete("$ou"))
+
+
+def forget_address(dialled: str) -> None:
+    """Forget where the request route sent the request, with which a failure route starts. dialled: the caller's R-URI,
+    which makes a branch for the next relay.
+    """
+    KSR.pv.unset("$du")
+    KSR.pv.unset("$fs")
+    KSR.pv.sets("$ru", dialled)
+
+
+def forget_replies() -> None:
+    """Forget the failures so far, of which Kamailio would have chosen the caller's otherwise."""
+    KSR.tm.t_drop_replies_all()

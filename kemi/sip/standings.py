@@ -1,0 +1,53 @@
+"""The standings of trunks that could not serve lately, for all processes: a table of the htable module (kamailio.cfg).
+
+While none could not, this costs no call into Kamailio: a number that all processes share since the fork says so.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from collections.abc import Callable
+
+import KSR
+
+from kemi.auth import codec
+from kemi.standing import UP, Standing
+
+KEPT = 3600  # seconds since the last change, as in kamailio.cfg
+_TABLE = "standings"
+_CLOCK = struct.Struct("d")
+_CHANGED = mmap.mmap(-1, _CLOCK.size)  # when a standing was last kept; monotonic
+
+
+def are_kept() -> bool:
+    """Return True if there may be a standing."""
+    changed: float = _CLOCK.unpack_from(_CHANGED)[0]
+    return bool(changed) and time.monotonic() - changed < KEPT
+
+
+def forget_all() -> None:
+    """Have no standing looked for until one is kept again."""
+    _CLOCK.pack_into(_CHANGED, 0, 0.0)
+
+
+def standing(trunk: str) -> Standing:
+    """Return the trunk's standing."""
+    return codec.standing(str(KSR.htable.sht_get(_TABLE, trunk) or ""))
+
+
+def change(trunk: str, rule: Callable[[Standing], Standing]) -> tuple[Standing, Standing]:
+    """Change the trunk's standing, and return it as it was and as it is. No other process changes it meanwhile."""
+    KSR.htable.sht_lock(_TABLE, trunk)
+    try:
+        before = standing(trunk)
+        after = rule(before)
+        if after == UP:
+            KSR.htable.sht_rm(_TABLE, trunk)
+        elif after != before:
+            KSR.htable.sht_sets(_TABLE, trunk, codec.standing_text(after))
+            _CLOCK.pack_into(_CHANGED, 0, time.monotonic())
+    finally:
+        KSR.htable.sht_unlock(_TABLE, trunk)
+    return before, after

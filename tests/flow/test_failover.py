@@ -1,0 +1,164 @@
+"""The flow of a request that goes on: where each attempt goes, what it carries, and what the caller hears at last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kemi.handlers import Handlers
+from kemi.settings import Settings
+from tests.flow.scene import CHALLENGE, FAILED, PBX, challenge, copied, cseqs, fail, reply, request, started
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+
+ROWS = """
+INSERT INTO uacreg (l_uuid, l_username, r_domain, realm, auth_proxy, auth_username, auth_password, socket)
+VALUES
+ ('one', 'alice', 'one.test', 'carrier', 'sip:203.0.113.1', 'u1', 'p1', 'udp:192.0.2.1:5060'),
+ ('two', 'alice', '', 'carrier', 'sip:203.0.113.2', 'u2', 'p2', ''),
+ ('three', 'bob', 'three.test', 'carrier', 'sip:203.0.113.3', 'u3', 'p3', '')
+"""
+IN_ORDER = "INSERT INTO trunk (l_uuid, priority) VALUES ('one', 1), ('two', 2)"
+ONE, TWO = "sip:203.0.113.1", "sip:203.0.113.2"
+CARRIERS_503 = Reply(503, "No")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings.from_environment({
+        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
+    })  # fmt: skip
+    started(settings, ROWS)
+    copied(settings, IN_ORDER)
+    return settings
+
+
+@pytest.fixture
+def routes(settings: Settings, pbx: MockKSR) -> Iterator[Handlers]:
+    """A SIP worker."""
+    routes = process(settings, 1)
+    pbx.handlers = routes
+    pbx.answer("tm.t_drop_replies_all", 1)
+    yield routes
+    routes.trunks.close()
+
+
+def process(settings: Settings, rank: int) -> Handlers:
+    made = Handlers(settings)
+    made.child_init(rank)
+    return made
+
+
+def send(
+    pbx: MockKSR, routes: Handlers, headers: str = "", caller: str = "<sip:alice@pbx.test>", method: str = "INVITE"
+) -> None:
+    pbx.receive(request(method, headers=headers, caller=caller), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+
+
+def went(pbx: MockKSR) -> list[tuple[str, str, str | None]]:
+    return [(relayed.next_hop, relayed.ruri, relayed.socket) for relayed in pbx.relayed]
+
+
+def test_each_attempt_starts_from_the_callers_own_request(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes)
+    challenge(pbx, routes)
+    fail(pbx, routes, 503)
+    challenge(pbx, routes)
+    reply(pbx, routes, 200)
+    one = (ONE, "sip:4930123@one.test", "udp:192.0.2.1:5060")
+    two = (TWO, "sip:4930123@192.0.2.1:5060;transport=udp", None)
+    assert went(pbx) == [one, one, two, two]
+    answers = [relayed.message.get("Proxy-Authorization") or "" for relayed in pbx.relayed]
+    assert ["u1" in answer for answer in answers] == [False, True, False, False]
+    assert ["u2" in answer for answer in answers] == [False, False, False, True]
+    assert cseqs(pbx) == [f"{number} INVITE" for number in (1, 2, 3, 4)]
+    assert pbx.replies[-1].cseq == "1 INVITE"
+
+
+def test_the_failure_route_of_a_silent_trunk_is_run_by_a_timer_process(
+    pbx: MockKSR, routes: Handlers, settings: Settings
+) -> None:
+    send(pbx, routes)
+    assert pbx.called("tm.t_set_fr") == [(180000, 4000)]
+    timer = process(settings, -1)
+    pbx.handlers = timer
+    with pbx.timeout() as route:
+        getattr(timer, route)(None)
+    timer.trunks.close()
+    assert [hop for hop, *_ in went(pbx)] == [ONE, TWO]
+    assert any("trunk=one outcome=next reason='silent' call-id=call-1" in line for _, line in pbx.log)
+
+
+def test_one_trunk_alone_is_waited_for_as_before(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, caller="<sip:bob@pbx.test>")
+    assert pbx.called("tm.t_set_fr") == []
+    with pbx.timeout() as route:
+        getattr(routes, route)(None)
+    assert pbx.replies[-1] == Reply(408, "Request Timeout", passed_on=True)
+
+
+def test_a_message_is_not_sent_twice_because_nothing_came(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, method="MESSAGE")
+    assert pbx.called("tm.t_set_fr") == []
+    fail(pbx, routes, 503)
+    assert [hop for hop, *_ in went(pbx)] == [ONE, TWO]
+
+
+def test_when_all_are_used_up_the_caller_gets_the_best_last_word(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes)
+    fail(pbx, routes, 503, "Retry-After: 30")
+    fail(pbx, routes, 503, "Retry-After: 4")
+    assert pbx.replies == [CARRIERS_503]
+    assert pbx.replies[0].headers == ("Retry-After: 30",)
+
+
+def test_a_refused_challenge_moves_on_and_is_the_last_word_over_503(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes)
+    challenge(pbx, routes, CHALLENGE.replace("carrier", "elsewhere"))
+    fail(pbx, routes, 503)
+    assert (len(pbx.relayed), pbx.replies) == (2, [FAILED])
+
+
+def test_a_trunk_that_cannot_be_sent_to_is_passed_over(pbx: MockKSR, routes: Handlers) -> None:
+    pbx.world.unreachable.add(ONE)
+    send(pbx, routes)
+    challenge(pbx, routes)
+    assert [hop for hop, *_ in went(pbx)] == [TWO, TWO]
+    pbx.world.unreachable.add(TWO)
+    send(pbx, routes)
+    assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
+
+
+def test_a_next_hop_that_goes_away_meanwhile_moves_the_call_on(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes)
+    pbx.world.unreachable.add(ONE)
+    challenge(pbx, routes)
+    assert [hop for hop, *_ in went(pbx)] == [ONE, TWO]
+
+
+def test_x_trunk_is_the_order(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, "X-Trunk: two, nobody,three\r\n")
+    fail(pbx, routes, 503)
+    fail(pbx, routes, 503)
+    assert [hop for hop, *_ in went(pbx)] == [TWO, "sip:203.0.113.3"]
+
+
+def test_a_trunk_that_the_dba_disables_takes_no_new_call(pbx: MockKSR, routes: Handlers, settings: Settings) -> None:
+    send(pbx, routes)
+    copied(settings, "UPDATE trunk SET enabled = 0")
+    routes.trunks.look_again()
+    fail(pbx, routes, 503)  # the second is not enabled any more
+    assert pbx.replies == [CARRIERS_503]
+    send(pbx, routes)
+    assert pbx.replies == [Reply(404, "No Trunk")]
+    assert any("trunk=one outcome=unusable reason='it is not enabled'" in line for _, line in pbx.log)
+
+
+def test_only_a_source_with_the_tag_may_use_a_trunk(pbx: MockKSR, routes: Handlers, settings: Settings) -> None:
+    copied(settings, "UPDATE trunk SET source_tag = 'pbx-a'")
+    send(pbx, routes)
+    assert pbx.replies == [Reply(403, "Forbidden")]
+    assert any(f"trunk=one outcome=forbidden source={PBX} call-id=call-1" in line for _, line in pbx.log)
