@@ -13,8 +13,10 @@ from kemi.command.base import Failure
 from kemi.command.lookup import look_up
 from kemi.command.plan import Call, Plan, plan
 from kemi.command.snapshot import snapshot
+from kemi.outcome import quoted
 from kemi.settings import Settings
 from kemi.trunks.hops import target_of
+from kemi.trunks.trunk import Trunk
 
 _SCHEMES = ("sip:", "sips:", "tel:", "urn:")
 _COLUMNS = {"from", "to", "source", "trunk"}
@@ -111,6 +113,14 @@ def _explained(call: Call, found: Plan, settings: Settings) -> Iterator[str]:
     hops, fault = look_up([target], settings.listen)[target]
     addresses = ", ".join(hop.uri.removeprefix("sip:") for hop in hops) or f"503 while it is unresolved: {fault}"
     yield _line("next hop", f"{found.next_hop}: {addresses}")
+    yield _line("answers", _answered(found.trunks[0]))
+
+
+def _answered(trunk: Trunk) -> str:
+    """Say whose challenge gets an answer."""
+    realm = f"realm {quoted(trunk.realm)}" if trunk.realm else "any realm"
+    limits = "" if trunk.destination else ", if the next hop is listed in address, group 2"
+    return f"{realm} as {quoted(trunk.auth_username)}{limits}"
 
 
 def _print_many(calls: list[Call], before: list[Plan], after: list[Plan], *, moves: bool) -> None:

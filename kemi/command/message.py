@@ -14,7 +14,9 @@ Headers = tuple[tuple[str, str], ...]
 _COMPACT = {"v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "l": "content-length"}
 _FOLD = re.compile(r"\n[ \t]+")
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9]) ?(.*)")
-_URI = re.compile(r"<([^>]*)>|^\s*([^\s;]+)")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')  # a display name
+_ADDRESS = re.compile(r"[^<]*<([^>]*)>|\s*([^\s;,]+)")  # in angle brackets, or bare without parameters
+_ROUTE = re.compile(r"<[^>]*>[^,]*")
 
 
 def new_token() -> str:
@@ -64,8 +66,9 @@ class Request:
         """Return a request in the dialog that the reply has made: an ACK, which has the CSeq of its INVITE, or the next
         (RFC 3261 12.2.1.1, 13.2.2.4).
         """
-        contact = _URI.search(reply.first("Contact"))
-        routes = tuple(("Route", route) for route in reversed(reply.all("Record-Route")))
+        contact = _ADDRESS.match(_QUOTED.sub("", reply.first("Contact")))
+        recorded = _ROUTE.findall(_QUOTED.sub("", ", ".join(reply.all("Record-Route"))))
+        routes = tuple(("Route", route.strip()) for route in reversed(recorded))
         return replace(
             self,
             method=method,

@@ -4,11 +4,10 @@ watched to see which rule finds its rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, select
+from sqlalchemy import ColumnElement, and_, false, func, select
 
 from kemi import uri
 from kemi.address import normalised
@@ -18,7 +17,7 @@ from kemi.command.snapshot import Snapshot
 from kemi.settings import Settings
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
-from kemi.trunks.tables import UNUSABLE, address, open_file, replica_fault, uacreg
+from kemi.trunks.tables import UNUSABLE, address, replica_fault, uacreg
 from kemi.trunks.trunk import Trunk
 
 X_TRUNK, CALLER, USER, DIALLED, DEFAULT = (
@@ -130,7 +129,7 @@ def _is_ours(dialled: str, settings: Settings) -> bool:
 def _source_row(copy: Snapshot, source: str) -> int | None:
     """Return the id of the first row of address that lets a source call, as the permissions module goes by them."""
     host, port = _host_port(source)
-    for row in _select(copy, select(address).where(address.c.grp == CALLERS).order_by(address.c.id)):
+    for row in copy.select(select(address).where(address.c.grp == CALLERS).order_by(address.c.id)):
         network = ip_network(f"{row['ip_addr']}/{row['mask']}", strict=False)
         if host in network and (not port or row["port"] in (0, port)):
             return int(str(row["id"]))
@@ -159,15 +158,6 @@ def _out(copy: Snapshot, rows: ColumnElement[bool], found: Candidates) -> tuple[
     used = {trunk.row for trunk in found if not trunk.fault}
     return tuple(
         Out(str(row["l_uuid"]), int(str(row["id"])), str(row["reason"]))
-        for row in _select(copy, question.order_by(uacreg.c.id))
+        for row in copy.select(question.order_by(uacreg.c.id))
         if row["id"] not in used
     )
-
-
-def _select(copy: Snapshot, question: Select[Any]) -> list[Mapping[str, object]]:
-    engine = open_file(copy.file)
-    try:
-        with engine.connect() as connection:
-            return [dict(row) for row in connection.execute(question).mappings()]
-    finally:
-        engine.dispose()

@@ -12,6 +12,9 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from urllib.parse import quote
+
+from sqlalchemy import select
 
 from kemi import uri
 from kemi.command.asking import Asking, Status
@@ -23,8 +26,10 @@ from kemi.command.message import Reply, Request
 from kemi.command.snapshot import snapshot
 from kemi.settings import Settings
 from kemi.trunks.hops import Hop, Hops
+from kemi.trunks.tables import uacreg
 from kemi.trunks.trunk import Trunk
 
+IN_A_USER = "-_.!~*'()&=+$,;?/"  # RFC 3261 25.1, besides letters and digits
 NOBODY_THERE = frozenset({480, 486, 600, 603})  # the call was let through, and the number does not take it
 SDP = (
     "v=0\r\no=- 0 0 IN {version} {host}\r\ns=-\r\nc=IN {version} {host}\r\nt=0 0\r\n"
@@ -42,7 +47,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace, settings: Settings) -> int:
     """Print each step, and a sentence at the end. Raises Failure with a Status."""
-    trunk = _trunk(settings, asked.trunk)
+    trunk, user = _trunk(settings, asked.trunk)
     hop = _resolve(trunk, settings)[0]
     try:
         client = Client(hop, uri.split(f"sip:{trunk.socket.partition(':')[2]}").host if trunk.socket else "")
@@ -51,7 +56,11 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
     with client:
         try:
             _reach(client, trunk, asked.seconds)
-            said = _call(client, trunk, asked) if asked.number else _register(client, trunk, asked.seconds)
+            account = f"sip:{quote(user, safe=IN_A_USER)}@{trunk.domain or client.peer}"
+            if asked.number:
+                said = _call(client, trunk, account, asked)
+            else:
+                said = _register(client, trunk, account, asked.seconds)
         except OSError as error:
             reason = f"the carrier cannot be reached at {client.peer}: {error.strerror or error}"
             raise Failure(reason, Status.SILENT) from None
@@ -63,16 +72,18 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _trunk(settings: Settings, uuid: str) -> Trunk:
+def _trunk(settings: Settings, uuid: str) -> tuple[Trunk, str]:
+    """Return the trunk, and the user of its account: r_username, or auth_username if that is empty. Raises Failure."""
     with snapshot(settings) as copy:
         found = copy.store.by_name(uuid)
+        [row] = copy.select(select(uacreg.c.r_username).where(uacreg.c.l_uuid == uuid)) or [{}]
     if not found:
         raise Failure(f"there is no trunk {uuid}")
     if found[0].fault:
         raise Failure(f"trunk {uuid} cannot be used: {found[0].fault}")
     if not found[0].target.host:
         raise Failure(f"trunk {uuid} names no carrier: auth_proxy and r_domain are empty")
-    return found[0]
+    return found[0], str(row.get("r_username") or found[0].auth_username)
 
 
 def _resolve(trunk: Trunk, settings: Settings) -> Hops:
@@ -93,11 +104,10 @@ def _reach(client: Client, trunk: Trunk, seconds: float) -> None:
     _step("reach", began, f"OPTIONS: {replies[-1] if replies else 'no reply'}")
 
 
-def _register(client: Client, trunk: Trunk, seconds: float) -> str:
+def _register(client: Client, trunk: Trunk, account: str, seconds: float) -> str:
     """Ask for the account's bindings; return what the carrier made of it."""
-    domain = trunk.domain or client.peer
-    account = f"sip:{trunk.auth_username}@{domain}"
-    asking = Asking(client, trunk, Request.new("REGISTER", f"sip:{domain}", account, account))
+    registrar = f"sip:{trunk.domain or client.peer}"
+    asking = Asking(client, trunk, Request.new("REGISTER", registrar, account, account))
     *_, final = _noted(asking, seconds)
     if 200 <= final.status < 300:
         return _accepted(asking)
@@ -106,12 +116,11 @@ def _register(client: Client, trunk: Trunk, seconds: float) -> str:
     raise Failure(f"the carrier says {final} to REGISTER{hint}", Status.TURNED_DOWN)
 
 
-def _call(client: Client, trunk: Trunk, asked: argparse.Namespace) -> str:
+def _call(client: Client, trunk: Trunk, account: str, asked: argparse.Namespace) -> str:
     """Call a number until it rings; return what the carrier made of it."""
     dialled = f"sip:{asked.number}@{trunk.domain or client.peer}"
-    sender = f"sip:{trunk.auth_username}@{trunk.domain or client.peer}"
     request_uri = trunk.request_uri(dialled) if trunk.domain else dialled
-    asking = Asking(client, trunk, Request.new("INVITE", request_uri, sender, request_uri, body=offer(client)))
+    asking = Asking(client, trunk, Request.new("INVITE", request_uri, account, request_uri, body=offer(client)))
     is_cancelled = False
     for reply in _noted(asking, asked.seconds):
         if 100 < reply.status < 200 and not is_cancelled:

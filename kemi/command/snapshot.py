@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from sqlalchemy import Select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.command.base import Failure
@@ -17,7 +18,7 @@ from kemi.replica.keeper import Keeper
 from kemi.replica.source import TABLES
 from kemi.settings import Settings
 from kemi.trunks.store import TrunkStore
-from kemi.trunks.tables import cause
+from kemi.trunks.tables import cause, open_file
 
 
 class Snapshot(NamedTuple):
@@ -25,6 +26,15 @@ class Snapshot(NamedTuple):
 
     file: Path
     store: TrunkStore
+
+    def select(self, question: Select[Any]) -> list[Mapping[str, object]]:
+        """Return rows of the copy."""
+        engine = open_file(self.file)
+        try:
+            with engine.connect() as connection:
+                return [dict(row) for row in connection.execute(question).mappings()]
+        finally:
+            engine.dispose()
 
 
 @contextlib.contextmanager
@@ -40,8 +50,9 @@ def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapsh
             lines = [line for _ in range(2) for _, line in keeper.tick().lines]
         finally:
             keeper.close()
-        if Copy(file, settings.rules).synced_at() is None:
-            raise Failure(lines[0] if lines else "the database cannot be copied")
+        with contextlib.closing(Copy(file, settings.rules)) as copy:
+            if copy.synced_at() is None:
+                raise Failure(lines[0] if lines else "the database cannot be copied")
         if changes:
             _carry_out(file, settings, changes)
         store = TrunkStore(file, settings.db_url)
@@ -53,8 +64,7 @@ def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapsh
 
 def _carry_out(file: Path, settings: Settings, changes: Sequence[str]) -> None:
     """Change the copy, and judge its rows again."""
-    copy = Copy(file, settings.rules)
-    with contextlib.closing(copy):
+    with contextlib.closing(Copy(file, settings.rules)) as copy:
         try:
             with copy.connected() as connection:
                 for statement in changes:

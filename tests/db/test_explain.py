@@ -19,6 +19,7 @@ ROWS = (
     f"{INSERT} ('hamburg', '100', 'PBX.test', 'hamburg.test', 'u', 'the-password', 'sip:192.0.2.7')",
     f"{INSERT} ('anywhere', '200', '', 'any.test', 'u', 'the-password', '')",
     f"{INSERT} ('open', '', '', '', 'u', 'the-password', '')",
+    "UPDATE uacreg SET realm = 'open.test' WHERE l_uuid = 'open'",
     "INSERT INTO address (grp, ip_addr, mask, port) VALUES (1, '192.0.2.0', 24, 0)",
     "INSERT INTO address (grp, ip_addr, mask, port) VALUES (2, '198.51.100.1', 32, 0)",
     "INSERT INTO address (grp, ip_addr, mask, port) VALUES (1, '198.51.100.2', 32, 5080)",
@@ -60,6 +61,7 @@ def test_a_call_is_explained(operator: Shell) -> None:
         "R-URI": ["sip:4930123@berlin.test"],
         "From": ["as the caller wrote it"],
         "next hop": ["sip:sbc.test:5070: 192.0.2.9:5070;transport=udp"],
+        "answers": ["any realm as 'u'"],
     }
 
 
@@ -103,6 +105,11 @@ def test_a_call_that_is_not_sent_has_its_reply(operator: Shell, call: list[str],
 def test_a_source_may_call_from_its_port(operator: Shell) -> None:
     said = explained(operator, "200", "1", "--source", "198.51.100.2:5080")
     assert said["source"][0].startswith("198.51.100.2:5080 may call: address ")
+
+
+def test_a_row_that_leads_nowhere_of_its_own_answers_whom_group_2_lists(operator: Shell) -> None:
+    said = explained(operator, "300", "1@192.0.2.66", "--trunk", "open")
+    assert said["answers"] == ["realm 'open.test' as 'u', if the next hop is listed in address, group 2"]
 
 
 def test_a_name_that_is_not_resolved_is_said_so(operator: Shell) -> None:

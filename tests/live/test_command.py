@@ -89,7 +89,7 @@ def test_calls_and_nonces_are_shown(operator: Shell, scene: Scene) -> None:
 
 
 def test_a_row_with_a_fault_is_shown_with_it(operator: Shell, kamailio: Kamailio) -> None:
-    kamailio.database.insert_trunk({"l_uuid": "faulty", "auth_username": "u"})
+    kamailio.database.insert_trunk({"l_uuid": "faulty", "r_domain": "f.test", "auth_username": "u"})
     assert trunks(operator)["faulty"]["fault"] == "auth_password and auth_ha1 are empty"
     kamailio.database.delete_trunk("faulty")
 

@@ -164,6 +164,14 @@ def test_a_carrier_that_says_nothing_to_a_call(stage: Stage) -> None:
     assert len({each.branch for each in stage.carrier.received("INVITE")}) == 1
 
 
+@pytest.mark.parametrize("stage", [Script()], indirect=True)
+@pytest.mark.parametrize(("r_username", "user"), [("", "u%404711"), ("account", "account")])
+def test_the_account_is_the_rows_and_its_uri_is_one(stage: Stage, r_username: str, user: str) -> None:
+    changed = stage.operator.run("set", "berlin", "auth_username=u@4711", f"r_username={r_username}")
+    assert (changed.status, stage.test().status) == (0, 0)
+    assert stage.carrier.received("REGISTER")[0].first("To") == f"<sip:{user}@{REALM}>"
+
+
 LATIN_1 = Offer(opaque="\udce9")  # an octet, as PEP 383 has it
 
 
@@ -198,6 +206,6 @@ def test_a_name_is_resolved(stage: Stage) -> None:
 
 def test_a_trunk_that_is_not_there_or_cannot_be_used(operator: Shell) -> None:
     assert operator.run("test", "berlin") == (1, "", "there is no trunk berlin\n")
-    operator.execute("INSERT INTO uacreg (l_uuid, auth_username) VALUES ('berlin', 'u')")
+    operator.execute("INSERT INTO uacreg (l_uuid, r_domain, auth_username) VALUES ('berlin', 'b.test', 'u')")
     reason = "trunk berlin cannot be used: auth_password and auth_ha1 are empty\n"
     assert operator.run("test", "berlin") == (1, "", reason)
