@@ -11,7 +11,7 @@ from kemi.command.database import judged, open_source
 from kemi.command.rpc import Rpc, RpcError
 from kemi.outcome import word
 from kemi.settings import Settings
-from kemi.trunks.tables import uacreg
+from kemi.trunks.tables import trunk, uacreg
 
 # Of uac.reg_info's flags (src/modules/uac/uac_reg.c).
 _DISABLED, _UNDER_WAY, _ONLINE = 1, 2, 4
@@ -19,14 +19,16 @@ _NO_RECORD = "404 "
 
 
 class Line(NamedTuple):
-    """One trunk. fault: why it cannot be used, empty if it can. registered: empty if it is not to be, or if no Kamailio
-    runs. nonce: True if the nonce cache has one of its carrier's; None if no Kamailio runs.
+    """One trunk. enabled: False if no new call may use it. fault: why it cannot be used, empty if it can. registered:
+    empty if it is not to be, or if no Kamailio runs. nonce: True if the nonce cache has one of its carrier's; None if
+    no Kamailio runs.
     """
 
     trunk: str
     carrier: str
     fault: str
     registers: bool
+    enabled: bool = True
     registered: str = ""
     nonce: bool | None = None
 
@@ -38,7 +40,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace, settings: Settings) -> int:
     """Print the table."""
-    lines = list(_of_database(settings))
+    lines = _of_database(settings)
     calls: int | None = None
     try:
         with Rpc.connected(settings.rpc_socket) as rpc:
@@ -57,15 +59,21 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _of_database(settings: Settings) -> Iterator[Line]:
+def _of_database(settings: Settings) -> list[Line]:
+    """Return the rows of uacreg, each with its row of trunk."""
+    lines: dict[str, Line] = {}
     with open_source(settings) as source:
         for table, verdict in judged(source, settings.rules):
-            if table is not uacreg:
-                continue
             row = verdict.row
-            carrier = str(row["auth_proxy"] or row["r_domain"] or "")
-            registers = bool(row["expires"]) and not (verdict.fault or verdict.unregistered)
-            yield Line(str(row["l_uuid"]), carrier, verdict.fault or verdict.unregistered, registers)
+            name = str(row.get("l_uuid"))
+            if table is uacreg:
+                carrier = str(row["auth_proxy"] or row["r_domain"] or "")
+                registers = bool(row["expires"]) and not (verdict.fault or verdict.unregistered)
+                lines[name] = Line(name, carrier, verdict.fault or verdict.unregistered, registers)
+            elif table is trunk and name in lines:
+                fault = lines[name].fault or verdict.fault
+                lines[name] = lines[name]._replace(fault=fault, enabled=row["enabled"] != 0)
+    return list(lines.values())
 
 
 def _with_state(line: Line, rpc: Rpc, nonces: frozenset[str]) -> Line:
@@ -95,11 +103,12 @@ def _nonces(rpc: Rpc) -> frozenset[str]:
 
 def _table(lines: Sequence[Line]) -> Iterator[str]:
     """Yield the table, with columns as wide as their content."""
-    rows = [("TRUNK", "CARRIER", "REGISTERED", "NONCE", "")]
+    rows = [("TRUNK", "CARRIER", "ENABLED", "REGISTERED", "NONCE", "")]
     for line in lines:
         registered = line.registered or ("?" if line.registers else "-")
         nonce = {None: "?", True: "yes", False: "no"}[line.nonce]
-        rows.append((word(line.trunk), word(line.carrier) if line.carrier else "-", registered, nonce, line.fault))
+        carrier = word(line.carrier) if line.carrier else "-"
+        rows.append((word(line.trunk), carrier, "yes" if line.enabled else "no", registered, nonce, line.fault))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

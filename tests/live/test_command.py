@@ -74,7 +74,7 @@ def test_registrations_are_shown(operator: Shell, kamailio: Kamailio) -> None:
     kamailio.wait_for("a registration", lambda: trunks(operator)["good"]["registered"] == "yes", within=10)
     assert trunks(operator)["bad"]["registered"] in ("no", "under way")
     done = operator.run("trunks")
-    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +no$", done.output, re.MULTILINE), done.output
+    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +yes +no$", done.output, re.MULTILINE), done.output
     assert done.output.endswith("\n0 calls up\n")
 
 
@@ -98,7 +98,7 @@ def test_without_a_kamailio_the_database_is_shown(operator: Shell, tmp_path: Pat
     operator.set(STATE_DIR=str(tmp_path / "none"), DB_URL=f"sqlite:///{operator.url.database}")
     done = operator.run("trunks")
     assert done.status == 0
-    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +\? +\?$", done.output, re.MULTILINE), done.output
+    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +\? +\?$", done.output, re.MULTILINE), done.output
     assert done.output.splitlines()[-1] == "no running Kamailio: No such file or directory"
     assert json.loads(operator.run("trunks", "--json").output)["running"] is False
 
