@@ -16,9 +16,10 @@ from kemi.replica.writer import fault_of
 from kemi.settings import Settings
 from kemi.trunks.hops import Target, target_of
 from kemi.trunks.rows import Row
-from kemi.trunks.tables import uacreg
+from kemi.trunks.tables import address, trunk, uacreg
 
 MOST_NAMED = 3  # trunks of one name
+_KINDS = {uacreg.name: "trunks", address.name: "addresses"}
 
 
 def declare(_parser: argparse.ArgumentParser) -> None:
@@ -76,20 +77,25 @@ def is_running(settings: Settings) -> bool:
 def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]) -> Iterator[str]:
     """Yield the faults of rows; note the names that the usable ones lead to."""
     seen["trunks"] = seen["addresses"] = 0
-    has_default, has_callers = not settings.default_trunk, False
+    has_default, has_callers, known = not settings.default_trunk, False, set[object]()
     with open_source(settings) as source:
         for table, verdict in judged(source, settings.rules):
             row = verdict.row
-            seen["trunks" if table is uacreg else "addresses"] += 1
+            if kind := _KINDS.get(table.name):
+                seen[kind] += 1
             if fault := fault_of(table, verdict):
                 subject, outcome, reason = fault
                 yield f"{subject} {outcome}: {reason}"
+            if table is uacreg:
+                known.add(row["l_uuid"])
+            elif table is trunk and row["l_uuid"] not in known:
+                yield f"trunk={row['l_uuid']!r} has a row in trunk, and none in uacreg"
             if verdict.fault:
                 continue
             if table is uacreg:
                 has_default = has_default or row["l_uuid"] == settings.default_trunk
                 _note_name(row, names)
-            else:
+            elif table is address:
                 has_callers = has_callers or row["grp"] == CALLERS
     if not has_default:
         yield f"TRUNKAUTH_DEFAULT_TRUNK: no usable row of uacreg has l_uuid {settings.default_trunk!r}"

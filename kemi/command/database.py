@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from sqlalchemy import Engine, Table
+from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi import schema
@@ -14,7 +14,7 @@ from kemi.replica.file import File
 from kemi.replica.source import Source
 from kemi.settings import Settings
 from kemi.trunks.rows import MOST_ID, Rules, Verdict
-from kemi.trunks.tables import address, cause, uacreg
+from kemi.trunks.tables import address, cause, trunk, uacreg
 
 CALLERS = 1  # group of the address table: who may call
 
@@ -48,11 +48,21 @@ def open_source(settings: Settings) -> Iterator[Source]:
             source.close()
 
 
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Commit all that is written in the block, or nothing if it raises."""
+    level = "SERIALIZABLE" if engine.dialect.name == "sqlite" else "READ COMMITTED"
+    with engine.connect() as connection, connection.execution_options(isolation_level=level).begin():
+        yield connection
+
+
 def judged(source: Source, rules: Rules) -> Iterator[tuple[Table, Verdict]]:
     """Yield every row with its verdict, table by table, as of one moment."""
+    judges = ((uacreg, rules.trunk), (trunk, rules.policy), (address, rules.address))
     with source.snapshot():
-        for table, judge in ((uacreg, rules.trunk), (address, rules.address)):
+        present = source.tables()
+        for table, judge in judges:
             names = table.columns.keys()
-            for batch in source.rows(table, -MOST_ID - 1, MOST_ID + 1):
+            for batch in source.rows(table, -MOST_ID - 1, MOST_ID + 1) if table in present else ():
                 for row in batch:
                     yield table, judge(dict(zip(names, row, strict=True)))

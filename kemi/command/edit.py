@@ -1,4 +1,5 @@
-"""`add`, `set` and `remove`: rows of uacreg, which are judged before they are written.
+"""`add`, `set`, `enable`, `disable` and `remove`: a trunk's rows of uacreg and of the optional table trunk, which are
+judged before they are written.
 
 A secret is never an argument, which other users of the machine could read: it is asked for, or comes by stdin. What
 only names one (kemi.trunks.secret) may be an argument.
@@ -9,21 +10,27 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Integer, String, select
+from sqlalchemy import Connection, Integer, String, Table, inspect, select
+from sqlalchemy.types import TypeEngine
 
 from kemi.auth import digest
 from kemi.command.base import Failure
-from kemi.command.database import open_tables
+from kemi.command.database import open_tables, writing
 from kemi.settings import Settings
+from kemi.trunks.rows import Verdict
 from kemi.trunks.secret import SecretError, revealed
-from kemi.trunks.tables import uacreg
+from kemi.trunks.tables import trunk, uacreg
+from kemi.trunks.trunk import DEFAULT
 
 Values = Mapping[str, str | int]
 
 SECRETS = ("auth_password", "auth_ha1")
-COLUMNS = tuple(column.name for column in uacreg.columns if column.name not in ("id", "l_uuid", *SECRETS))
+COLUMNS = {  # that may be set -> their table
+    column.name: table for table in (uacreg, trunk) for column in table.columns if column.name not in ("id", "l_uuid")
+}
 _NAMES_SECRET = ("env:", "file:")
 _ALGORITHMS = ("MD5", "SHA-256")  # that auth_ha1 can be of
 
@@ -40,7 +47,7 @@ def declare_set(parser: argparse.ArgumentParser) -> None:
 
 
 def declare_name(parser: argparse.ArgumentParser) -> None:
-    """Add the one argument of `remove`."""
+    """Add the one argument of `enable`, `disable` and `remove`."""
     parser.add_argument("trunk", metavar="TRUNK", help="its l_uuid")
 
 
@@ -59,44 +66,89 @@ def _declare_row(parser: argparse.ArgumentParser) -> None:
 
 
 def add(asked: argparse.Namespace, settings: Settings) -> int:
-    """Insert a row."""
-    given = dict(asked.values)
-    row = {column.name: 0 if isinstance(column.type, Integer) else "" for column in uacreg.columns}
-    row |= {"l_uuid": asked.trunk, **given}
+    """Insert a trunk's rows."""
+    given, policy = _of(uacreg, asked.values), _of(trunk, asked.values)
+    row = {**_empty(uacreg), "l_uuid": asked.trunk, **given}
     row |= _secrets(asked.ha1, row, given)
-    _judge(settings, row)
-    with open_tables(settings) as engine, engine.connect() as connection:
-        if _row(connection, asked.trunk):
+    _judge(settings.rules.trunk(row), asked.trunk)
+    with open_tables(settings) as engine, writing(engine) as connection:
+        if _row(connection, uacreg, asked.trunk):
             raise Failure(f"there is a trunk {asked.trunk} already; `set` changes it")
         connection.execute(uacreg.insert().values({name: row[name] for name in row if name != "id"}))
+        if policy:
+            _write_policy(connection, settings, asked.trunk, policy)
     print(f"added trunk {asked.trunk}")
     return 0
 
 
 def change(asked: argparse.Namespace, settings: Settings) -> int:
-    """Change a row."""
-    changes: dict[str, str | int] = dict(asked.values)
-    with open_tables(settings) as engine, engine.connect() as connection:
+    """Change a trunk's rows."""
+    changes, policy = _of(uacreg, asked.values), _of(trunk, asked.values)
+    with open_tables(settings) as engine, writing(engine) as connection:
         row = _known(connection, asked.trunk)
         if asked.password or asked.ha1 or any(name in changes for name in SECRETS):
             changes |= _secrets(asked.ha1, {**row, **changes}, changes)
         elif row["auth_ha1"] and any(changes.get(name, row[name]) != row[name] for name in ("realm", "auth_username")):
             raise Failure("auth_ha1 is of the realm and auth_username of before; give --ha1 as well")
-        if not changes:
+        if not changes and not policy:
             raise Failure("nothing to set")
-        _judge(settings, {**row, **changes})
-        connection.execute(uacreg.update().where(uacreg.c.l_uuid == asked.trunk).values(changes))
-    print(f"changed trunk {asked.trunk}: {', '.join(changes)}")
+        if changes:
+            _judge(settings.rules.trunk({**row, **changes}), asked.trunk)
+            connection.execute(uacreg.update().where(uacreg.c.l_uuid == asked.trunk).values(changes))
+        if policy:
+            _write_policy(connection, settings, asked.trunk, policy)
+    print(f"changed trunk {asked.trunk}: {', '.join([*changes, *policy])}")
+    return 0
+
+
+def enable(asked: argparse.Namespace, settings: Settings) -> int:
+    """Let calls use a trunk again."""
+    return _set_enabled(asked.trunk, settings, 1)
+
+
+def disable(asked: argparse.Namespace, settings: Settings) -> int:
+    """Keep new calls from a trunk; those that are up go on."""
+    return _set_enabled(asked.trunk, settings, 0)
+
+
+def _set_enabled(uuid: str, settings: Settings, enabled: int) -> int:
+    with open_tables(settings) as engine, writing(engine) as connection:
+        _known(connection, uuid)
+        _write_policy(connection, settings, uuid, {"enabled": enabled})
+    print(f"{'enabled' if enabled else 'disabled'} trunk {uuid}")
     return 0
 
 
 def remove(asked: argparse.Namespace, settings: Settings) -> int:
-    """Delete a row."""
-    with open_tables(settings) as engine, engine.connect() as connection:
+    """Delete a trunk's rows."""
+    with open_tables(settings) as engine, writing(engine) as connection:
         _known(connection, asked.trunk)
-        connection.execute(uacreg.delete().where(uacreg.c.l_uuid == asked.trunk))
+        for table in (uacreg, trunk):
+            if inspect(connection).has_table(table.name):
+                connection.execute(table.delete().where(table.c.l_uuid == asked.trunk))
     print(f"removed trunk {asked.trunk}")
     return 0
+
+
+def _write_policy(connection: Connection, settings: Settings, uuid: str, changes: Values) -> None:
+    """Change the trunk's row of the table trunk, which is made if there is none. Raises Failure."""
+    if not inspect(connection).has_table(trunk.name):
+        raise Failure("table trunk is missing; `kemi-trunkauth db` creates it")
+    row = _row(connection, trunk, uuid)
+    _judge(settings.rules.policy({**(row or {**_empty(trunk), **DEFAULT._asdict(), "l_uuid": uuid}), **changes}), uuid)
+    if row:
+        connection.execute(trunk.update().where(trunk.c.l_uuid == uuid).values(changes))
+    else:
+        connection.execute(trunk.insert().values({**DEFAULT._asdict(), "l_uuid": uuid, **changes}))
+
+
+def _of(table: Table, values: Sequence[tuple[str, str | int]]) -> dict[str, str | int]:
+    """Return those of the given values that go into a table."""
+    return {name: value for name, value in values if COLUMNS[name] is table}
+
+
+def _empty(table: Table) -> dict[str, str | int]:
+    return {column.name: 0 if isinstance(column.type, Integer) else "" for column in table.columns}
 
 
 def _assignment(text: str) -> tuple[str, str | int]:
@@ -106,20 +158,20 @@ def _assignment(text: str) -> tuple[str, str | int]:
         raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=VALUE")
     if name in SECRETS and not value.startswith(_NAMES_SECRET):
         raise argparse.ArgumentTypeError(f"{name} is never an argument: it is asked for, or read from stdin")
-    if name not in (*COLUMNS, *SECRETS):
+    if name not in COLUMNS:
         raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(COLUMNS)}")
-    if isinstance(uacreg.c[name].type, Integer):
+    kind = COLUMNS[name].c[name].type
+    if isinstance(kind, Integer):
         if not value.isascii() or not value.isdecimal():
             raise argparse.ArgumentTypeError(f"{name} takes a whole number")
         return name, int(value)
-    if len(value) > (longest := _longest(name)):
+    if len(value) > (longest := _longest(kind)):
         raise argparse.ArgumentTypeError(f"{name} takes {longest} characters at most")
     return name, value
 
 
-def _longest(name: str) -> int:
+def _longest(kind: TypeEngine[Any]) -> int:
     """Return how many characters a column of text takes."""
-    kind = uacreg.c[name].type
     return (kind.length or 0) if isinstance(kind, String) else 0
 
 
@@ -136,7 +188,7 @@ def _secrets(ha1: str | None, row: Mapping[str, object], given: Values) -> dict[
     if not password:
         raise Failure("no password was given")
     if ha1 is None:
-        if len(password) > (longest := _longest("auth_password")):
+        if len(password) > (longest := _longest(uacreg.c.auth_password.type)):
             raise Failure(f"auth_password takes {longest} characters at most; --ha1 takes any")
         return {"auth_password": password, "auth_ha1": ""}
     if not row["realm"]:
@@ -148,23 +200,21 @@ def _secrets(ha1: str | None, row: Mapping[str, object], given: Values) -> dict[
     return {"auth_password": "", "auth_ha1": hashed}
 
 
-def _judge(settings: Settings, row: Mapping[str, object]) -> None:
+def _judge(verdict: Verdict, uuid: str) -> None:
     """Check a row that is to be written. Raises Failure."""
-    if len(str(row["l_uuid"])) > _longest("l_uuid"):
-        raise Failure("nothing is written: l_uuid is too long")
-    verdict = settings.rules.trunk(row)
-    if fault := verdict.fault or verdict.unregistered:
+    is_long = "l_uuid is too long" if len(uuid) > _longest(uacreg.c.l_uuid.type) else ""
+    if fault := is_long or verdict.fault or verdict.unregistered:
         raise Failure(f"nothing is written: {fault}")
 
 
 def _known(connection: Connection, uuid: str) -> dict[str, object]:
     """Return the row of this l_uuid. Raises Failure if there is none."""
-    row = _row(connection, uuid)
+    row = _row(connection, uacreg, uuid)
     if row is None:
         raise Failure(f"there is no trunk {uuid}")
     return row
 
 
-def _row(connection: Connection, uuid: str) -> dict[str, object] | None:
-    found = connection.execute(select(uacreg).where(uacreg.c.l_uuid == uuid)).mappings().first()
+def _row(connection: Connection, table: Table, uuid: str) -> dict[str, object] | None:
+    found = connection.execute(select(table).where(table.c.l_uuid == uuid)).mappings().first()
     return dict(found) if found else None

@@ -16,7 +16,7 @@ from kemi.command.snapshot import snapshot
 from kemi.outcome import quoted
 from kemi.settings import Settings
 from kemi.trunks.hops import target_of
-from kemi.trunks.trunk import Trunk
+from kemi.trunks.trunk import DEFAULT, Trunk
 
 _SCHEMES = ("sip:", "sips:", "tel:", "urn:")
 _COLUMNS = {"from", "to", "source", "trunk"}
@@ -101,7 +101,8 @@ def _explained(call: Call, found: Plan, settings: Settings) -> Iterator[str]:
     if found.rule:
         yield _line("rule", found.rule)
     for place, trunk in enumerate(found.trunks, start=1):
-        yield _line("candidate", f"{place}: {trunk.uuid} (uacreg {trunk.row})")
+        order = "" if trunk.policy == DEFAULT else f", priority {trunk.policy.priority}, weight {trunk.policy.weight}"
+        yield _line("candidate", f"{place}: {trunk.uuid} (uacreg {trunk.row}{order})")
     for uuid, row, fault in found.out:
         yield _line("out", f"{uuid} (uacreg {row}): {fault}")
     if found.reply:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, false, func, select
+from sqlalchemy import ColumnElement, and_, false, func, or_, outerjoin, select
 
 from kemi import uri
 from kemi.address import normalised
@@ -15,10 +15,11 @@ from kemi.command.base import Failure
 from kemi.command.database import CALLERS
 from kemi.command.snapshot import Snapshot
 from kemi.settings import Settings
+from kemi.trunks import selection
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import UNUSABLE, address, replica_fault, uacreg
-from kemi.trunks.trunk import Trunk
+from kemi.trunks.tables import trunk as trunk_table
 
 X_TRUNK, CALLER, USER, DIALLED, DEFAULT = (
     "1: X-Trunk is l_uuid",
@@ -27,6 +28,18 @@ X_TRUNK, CALLER, USER, DIALLED, DEFAULT = (
     "4: the R-URI's domain is r_domain",
     "5: the default trunk",
 )
+
+
+OTHER_TAG = "source_tag is another than the source's tag"
+DISABLED = "it is not enabled"
+LOOP = "auth_proxy and r_domain are empty and the R-URI is ours"
+
+
+class Source(NamedTuple):
+    """A row of address by which a source may call. row: its id."""
+
+    row: int
+    tag: str
 
 
 class Call(NamedTuple):
@@ -92,7 +105,8 @@ class _Watched:
 
     def _note(self, found: Candidates, rule: str, rows: ColumnElement[bool]) -> Candidates:
         if found:
-            self.rule, self.rows = rule, rows
+            self.rows = or_(self.rows, rows) if rule == self.rule else rows
+            self.rule = rule
         return found
 
 
@@ -101,23 +115,41 @@ def plan(copy: Snapshot, call: Call, settings: Settings) -> Plan:
     source = _source_row(copy, call.source) if call.source else None
     watched = _Watched(copy.store, bool(call.trunk))
     found = candidates(watched, Asked(call.trunk, call.sender, call.dialled), settings.default_trunk)
-    out = _out(copy, watched.rows, found)
-    known = Plan(source, watched.rule, tuple(trunk for trunk in found if not trunk.fault), out)
+    allowed = selection.open_to(found, source.tag) if source else found
+    trunks = selection.usable(allowed)
+    if not call.trunk:
+        trunks = selection.in_order(trunks, lambda _: 0)
+    out = (*_out(copy, watched.rows), *_closed(found, allowed))
+    known = Plan(source and source.row, watched.rule, trunks, out)
     if call.source and source is None:
         return known._replace(reply="403 Forbidden: the source is not in address, group 1")
     if not found:
         order = "there is no such trunk" if call.trunk else "no rule finds a row"
         return known._replace(reply=f"404 No Trunk: {order}")
-    if not known.trunks:
-        return known._replace(reply=f"404 No Trunk: {found[0].fault}")
-    return _addressed(known, known.trunks[0], call, settings)
+    if not allowed:
+        return known._replace(reply=f"403 Forbidden: {OTHER_TAG}")
+    if not trunks:
+        return known._replace(reply=f"404 No Trunk: {allowed[0].fault or DISABLED}")
+    return _addressed(known, call, settings)
 
 
-def _addressed(known: Plan, trunk: Trunk, call: Call, settings: Settings) -> Plan:
-    request_uri = trunk.request_uri(call.dialled) if trunk.domain else call.dialled
-    if not trunk.target.host and _is_ours(call.dialled, settings):
-        return known._replace(reply="404 No Trunk: auth_proxy and r_domain are empty and the R-URI is ours")
-    return known._replace(request_uri=request_uri, next_hop=trunk.next_hop or request_uri)
+def _closed(found: Candidates, allowed: Candidates) -> tuple[Out, ...]:
+    """Return the rows that the table trunk keeps the call from."""
+    closed = [(trunk, "" if trunk in allowed else OTHER_TAG) for trunk in found if not trunk.fault]
+    return tuple(
+        Out(trunk.uuid, trunk.row, fault or DISABLED) for trunk, fault in closed if fault or not trunk.policy.enabled
+    )
+
+
+def _addressed(known: Plan, call: Call, settings: Settings) -> Plan:
+    """Return the plan with the R-URI and the next hop of the first trunk that leads anywhere."""
+    for place, trunk in enumerate(known.trunks):
+        if trunk.target.host or not _is_ours(call.dialled, settings):
+            request_uri = trunk.request_uri(call.dialled) if trunk.domain else call.dialled
+            next_hop = trunk.next_hop or (trunk.hop_of(request_uri) if trunk.domain else "") or request_uri
+            return known._replace(trunks=known.trunks[place:], request_uri=request_uri, next_hop=next_hop)
+        known = known._replace(out=(*known.out, Out(trunk.uuid, trunk.row, LOOP)))
+    return known._replace(trunks=(), reply=f"404 No Trunk: {LOOP}")
 
 
 def _is_ours(dialled: str, settings: Settings) -> bool:
@@ -126,13 +158,13 @@ def _is_ours(dialled: str, settings: Settings) -> bool:
     return host in {normalised(each.address or each.host) for each in settings.listen}
 
 
-def _source_row(copy: Snapshot, source: str) -> int | None:
-    """Return the id of the first row of address that lets a source call, as the permissions module goes by them."""
+def _source_row(copy: Snapshot, source: str) -> Source | None:
+    """Return the first row of address that lets a source call, as the permissions module goes by them."""
     host, port = _host_port(source)
     for row in copy.select(select(address).where(address.c.grp == CALLERS).order_by(address.c.id)):
         network = ip_network(f"{row['ip_addr']}/{row['mask']}", strict=False)
         if host in network and (not port or row["port"] in (0, port)):
-            return int(str(row["id"]))
+            return Source(int(str(row["id"])), str(row["tag"] or ""))
     return None
 
 
@@ -147,17 +179,17 @@ def _host_port(source: str) -> tuple[IPv4Address | IPv6Address, int]:
         raise Failure(f"--source: {source!r} is neither an address nor address:port") from None
 
 
-def _out(copy: Snapshot, rows: ColumnElement[bool], found: Candidates) -> tuple[Out, ...]:
+def _out(copy: Snapshot, rows: ColumnElement[bool]) -> tuple[Out, ...]:
     """Return the rows that cannot be used, of those that the rule finds."""
-    fault = and_(
-        replica_fault.c.table_name == uacreg.name,
-        replica_fault.c.id == uacreg.c.id,
-        replica_fault.c.outcome == UNUSABLE,
+    policy = outerjoin(uacreg, trunk_table, trunk_table.c.l_uuid == uacreg.c.l_uuid)
+    of_rows = or_(
+        and_(replica_fault.c.table_name == uacreg.name, replica_fault.c.id == uacreg.c.id),
+        and_(replica_fault.c.table_name == trunk_table.name, replica_fault.c.id == trunk_table.c.id),
     )
-    question = select(uacreg.c.l_uuid, uacreg.c.id, replica_fault.c.reason).join(replica_fault, fault).where(rows)
-    used = {trunk.row for trunk in found if not trunk.fault}
+    question = select(uacreg.c.l_uuid, uacreg.c.id, func.min(replica_fault.c.reason).label("reason")).select_from(
+        policy.join(replica_fault, and_(of_rows, replica_fault.c.outcome == UNUSABLE))
+    )
     return tuple(
         Out(str(row["l_uuid"]), int(str(row["id"])), str(row["reason"]))
-        for row in copy.select(question.order_by(uacreg.c.id))
-        if row["id"] not in used
+        for row in copy.select(question.where(rows).group_by(uacreg.c.id).order_by(uacreg.c.id))
     )

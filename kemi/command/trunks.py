@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kemi.auth import codec
 from kemi.command.database import judged, open_source
 from kemi.command.rpc import Rpc, RpcError
 from kemi.outcome import word
 from kemi.settings import Settings
-from kemi.trunks.tables import uacreg
+from kemi.standing import Standing, is_out
+from kemi.trunks.tables import trunk, uacreg
 
 # Of uac.reg_info's flags (src/modules/uac/uac_reg.c).
 _DISABLED, _UNDER_WAY, _ONLINE = 1, 2, 4
@@ -19,14 +22,19 @@ _NO_RECORD = "404 "
 
 
 class Line(NamedTuple):
-    """One trunk. fault: why it cannot be used, empty if it can. registered: empty if it is not to be, or if no Kamailio
-    runs. nonce: True if the nonce cache has one of its carrier's; None if no Kamailio runs.
+    """One trunk. enabled: False if no new call may use it. fault: why it cannot be used, empty if it can. calls: those
+    up, of a trunk with max_calls. state: up, down or left out. registered: empty if it is not to be. nonce: True if the
+    nonce cache has one of its carrier's. Without a running Kamailio, calls and nonce are None, and the others empty.
     """
 
     trunk: str
     carrier: str
     fault: str
     registers: bool
+    enabled: bool = True
+    max_calls: int = 0
+    calls: int | None = None
+    state: str = ""
     registered: str = ""
     nonce: bool | None = None
 
@@ -38,13 +46,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace, settings: Settings) -> int:
     """Print the table."""
-    lines = list(_of_database(settings))
+    lines = _of_database(settings)
     calls: int | None = None
     try:
         with Rpc.connected(settings.rpc_socket) as rpc:
             calls = dict(rpc.ask("dlg.stats_active")[0])["all"]
-            nonces = _nonces(rpc)
-            lines = [_with_state(line, rpc, nonces) for line in lines]
+            nonces = frozenset(name.partition("\n")[0] for name in _entries(rpc, "nonces"))
+            standings = _entries(rpc, "standings")
+            lines = [_with_state(line, rpc, nonces, standings) for line in lines]
         state = ""
     except (OSError, RpcError) as error:
         state = f"no running Kamailio: {getattr(error, 'strerror', None) or error}"
@@ -57,20 +66,39 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _of_database(settings: Settings) -> Iterator[Line]:
+def _of_database(settings: Settings) -> list[Line]:
+    """Return the rows of uacreg, each with its row of trunk."""
+    lines: dict[str, Line] = {}
     with open_source(settings) as source:
         for table, verdict in judged(source, settings.rules):
-            if table is not uacreg:
-                continue
             row = verdict.row
-            carrier = str(row["auth_proxy"] or row["r_domain"] or "")
-            registers = bool(row["expires"]) and not (verdict.fault or verdict.unregistered)
-            yield Line(str(row["l_uuid"]), carrier, verdict.fault or verdict.unregistered, registers)
+            name = str(row.get("l_uuid"))
+            if table is uacreg:
+                carrier = str(row["auth_proxy"] or row["r_domain"] or "")
+                registers = bool(row["expires"]) and not (verdict.fault or verdict.unregistered)
+                lines[name] = Line(name, carrier, verdict.fault or verdict.unregistered, registers)
+            elif table is trunk and name in lines:
+                fault = lines[name].fault or verdict.fault
+                lines[name] = lines[name]._replace(
+                    fault=fault, enabled=row["enabled"] != 0, max_calls=0 if fault else int(str(row["max_calls"]))
+                )
+    return list(lines.values())
 
 
-def _with_state(line: Line, rpc: Rpc, nonces: frozenset[str]) -> Line:
-    registered = _registered(rpc, line.trunk) if line.registers else ""
-    return line._replace(registered=registered, nonce=line.trunk in nonces)
+def _with_state(line: Line, rpc: Rpc, nonces: frozenset[str], standings: Mapping[str, str]) -> Line:
+    return line._replace(
+        registered=_registered(rpc, line.trunk) if line.registers else "",
+        nonce=line.trunk in nonces,
+        calls=int(rpc.ask("dlg.profile_get_size", "trunk", line.trunk)[0]) if line.max_calls else None,
+        state=_state(codec.standing(standings.get(line.trunk, "")), int(time.time())),
+    )
+
+
+def _state(found: Standing, now: int) -> str:
+    """Say whether calls are sent over a trunk."""
+    if found.since:
+        return f"down for {now - found.since} s"
+    return f"left out for {found.until - now} s" if is_out(found, now) else "up"
 
 
 def _registered(rpc: Rpc, trunk: str) -> str:
@@ -86,20 +114,23 @@ def _registered(rpc: Rpc, trunk: str) -> str:
     return "disabled" if flags & _DISABLED else "under way" if flags & _UNDER_WAY else "no"
 
 
-def _nonces(rpc: Rpc) -> frozenset[str]:
-    """Return the trunks of which the nonce cache holds something; a key is the trunk, a line end, and its carrier."""
-    slots: list[list[tuple[str, Any]]] = rpc.ask("htable.dump", "nonces")
-    entries = [entry for slot in slots for entry in dict(slot)["slot"]]
-    return frozenset(str(dict(entry)["name"]).partition("\n")[0] for entry in entries)
+def _entries(rpc: Rpc, table: str) -> dict[str, str]:
+    """Return what a table of the htable module holds. A key of `nonces` is the trunk, a line end, and its carrier."""
+    slots: list[list[tuple[str, Any]]] = rpc.ask("htable.dump", table)
+    entries = [dict(entry) for slot in slots for entry in dict(slot)["slot"]]
+    return {str(entry["name"]): str(entry["value"]) for entry in entries}
 
 
 def _table(lines: Sequence[Line]) -> Iterator[str]:
     """Yield the table, with columns as wide as their content."""
-    rows = [("TRUNK", "CARRIER", "REGISTERED", "NONCE", "")]
+    rows = [("TRUNK", "CARRIER", "ENABLED", "STATE", "CALLS", "REGISTERED", "NONCE", "")]
     for line in lines:
         registered = line.registered or ("?" if line.registers else "-")
         nonce = {None: "?", True: "yes", False: "no"}[line.nonce]
-        rows.append((word(line.trunk), word(line.carrier) if line.carrier else "-", registered, nonce, line.fault))
+        carrier = word(line.carrier) if line.carrier else "-"
+        calls = f"{'?' if line.calls is None else line.calls}/{line.max_calls}" if line.max_calls else "-"
+        enabled, state = "yes" if line.enabled else "no", line.state or "?"
+        rows.append((word(line.trunk), carrier, enabled, state, calls, registered, nonce, line.fault))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

@@ -58,6 +58,18 @@ def test_every_fault_is_named_and_no_secret_is_shown(operator: Shell) -> None:
     assert (done.status, done.errors) == (1, "")
 
 
+def test_rows_of_the_table_trunk_are_judged_too(operator: Shell) -> None:
+    insert = "INSERT INTO trunk (l_uuid, weight) VALUES "
+    operator.execute(GOOD, CALLERS, f"{insert} ('good', -1)", f"{insert} ('nobody', 1)")
+    done = operator.run("check")
+    assert done.output.splitlines()[:2] == [
+        "trunk='good' unusable: weight is not a number from 0 to 65535",
+        "trunk='nobody' has a row in trunk, and none in uacreg",
+    ]
+    operator.execute("DROP TABLE trunk")
+    assert operator.run("check").status == 0
+
+
 def test_a_socket_that_cannot_be_bound_is_a_fault(operator: Shell) -> None:
     operator.execute(GOOD, CALLERS)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:

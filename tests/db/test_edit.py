@@ -13,6 +13,7 @@ from tests.harness.shell import Shell, shell
 
 ROW = ("r_domain=carrier.example", "realm=carrier.example", "auth_username=u4711", "auth_proxy=sip:192.0.2.9")
 EVERYTHING = "SELECT l_uuid, r_domain, realm, auth_username, auth_proxy, expires, auth_password, auth_ha1 FROM uacreg"
+POLICY = "SELECT l_uuid, enabled, priority, weight FROM trunk"
 WRITTEN = ("berlin", "carrier.example", "carrier.example", "u4711", "sip:192.0.2.9", 0)
 PASSWORD = "p@ss w'rd"  # with what SQL and shells are broken by
 
@@ -92,6 +93,35 @@ def test_a_trunk_is_removed(operator: Shell) -> None:
     assert operator.rows("SELECT l_uuid FROM uacreg") == [("hamburg",)]
 
 
+def test_a_trunk_is_disabled_and_enabled(operator: Shell) -> None:
+    added(operator)
+    assert operator.rows(POLICY) == []
+    assert operator.run("disable", "berlin") == (0, "disabled trunk berlin\n", "")
+    assert operator.rows(POLICY) == [("berlin", 0, 0, 1)]
+    assert operator.run("set", "berlin", "priority=2", "realm=x").output == "changed trunk berlin: realm, priority\n"
+    assert operator.run("enable", "berlin") == (0, "enabled trunk berlin\n", "")
+    assert operator.rows(POLICY) == [("berlin", 1, 2, 1)]
+    assert operator.run("remove", "berlin").status == 0
+    assert operator.rows(POLICY) == []
+
+
+def test_a_trunk_is_added_with_its_policy_or_not_at_all(operator: Shell) -> None:
+    done = operator.run("add", "berlin", *ROW, "weight=70000", stdin=PASSWORD)
+    assert (done.status, done.errors) == (1, "nothing is written: weight is not a number from 0 to 65535\n")
+    assert operator.rows(EVERYTHING) == []
+    added(operator, "weight=7", "enabled=0")
+    assert operator.rows(POLICY) == [("berlin", 0, 0, 7)]
+
+
+def test_a_database_without_the_table_trunk_is_written_all_the_same(operator: Shell) -> None:
+    operator.execute("DROP TABLE trunk")
+    added(operator)
+    done = operator.run("disable", "berlin")
+    assert (done.status, done.errors) == (1, "table trunk is missing; `kemi-trunkauth db` creates it\n")
+    assert operator.run("remove", "berlin").status == 0
+    assert operator.rows(EVERYTHING) == []
+
+
 REFUSED = {
     "a row that cannot be used": (["add", "b", "r_domain=[x"], "nothing is written: r_domain is not a host"),
     "one that cannot be registered": (
@@ -105,6 +135,7 @@ REFUSED = {
                                "nothing is written: auth_username is empty or has a control character"),
     "no change": (["set", "berlin"], "nothing to set"),
     "a change of nothing": (["set", "nobody", "realm=x"], "there is no trunk nobody"),
+    "nobody to disable": (["disable", "nobody"], "there is no trunk nobody"),
     "nothing to remove": (["remove", "nobody"], "there is no trunk nobody"),
 }  # fmt: skip
 

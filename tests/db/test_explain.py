@@ -102,6 +102,37 @@ def test_a_call_that_is_not_sent_has_its_reply(operator: Shell, call: list[str],
     assert "next hop" not in said
 
 
+POLICY = "INSERT INTO trunk (l_uuid, enabled, priority, weight, source_tag) VALUES "
+
+
+def test_the_table_trunk_decides_about_candidates(operator: Shell) -> None:
+    ids = {row[0]: row[1] for row in operator.rows("SELECT l_uuid, id FROM uacreg")}
+    operator.execute(f"{POLICY} ('berlin', 1, 5, 9, '')", f"{POLICY} ('hamburg', 1, 2, 1, '')")
+    said = explained(operator, "100@pbx.test", "1")
+    assert said["candidate"] == [
+        f"1: hamburg (uacreg {ids['hamburg']}, priority 2, weight 1)",
+        f"2: berlin (uacreg {ids['berlin']}, priority 5, weight 9)",
+    ]
+    named = explained(operator, "100@pbx.test", "1", "--trunk", "berlin, bremen,hamburg")
+    assert [each.split()[1] for each in named["candidate"]] == ["berlin", "hamburg"]  # as they are named
+    assert named["out"] == [f"bremen (uacreg {ids['bremen']}): auth_password and auth_ha1 are empty"]
+    operator.execute("UPDATE trunk SET enabled = 0 WHERE l_uuid = 'hamburg'")
+    said = explained(operator, "100@pbx.test", "1")
+    assert (len(said["candidate"]), said["out"][1]) == (1, f"hamburg (uacreg {ids['hamburg']}): it is not enabled")
+    operator.execute("UPDATE trunk SET weight = -1 WHERE l_uuid = 'berlin'")
+    said = explained(operator, "100@pbx.test", "1")
+    assert f"berlin (uacreg {ids['berlin']}): weight is not a number from 0 to 65535" in said["out"]
+    assert said["reply"] == ["404 No Trunk: it is not enabled"]
+
+
+def test_a_trunk_that_is_not_the_sources_is_left_out(operator: Shell) -> None:
+    operator.execute(f"{POLICY} ('anywhere', 1, 0, 1, 'office')")
+    said = explained(operator, "200", "1", "--source", "192.0.2.1")
+    assert said["reply"] == ["403 Forbidden: source_tag is another than the source's tag"]
+    operator.execute("UPDATE address SET tag = 'office' WHERE ip_addr = '192.0.2.0'")
+    assert "reply" not in explained(operator, "200", "1", "--source", "192.0.2.1")
+
+
 def test_a_source_may_call_from_its_port(operator: Shell) -> None:
     said = explained(operator, "200", "1", "--source", "198.51.100.2:5080")
     assert said["source"][0].startswith("198.51.100.2:5080 may call: address ")

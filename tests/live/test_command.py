@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL
 
+from kemi.auth import codec
 from tests.harness.carrier import Carrier, Script
 from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Options
 from tests.harness.scene import CHALLENGING, Manner, Scene
@@ -74,7 +76,7 @@ def test_registrations_are_shown(operator: Shell, kamailio: Kamailio) -> None:
     kamailio.wait_for("a registration", lambda: trunks(operator)["good"]["registered"] == "yes", within=10)
     assert trunks(operator)["bad"]["registered"] in ("no", "under way")
     done = operator.run("trunks")
-    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +no$", done.output, re.MULTILINE), done.output
+    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +up +- +yes +no$", done.output, re.MULTILINE), done.output
     assert done.output.endswith("\n0 calls up\n")
 
 
@@ -88,6 +90,33 @@ def test_calls_and_nonces_are_shown(operator: Shell, scene: Scene) -> None:
     call.inside("BYE").expect(200)
 
 
+def test_limits_and_standings_are_shown(operator: Shell, scene: Scene) -> None:
+    full, down, aside = (scene.trunk(CHALLENGING) for _ in range(3))
+    assert operator.run("set", full.uuid, "max_calls=7").status == 0
+    scene.kamailio.wait_until_looked_at()
+    now = int(time.time())
+    for trunk, standing in ((down, [3, now - 60, now + 30]), (aside, [1, 0, now + 30])):
+        scene.kamailio.rpc("htable.sets", "standings", trunk.uuid, json.dumps([codec.VERSION, *standing]))
+
+    def states() -> list[str]:
+        found = trunks(operator)
+        return [str(found[trunk.uuid]["state"]).rstrip("0123456789 s") for trunk in (full, down, aside)]
+
+    def calls() -> object:
+        return trunks(operator)[full.uuid]["calls"]
+
+    assert states() == ["up", "down for", "left out for"]
+    scene.kamailio.wait_for("the limit in the copy", lambda: trunks(operator)[full.uuid]["max_calls"] == 7, within=5)
+    assert calls() == 0
+    call = scene.call(full)
+    call.expect(200)
+    assert calls() == 1
+    call.inside("BYE").expect(200)
+    for trunk in (down, aside):
+        scene.kamailio.rpc("htable.delete", "standings", trunk.uuid)
+    assert operator.run("trunks").output.splitlines()[0].split()[2:5] == ["ENABLED", "STATE", "CALLS"]
+
+
 def test_a_row_with_a_fault_is_shown_with_it(operator: Shell, kamailio: Kamailio) -> None:
     kamailio.database.insert_trunk({"l_uuid": "faulty", "r_domain": "f.test", "auth_username": "u"})
     assert trunks(operator)["faulty"]["fault"] == "auth_password and auth_ha1 are empty"
@@ -98,7 +127,7 @@ def test_without_a_kamailio_the_database_is_shown(operator: Shell, tmp_path: Pat
     operator.set(STATE_DIR=str(tmp_path / "none"), DB_URL=f"sqlite:///{operator.url.database}")
     done = operator.run("trunks")
     assert done.status == 0
-    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +\? +\?$", done.output, re.MULTILINE), done.output
+    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +\? +- +\? +\?$", done.output, re.MULTILINE), done.output
     assert done.output.splitlines()[-1] == "no running Kamailio: No such file or directory"
     assert json.loads(operator.run("trunks", "--json").output)["running"] is False
 
