@@ -110,7 +110,7 @@ def test_the_highest_ids_are_copied(place: Site, number: int) -> None:
 
 
 def test_a_hundred_are_named_and_the_others_counted(place: Site) -> None:
-    rows = ", ".join(f"({number}, 'bad{number}', '', 'u', '')" for number in range(2, 203))
+    rows = ", ".join(f"({number}, 'bad{number}', 'd.example', 'u', '')" for number in range(2, 203))
     place.execute(f"{INSERT} VALUES {rows}", "INSERT INTO address (id, ip_addr, mask) VALUES (2, '10.0.0.0', 99)")
     said = warnings(place)
     assert (len(said), said[-1]) == (101, "102 more rows have faults")
@@ -175,7 +175,7 @@ def test_what_sqlite_holds_in_place_of_text(tmp_path: Path, what: str, column: s
 @pytest.mark.parametrize("number", [2**63 - 1, 2**62 + 999, -1, -1000, -(2**63) + 1])
 def test_any_id_that_sqlite_can_hold_is_copied(tmp_path: Path, number: int) -> None:
     with in_a_file(tmp_path) as place:
-        place.execute(f"{INSERT} VALUES ({number}, 'odd', '', 'u', 'p')")
+        place.execute(f"{INSERT} VALUES ({number}, 'odd', 'd.example', 'u', 'p')")
         assert warnings(place) == ["trunk='odd' outcome=unusable reason='id is not a number from 0 to 4294967295'"]
         assert place.is_equal()
         place.execute("UPDATE uacreg SET id = 4294967295 WHERE l_uuid = 'odd'")
@@ -204,7 +204,8 @@ def test_text_that_postgresql_does_not_know_the_encoding_of(postgresql: URL, tmp
         with site(postgresql.set(database="ascii"), tmp_path) as place:
             schema.create(place.dba)
             place.execute(
-                f"{INSERT} VALUES (1, 'a', '', 'Jürgen', 'ключ'), (2, 'b', '', 'u', convert_from('\\xfc', 'SQL_ASCII'))"
+                f"{INSERT} VALUES (1, 'a', 'd.example', 'Jürgen', 'ключ'),"
+                " (2, 'b', 'd.example', 'u', convert_from('\\xfc', 'SQL_ASCII'))"
             )
             assert warnings(place) == ["trunk='b' outcome=unusable reason='auth_password is not text in UTF-8'"]
             trunk = place.store.by_uuid("a")
