@@ -22,7 +22,7 @@ from tests.db import servers
 from tests.db.servers import PASSWORD, Server, program
 from tests.db.site import Site, site
 
-ROW = "INSERT INTO uacreg (id, l_uuid, auth_username, auth_password) VALUES (1, 'a', 'u', 'first')"
+ROW = "INSERT INTO uacreg (id, l_uuid, realm, auth_username, auth_password) VALUES (1, 'a', 'r', 'u', 'first')"
 
 
 def as_set(url: URL, **options: str | list[str]) -> URL:

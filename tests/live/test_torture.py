@@ -178,7 +178,7 @@ def test_numbers_and_lengths_that_lie(node: Kamailio, bad: Bad) -> None:
 
 
 def test_the_challenges_of_the_fuzzer(node: Kamailio, bad: Bad) -> None:
-    fields = [each.encode() for each in (*STYLES.values(), *READ, *REFUSED)]
+    fields = [each.encode(errors="surrogateescape") for each in (*STYLES.values(), *READ, *REFUSED)]
     for name in (b"Proxy-Authenticate", b"WWW-Authenticate"):
         status = 407 if name.startswith(b"P") else 401
         answers = [

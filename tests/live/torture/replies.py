@@ -72,7 +72,7 @@ def right_end(status: int, name: bytes = b"", how: str = "as it is") -> int:
     """Return how a request ends whose carrier says this first, and 480 if the request comes again.
 
     A request that is sent again with credentials comes again; so does one whose reply was dropped. A provisional reply
-    stops that. A proxy says 500 for a 503 (RFC 3261 16.7, step 6).
+    stops that.
     """
     if how in NOBODYS.get(name, ()):
         return SAID_AGAIN
@@ -81,7 +81,7 @@ def right_end(status: int, name: bytes = b"", how: str = "as it is") -> int:
     if status in CHALLENGES:
         is_blind = how in BLINDING.get(name, ()) or (name == CHALLENGES[status] and how in UNREADABLE)
         return REFUSED if is_blind else SAID_AGAIN
-    return 500 if status == 503 else status
+    return status
 
 
 def with_value(request: bytes, status: int, field: bytes, value: bytes) -> bytes:
