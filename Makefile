@@ -31,7 +31,7 @@ test: setup $(VENV)/test engine
 	@kamailio/install sip-tester postgresql mariadb-server
 	@$(PYTHON) -m coverage run -m pytest $(PURE)
 	@$(PYTHON) -m coverage report
-	@$(PYTEST) -n 2 --dist loadfile $(PURE:%=--ignore=%)
+	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(PURE:%=--ignore=%)
 
 test-ksr: $(VENV)/check
 	@$(PYTEST) tests/ksr tests/flow

@@ -15,7 +15,7 @@ from tests.db.site import Site, site
 from tests.db.test_names_file import row
 
 SECRETS = ("the-deleted-password", "the-replaced-password", "d" * 32)
-INSERT = "INSERT INTO uacreg (id, l_uuid, auth_username, auth_password, auth_ha1)"
+INSERT = "INSERT INTO uacreg (id, l_uuid, realm, auth_username, auth_password, auth_ha1)"
 
 
 def holds(folder: Path, secret: str, name: str) -> list[str]:
@@ -40,9 +40,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     (tmp_path / "dba").mkdir()
     with site(URL.create("sqlite", database=str(tmp_path / "dba/trunks.sqlite")), tmp_path) as made:
         schema.create(made.dba)
-        made.execute(*(f"{INSERT} VALUES ({n}, 't{n}', 'u', 'p{n}', '')" for n in range(100, 200)))
-        made.execute(f"{INSERT} VALUES (1, 'a', 'u', '{SECRETS[0]}', '')")
-        made.execute(f"{INSERT} VALUES (2, 'b', 'u', '{SECRETS[1]}', '{SECRETS[2]}')")
+        made.execute(*(f"{INSERT} VALUES ({n}, 't{n}', 'r', 'u', 'p{n}', '')" for n in range(100, 200)))
+        made.execute(f"{INSERT} VALUES (1, 'a', 'r', 'u', '{SECRETS[0]}', '')")
+        made.execute(f"{INSERT} VALUES (2, 'b', 'r', 'u', '{SECRETS[1]}', '{SECRETS[2]}')")
         made.tick_until("a first copy", made.is_equal)
         yield made
 
