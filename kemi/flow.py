@@ -57,11 +57,17 @@ class TrunkAuth(GoingOn):
         return 1
 
     def cancel(self, incoming: Incoming) -> None:
-        """Cancel an INVITE, for its caller alone."""
-        if incoming.belongs_to_transaction and request.source_may_call():
+        """Cancel an INVITE, for its sender alone: a caller, or the far end of a dialog (RFC 3261 9.1 has the Route of
+        its re-INVITE go with it, and so the mark).
+        """
+        if incoming.belongs_to_transaction and (request.source_may_call() or self._is_from_trunk(incoming)):
             relay.relay()
         else:
             relay.reply(481, "Call/Transaction Does Not Exist")
+
+    def _is_from_trunk(self, incoming: Incoming) -> bool:
+        opened = self._dialogs.opened(incoming)
+        return opened is not None and opened.direction is Direction.FROM_TRUNK
 
     # --- inside a dialog
 

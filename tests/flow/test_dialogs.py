@@ -335,3 +335,12 @@ def test_a_row_that_another_worker_has_seen_first_is_looked_for(
     first.trunks.close()
     second.trunks.close()
     assert len(pbx.relayed) == 2
+
+
+@pytest.mark.parametrize(("tag", "relayed", "replies"), [("b", 1, []), ("a", 0, [NO_DIALOG])])
+def test_a_cancel_in_a_dialog_is_the_far_ends_or_a_listed_sources(
+    pbx: MockKSR, send: Send, marks: Marks, tag: str, relayed: int, replies: list[Reply]
+) -> None:
+    pbx.world.transaction_known = 1
+    send(marks.request("CANCEL", marks.sealed(tag=tag)), source=STRANGER)
+    assert (len(pbx.relayed), pbx.replies) == (relayed, replies)

@@ -205,6 +205,17 @@ def test_a_stranger_cancels_no_call(scene: Scene) -> None:
     call.inside("BYE").expect(200)
 
 
+def test_the_far_end_cancels_its_own_re_invite(up: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    pbx, carrier, call_id = up.scene.pbx, up.trunk.carrier, up.exchange.request.call_id
+    with monkeypatch.context() as patched:
+        patched.setattr(pbx, "answer", lambda served: pbx.respond(served, 180))
+        again = carrier.in_call(call_id, "INVITE")
+        again.expect(180)
+        again.cancel().expect(200)
+        again.expect(487)
+    up.goes_on()
+
+
 def test_a_cancel_of_nothing_is_481(scene: Scene) -> None:
     scene.pbx.request("CANCEL", "sip:5551234@pbx.test").expect(481)
     somebody(scene, is_listed=False).request("CANCEL", "sip:5551234@pbx.test").expect(481)
