@@ -170,6 +170,24 @@ def test_srv_shares_calls_by_weight_and_prefers_by_priority(scene: Scene, name_s
     assert not spare.carrier.received("INVITE")
 
 
+@pytest.mark.parametrize("script", [Script(ring=False, final=503), Script(silent=True)], ids=["503", "silent"])
+def test_a_call_goes_on_to_the_next_srv_target(scene: Scene, name_server: NameServer, script: Script) -> None:
+    first, second = scene.trunk(script), scene.trunk(PLAIN)
+    name = f"next{script.final}-{script.silent}.test".lower()
+    name_server.set("a.next.test", "A", "127.0.0.1")
+    name_server.set(
+        f"_sip._udp.{name}", "SRV",
+        srv(second.carrier.address, "a.next.test", priority=20), srv(first.carrier.address, "a.next.test"),
+    )  # fmt: skip
+    scene.change_row(first, auth_proxy=f"sip:{name}")
+    tried(scene.kamailio, name)
+    call = scene.call(first)
+    call.expect(200, within=10)  # TRUNKAUTH_TRY_SECONDS is 4
+    assert first.carrier.received("INVITE")
+    second.carrier.expect_acks()
+    call.inside("BYE").expect(200)
+
+
 def test_naptr_chooses_the_transport(scene: Scene, name_server: NameServer) -> None:
     over_tcp = scene.trunk(PLAIN, transport="tcp")
     name_server.set("naptr.test", "NAPTR", '10 10 "s" "SIP+D2T" "" _sip._tcp.elsewhere.test.')
