@@ -24,7 +24,7 @@ db: setup
 
 # What is tested without Kamailio, in seconds; as one version of it, of the three that `make test-ksr` goes through.
 check: $(VENV)/check
-	@$(PYTEST) -q --ksr 6.0.1 $(PURE)
+	@$(PYTEST) -q -n 2 --ksr 6.0.1 $(PURE)
 
 # Every test. The pure ones alone have to cover the core; of the others two files run at a time, which mostly wait.
 test: setup $(VENV)/test engine
