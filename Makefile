@@ -12,9 +12,10 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: demo run db check test test-ksr test-db test-debian13 test-live compare bench floods soak fuzz fuzz-uac lint audit lock lab lab-down base-image setup engine
 
+# FAILOVER=1: over two trunks, the first of which has no room.
 demo: setup
 	@kamailio/install sip-tester
-	@$(PYTHON) -m lab.demo
+	@$(PYTHON) -m lab.demo $(if $(FAILOVER),--failover)
 
 run: setup
 	@exec $(PYTHON) -m kemi run

@@ -105,12 +105,12 @@ def ladder(messages: Sequence[Message], names: Mapping[str, str]) -> str:
     for message in messages:
         elapsed = (message.microseconds - messages[0].microseconds) / 1000
         ends = columns.index(message.source), columns.index(message.destination)
-        leg, rightward = min(ends), ends[0] < ends[1]
-        row = _row(len(columns), leg, _arrow(message.label, rightward))
+        left, right = sorted(ends)
+        row = _row(len(columns), left, right, _arrow(message.label, ends[0] < ends[1], (right - left) * (LEG + 1) - 1))
         lines.append(f"{elapsed:7.1f} {row}  {message.cseq}")
         for auth in message.auth:
             for part in textwrap.wrap(auth, LEG - 4, subsequent_indent="  ", break_on_hyphens=False):
-                lines.append(" " * MARGIN + _row(len(columns), leg, f"  {part}".ljust(LEG)))
+                lines.append(" " * MARGIN + _row(len(columns), right - 1, right, f"  {part}".ljust(LEG)))
     return "\n".join(lines)
 
 
@@ -124,11 +124,12 @@ def _heading(words: Sequence[str]) -> str:
     return line
 
 
-def _row(columns: int, leg: int, drawn: str) -> str:
-    return "│" + "│".join(drawn if index == leg else " " * LEG for index in range(columns - 1)) + "│"
+def _row(columns: int, left: int, right: int, drawn: str) -> str:
+    """What is drawn between two columns, and nothing between the others."""
+    return "│" + "│".join([*[" " * LEG] * left, drawn, *[" " * LEG] * (columns - 1 - right)]) + "│"
 
 
-def _arrow(label: str, rightward: bool) -> str:
-    room = LEG - 4
+def _arrow(label: str, rightward: bool, width: int) -> str:
+    room = width - 4
     text = f" {label if len(label) <= room else label[: room - 1] + '…'} "
-    return text.center(LEG - 1, "─") + "▶" if rightward else "◀" + text.center(LEG - 1, "─")
+    return text.center(width - 1, "─") + "▶" if rightward else "◀" + text.center(width - 1, "─")

@@ -44,7 +44,7 @@ def setup_during_syncs(calls: int = CALLS, changed: int = CHANGED) -> list[Setup
     """
     with servers.postgresql() as server, tempfile.TemporaryDirectory() as workspace, contextlib.ExitStack() as stack:
         carrier, password = free_addresses(1)[0], secrets.token_hex(8)
-        far = start_carrier(Path(workspace), carrier, password)
+        far = start_carrier(Path(workspace), carrier, TRUNK, password)
         stack.callback(far.end)
         far.wait_until_it_answers(carrier)
         database = ServerDatabase(server.url, gives_notice=True)

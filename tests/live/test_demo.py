@@ -102,6 +102,17 @@ def test_the_demo_shows_an_authenticated_call_and_leaves_nothing(folder: Path) -
     assert not WHOLE_SECRET.search(shown)
 
 
+def test_the_demo_of_two_carriers_shows_the_call_at_both(folder: Path) -> None:
+    with Demo(folder, "--failover") as demo:
+        assert demo.status() == 0, demo.output()
+        demo.assert_nothing_is_left()
+    shown = demo.output()
+    assert "◀────── 503 No Circuit Available ─────│" in shown
+    assert "AUTHENTICATED: the carrier accepted trunk demo's digest" in shown
+    assert shown.count(" 407 Proxy Authentication Required ") == 2
+    assert not WHOLE_SECRET.search(shown)
+
+
 def test_the_demo_with_a_wrong_password_fails_and_leaves_nothing(folder: Path) -> None:
     with Demo(folder, "--wrong-password") as demo:
         assert demo.status() == 1, demo.output()

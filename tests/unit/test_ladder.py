@@ -148,6 +148,12 @@ def test_the_ladder_shows_who_sent_what_to_whom() -> None:
     ]
 
 
+def test_an_arrow_goes_past_the_columns_between_its_ends() -> None:
+    messages = read_record(record({"INVITE": CALL["INVITE"]}))
+    drawn = ladder(messages, {KAMAILIO: "Kamailio", PBX: "another", CARRIER: "carrier"}).splitlines()
+    assert drawn[2] == f"    0.0 │{' INVITE '.center(76, '─')}▶│  1 INVITE"
+
+
 def test_a_whole_call_falls_short_of_nothing() -> None:
     assert shortfalls(read_record(record(CALL)), PBX, CARRIER) == []
 
