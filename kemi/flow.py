@@ -74,7 +74,7 @@ class TrunkAuth(GoingOn):
     def in_dialog(self, incoming: Incoming) -> None:
         """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
         opened = self._dialogs.opened(incoming) if request.follows_route() else None
-        if opened and passage.is_open(opened, self._dialogs.key):
+        if opened and passage.is_open(opened, incoming.method, self._dialogs.key):
             edit.remove_headers(PRIVATE_HEADERS)
             if (there := nexthop.settled(self.trunks)) is None:
                 return

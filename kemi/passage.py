@@ -1,7 +1,8 @@
 """Who may send a request inside a dialog, and where to. A mark proves the dialog and not its sender: both ends know it,
 and so does whoever stands between them.
 
-1. To the trunk: from listed sources alone, which have placed the call. It goes where the route set leads.
+1. To the trunk: from listed sources, which have placed the call. It goes where the route set leads. A caller who is not
+   listed any more can still end the call that he has placed, from the place that the mark names.
 2. From the trunk: from anywhere, since a carrier has several machines, and a far end may be called directly. It goes to
    the caller alone: to the place that the mark names, or another one that is listed as a caller's.
 3. A name is looked for only if it is the caller's own.
@@ -14,11 +15,15 @@ from kemi.dialogs import Opened
 from kemi.mark import Direction, fingerprint
 from kemi.sip import place, request
 
+ENDS_CALLS = frozenset({"ACK", "BYE"})
 
-def is_open(opened: Opened, key: bytes) -> bool:
-    """Return True if the request at hand may pass. key: the deployment's."""
+
+def is_open(opened: Opened, method: str, key: bytes) -> bool:
+    """Return True if the request at hand, of this method, may pass. key: the deployment's."""
     if opened.direction is Direction.TO_TRUNK:
-        return request.source_may_call()
+        if request.source_may_call():
+            return True
+        return method in ENDS_CALLS and fingerprint(key, place.source().text) == opened.mark.caller
     there = place.next_hop()
     if fingerprint(key, there.text) == opened.mark.caller:
         return True

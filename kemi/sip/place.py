@@ -42,13 +42,18 @@ def peer() -> Place:
     return Place.of_text(str(KSR.pv.gete("$dlg_var(peer)")))
 
 
+def source() -> Place:
+    """Return where the message at hand came from."""
+    address, port, transport = str(KSR.pv.gete("$_s($si $sp $proto)")).split(" ")
+    return Place(normalised(address), int(port), transport.lower())
+
+
 # --- of a reply
 
 
 def note_peer() -> None:
     """Remember the source of the reply at hand as the dialog's peer."""
-    address, port, transport = str(KSR.pv.gete("$_s($si $sp $proto)")).split(" ")
-    KSR.pv.sets("$dlg_var(peer)", Place(normalised(address), int(port), transport.lower()).text)
+    KSR.pv.sets("$dlg_var(peer)", source().text)
 
 
 def of_failure() -> Place:

@@ -344,3 +344,19 @@ def test_a_cancel_in_a_dialog_is_the_far_ends_or_a_listed_sources(
     pbx.world.transaction_known = 1
     send(marks.request("CANCEL", marks.sealed(tag=tag)), source=STRANGER)
     assert (len(pbx.relayed), pbx.replies) == (relayed, replies)
+
+
+@pytest.mark.parametrize(
+    ("method", "port", "passes"),
+    [("BYE", 5060, True), ("ACK", 5060, True), ("INFO", 5060, False), ("BYE", 5061, False)],
+)
+def test_a_caller_who_is_not_listed_any_more_can_end_his_call(
+    pbx: MockKSR, routes: Handlers, marks: Marks, method: str, port: int, passes: bool
+) -> None:
+    in_dialog(pbx)
+    pbx.handlers = routes
+    back = mark.fingerprint(marks.key, f"{STRANGER} 5060 udp")
+    pbx.receive(marks.request(method, marks.sealed(caller=back)), source=(STRANGER, port))
+    routes.ksr_request_route(None)
+    assert len(pbx.relayed) == passes
+    assert pbx.replies == ([] if passes else [NO_DIALOG])

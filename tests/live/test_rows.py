@@ -39,12 +39,23 @@ def expect_lines(node: Kamailio, *lines: str) -> None:
         assert node.wait_for_log(line).count(line) == 1, node.last_log_lines()
 
 
+def wait_until_listed(node: Kamailio, address: str, *, dump: str = "addressDump") -> None:
+    """Until Kamailio has this address. Calls would be a flood: a source that is not listed gets few answers."""
+    node.wait_for(f"{address} is listed", lambda: address in node.rpc(f"permissions.{dump}"), USED_WITHIN)
+
+
 def revoke_and_list_again(node: Kamailio, scene: Scene, uuid: str) -> None:
-    """The list of callers is alive."""
+    """The list of callers is alive, and who is revoked can hang up."""
+    up = scene.pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", uuid)])
+    up.expect(200)
     node.database.execute("UPDATE address SET ip_addr = '192.0.2.1' WHERE ip_addr = '127.0.0.1'")
-    wait_until(scene, uuid, 403, USED_WITHIN, before=(200,))
+    wait_until_listed(node, "192.0.2.1")
+    assert status(scene, uuid) == 403
+    up.inside("INFO").expect(481)
+    up.inside("BYE").expect(200)
     node.database.execute("UPDATE address SET ip_addr = '127.0.0.1' WHERE ip_addr = '192.0.2.1'")
-    wait_until(scene, uuid, 200, USED_WITHIN, before=(403,))
+    wait_until_listed(node, "127.0.0.1")
+    assert status(scene, uuid) == 200
 
 
 def test_bad_addresses_change_nothing_for_the_others(installation: Installation) -> None:
@@ -54,14 +65,9 @@ def test_bad_addresses_change_nothing_for_the_others(installation: Installation)
         revoke_and_list_again(node, scene, trunk.uuid)
         expect_lines(node, *(f"address={number} outcome=unusable reason='" for number in range(11, 16)))
         node.database.execute("UPDATE address SET mask = 8, ip_addr = '127.0.0.0' WHERE id = 11")
-        stranger = scene.caller(host="127.0.0.2")
-
-        def is_listed() -> bool:
-            call = stranger.invite("sip:1@pbx.test", headers=[("X-Trunk", trunk.uuid)])
-            stranger.wait("a final response", lambda: call.final)
-            return call.final is not None and call.final.status == 200
-
-        node.wait_for("the mended row lists its network", is_listed, USED_WITHIN)
+        wait_until_listed(node, "127.0.0.0", dump="subnetDump")
+        call = scene.caller(host="127.0.0.2").invite("sip:1@pbx.test", headers=[("X-Trunk", trunk.uuid)])
+        call.expect(200)
         assert "invalid record" not in node.log()
 
 
