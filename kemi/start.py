@@ -157,7 +157,8 @@ def prepare_database(settings: Settings) -> None:
         names.close()
     try:
         prepare(settings.local_file, settings.db_url, settings.rules)
-        is_filled = Copy(settings.local_file, settings.rules).synced_at() is not None
+        with contextlib.closing(Copy(settings.local_file, settings.rules)) as copy:
+            is_filled = copy.synced_at() is not None
     except CopyError as error:
         raise StartError(f"TRUNKAUTH_STATE_DIR: {settings.local_file} cannot be made: {error}") from None
     if settings.db_file is None:

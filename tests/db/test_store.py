@@ -4,6 +4,7 @@ replaced.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,7 +155,7 @@ def test_every_door_to_a_trunk(file: File) -> None:
 def insert(file: File, *rows: tuple[str, str]) -> None:
     """Insert rows with an l_uuid and an auth_username, one after the other, all for the same domain."""
     columns = uacreg.columns.keys()
-    with replica.Copy(file.path, RULES).transaction() as writer:
+    with contextlib.closing(replica.Copy(file.path, RULES)) as copy, copy.transaction() as writer:
         for number, (uuid, user) in enumerate(rows, 2):
             row = dict.fromkeys(columns, "") | {"id": number, "l_uuid": uuid, "auth_username": user}
             row |= {"r_domain": "carrier.example", "auth_password": "p", "expires": 0, "flags": 0, "reg_delay": 0}
@@ -215,7 +216,7 @@ def test_a_file_that_is_damaged_gives_no_answer_until_it_is_whole_again(file: Fi
 
 def test_a_copy_is_ready_once_it_is_filled(file: File) -> None:
     assert not file.store.is_ready()
-    with replica.Copy(file.path, RULES).transaction() as writer:
+    with contextlib.closing(replica.Copy(file.path, RULES)) as copy, copy.transaction() as writer:
         writer.note_synced()
     file.now += 2 * trunks.FRESH_FOR
     assert file.store.is_ready()
