@@ -32,6 +32,11 @@ def literal(host: str) -> str:
 
 def is_address(host: str) -> bool:
     """Return True for an IP address, normalised or not, False for a name."""
+    return len(host) <= LONGEST_ADDRESS and _is_address(host)
+
+
+@lru_cache(maxsize=1024)
+def _is_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:
