@@ -36,7 +36,7 @@ BEFORE = (Sent(401, REALM_BEFORE), Sent(407, CONTRADICTED, challenged=False))
 
 def one_reply(data: bytes) -> None:
     """Fields, with an empty line between them, of a reply to a request without responses, and to one that had some."""
-    fields = tuple(data.decode("utf-8", "replace").split("\n\n"))
+    fields = tuple(data.decode("utf-8", "surrogateescape").split("\n\n"))
     for field in fields:
         next_nonce(field)
         with contextlib.suppress(ChallengeError):
@@ -45,7 +45,8 @@ def one_reply(data: bytes) -> None:
         assert is_plain(plain)
         assert len(parse(plain)) == 1
     for sent in ((), BEFORE):
-        decision = session.after_failure(session.Failure(407, fields), Attempt("t", sent=sent), CREDENTIALS)
+        attempt = Attempt("t", sent=sent, answered=sum(one.challenged for one in sent))
+        decision = session.after_failure(session.Failure(407, fields), attempt, CREDENTIALS)
         if isinstance(decision, session.Resend):
             one_resend(decision, fields, sent)
 
@@ -78,7 +79,7 @@ def one_resend(decision: session.Resend, fields: tuple[str, ...], before: tuple[
 def sow(corpus: Path) -> None:
     """Put the fields of the parser's tests into the corpus."""
     for number, field in enumerate((*STYLES.values(), *READ, *REFUSED)):
-        (corpus / f"seed-{number}").write_text(field)
+        (corpus / f"seed-{number}").write_bytes(field.encode(errors="surrogateescape"))
 
 
 if __name__ == "__main__":
