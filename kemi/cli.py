@@ -10,9 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kemi import VERSION, command, start, user
+from kemi import VERSION, command
 from kemi.command import COMMANDS
 from kemi.settings import SettingError, Settings
+from kemi.start import run as start
+from kemi.start import user
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

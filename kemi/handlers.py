@@ -11,10 +11,10 @@ import time
 from collections.abc import Mapping
 from typing import Self
 
-from kemi.flow import TrunkAuth
-from kemi.health import MemoryProcess
+from kemi.flow.registration import Registration
+from kemi.flow.routes import TrunkAuth
+from kemi.health.process import MemoryProcess
 from kemi.names.process import NamesProcess
-from kemi.registration import Registration
 from kemi.replica.process import ReplicaProcess
 from kemi.settings import Settings
 

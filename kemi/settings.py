@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from kemi.sockets import Socket
+from kemi.start.sockets import Socket
 from kemi.trunks.rows import Listen, Rules
 from kemi.trunks.secret import revealed
 

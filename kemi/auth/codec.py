@@ -16,9 +16,9 @@ from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 from kemi.auth.nonces import UNKNOWN, Record
 from kemi.auth.resend import Asked
-from kemi.cseq import Sequence
-from kemi.plan import Plan, Word
-from kemi.standing import UP, Standing
+from kemi.dialog.cseq import Sequence
+from kemi.trunks.plan import Plan, Word
+from kemi.trunks.standing import UP, Standing
 
 VERSION = 2
 

@@ -62,7 +62,7 @@ from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
 from kemi.auth.plain import suits_uac_auth
 from kemi.auth.resend import Asked
-from kemi.plan import SERVICE_UNAVAILABLE, TIMEOUT
+from kemi.trunks.plan import SERVICE_UNAVAILABLE, TIMEOUT
 
 FORBIDDEN = 403
 # Any other status is passed on, but for those of TRUNKAUTH_NEXT_ON.

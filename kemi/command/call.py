@@ -15,7 +15,7 @@ from kemi.command.lookup import look_up
 from kemi.command.message import Reply, Request
 from kemi.command.probe import offer
 from kemi.settings import Settings
-from kemi.sockets import Socket
+from kemi.start.sockets import Socket
 from kemi.trunks.hops import Hop, Target
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 (a wildcard is reached there)

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from kemi import start
 from kemi.command.database import CALLERS, judged, open_source
 from kemi.command.lookup import look_up
 from kemi.replica.writer import fault_of
 from kemi.settings import Settings
+from kemi.start import run as start
 from kemi.trunks.hops import Target, target_of
 from kemi.trunks.rows import Row
 from kemi.trunks.tables import address, trunk, uacreg

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi import schema
 from kemi.command.base import Failure
 from kemi.replica.file import File
 from kemi.replica.source import Source
 from kemi.settings import Settings
+from kemi.start import schema
 from kemi.trunks.rows import MOST_ID, Rules, Verdict
 from kemi.trunks.tables import address, cause, trunk, uacreg
 

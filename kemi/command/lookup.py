@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kemi.names.names import DOES_NOT_EXIST, MOST_AT_ONCE
 from kemi.names.nameserver import NameServer, NoAnswerError
 from kemi.names.resolver import Resolver
-from kemi.sockets import Socket, kinds, transports
+from kemi.start.sockets import Socket, kinds, transports
 from kemi.trunks.hops import Hops, Target, literal
 
 

@@ -111,7 +111,7 @@ class _Watched:
 
 
 def plan(copy: Snapshot, call: Call, settings: Settings) -> Plan:
-    """Return what would be done with a call, in the order of kemi.placing. Raises Failure."""
+    """Return what would be done with a call, in the order of kemi.flow.placing. Raises Failure."""
     source = _source_row(copy, call.source) if call.source else None
     watched = _Watched(copy.store, bool(call.trunk))
     found = candidates(watched, Asked(call.trunk, call.sender, call.dialled), settings.default_trunk)

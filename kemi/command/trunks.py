@@ -13,7 +13,7 @@ from kemi.command.database import judged, open_source
 from kemi.command.rpc import Rpc, RpcError
 from kemi.outcome import word
 from kemi.settings import Settings
-from kemi.standing import Standing, is_out
+from kemi.trunks.standing import Standing, is_out
 from kemi.trunks.tables import trunk, uacreg
 
 # Of uac.reg_info's flags (src/modules/uac/uac_reg.c).

@@ -13,7 +13,7 @@ from kemi.names.resolver import Resolver
 from kemi.names.rows import Rows, resolved
 from kemi.settings import Settings
 from kemi.sip import api, wanted
-from kemi.sockets import kinds, transports
+from kemi.start.sockets import kinds, transports
 from kemi.trunks.tables import cause
 
 WORK_LIMIT = 0.3  # seconds of one tick for open questions

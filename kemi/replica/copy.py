@@ -15,9 +15,9 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Table, literal_column, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
-from kemi import schema
 from kemi.replica.source import TABLES
 from kemi.replica.writer import Faults, Writer, local_errors
+from kemi.start import schema
 from kemi.trunks.rows import Rules
 from kemi.trunks.secret import fingerprint
 from kemi.trunks.tables import (

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import KSR
 
-from kemi.cseq import TooHighError
+from kemi.dialog.cseq import TooHighError
 from kemi.outcome import Answered, BackedOff, Outcome, Up, word
 
 _Routes = TypeVar("_Routes")

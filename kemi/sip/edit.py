@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import KSR
 
-from kemi.mark import PARAMETER
+from kemi.dialog.mark import PARAMETER
 
 
 def discard_surplus() -> bool:

@@ -9,9 +9,9 @@ import KSR
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import FORBIDDEN, Failure
-from kemi.plan import TIMEOUT, Word
 from kemi.sip import place, relay, request, shared
 from kemi.trunks.places import Places
+from kemi.trunks.plan import TIMEOUT, Word
 
 MOST_FIELDS = 32  # challenges read from one reply
 

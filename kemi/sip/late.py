@@ -6,7 +6,7 @@ import json
 
 import KSR
 
-from kemi.late import Answer, Request
+from kemi.dialog.late import Answer, Request
 
 
 def note_branch() -> None:

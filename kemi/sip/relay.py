@@ -8,8 +8,8 @@ import KSR
 
 from kemi.auth import codec
 from kemi.auth.attempt import Attempt
-from kemi.plan import Plan, Word
 from kemi.sip import edit
+from kemi.trunks.plan import Plan, Word
 
 RETRY_AFTER = 10  # seconds, if calls cannot be served now
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import KSR
 
 from kemi.auth.digest import Request
-from kemi.cseq import BEYOND
-from kemi.mark import PARAMETER
+from kemi.dialog.cseq import BEYOND
+from kemi.dialog.mark import PARAMETER
 from kemi.sip import edit
 from kemi.sip.place import CALLERS
 

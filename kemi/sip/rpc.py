@@ -8,8 +8,8 @@ from typing import Any
 import KSR
 
 from kemi.address import normalised
-from kemi.connections import Connection
-from kemi.memory import Memory
+from kemi.health.connections import Connection
+from kemi.health.memory import Memory
 
 
 def refresh_registration(uuid: str) -> bool:

@@ -11,7 +11,7 @@ import KSR
 from kemi.auth import codec
 from kemi.auth.nonces import UNKNOWN, Record
 from kemi.auth.resend import Asked
-from kemi.cseq import Sequence, noted, with_invite
+from kemi.dialog.cseq import Sequence, noted, with_invite
 
 
 def record(trunk: str, destination: str) -> Record:

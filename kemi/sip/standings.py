@@ -13,7 +13,7 @@ from collections.abc import Callable
 import KSR
 
 from kemi.auth import codec
-from kemi.standing import UP, Standing
+from kemi.trunks.standing import UP, Standing
 
 KEPT = 3600  # seconds since the last change, as in kamailio.cfg
 _TABLE = "standings"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import KSR
 
-from kemi.mark import PARAMETER
+from kemi.dialog.mark import PARAMETER
 from kemi.sip.place import CALLERS
 
 _FACTS = "$rs\n$rm\n$ci\n$ft\n$tt\n$cs\n$(hdr(Record-Route)[*])\n$(hdr(Via)[*])"  # read at once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import KSR
 
-from kemi.connections import Connection
+from kemi.health.connections import Connection
 from kemi.sip.place import CALLERS
 
 

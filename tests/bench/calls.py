@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kemi.settings import Settings
-from kemi.start import ALLOCATOR, kamailio_environment, prepare_database
+from kemi.start.run import ALLOCATOR, kamailio_environment, prepare_database
 from lab.demo import PROJECT, REALM, TRUNK, free_addresses, own_environment
 from lab.programs import Foreground, ProgramError
 from tests.bench import processes, sipp

@@ -102,9 +102,9 @@ def _bare() -> Any:
 
 
 def _package(folder: Path, preemptive: str) -> Any:
-    from kemi import start
     from kemi.handlers import Handlers
     from kemi.settings import Settings
+    from kemi.start import run as start
     from kemi.trunks.tables import open_file, uacreg
 
     folder.chmod(0o700)

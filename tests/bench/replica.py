@@ -19,10 +19,10 @@ from typing import TypeVar
 from sqlalchemy import URL, make_url, text
 from tqdm import tqdm
 
-from kemi import schema
 from kemi.replica import copy as replica
 from kemi.replica.keeper import Keeper
 from kemi.replica.source import BATCH
+from kemi.start import schema
 from kemi.trunks.rows import Rules
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import uacreg

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from kemi import schema
+from kemi.start import schema
 from lab.demo import REALM, TRUNK, free_addresses, start_carrier
 from tests.bench.replica import fill_server
 from tests.db import servers

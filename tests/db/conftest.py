@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, MetaData
 
-from kemi.schema import open_database
+from kemi.start.schema import open_database
 from tests.db import servers
 from tests.harness.machine import NO_DOCKER
 

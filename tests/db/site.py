@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import URL, Table, inspect, select, text
 
-from kemi import schema
 from kemi.replica import copy as replica
 from kemi.replica.keeper import Keeper
 from kemi.replica.source import TABLES
 from kemi.replica.watch import Report
+from kemi.start import schema
 from kemi.trunks.rows import Listen, Rules
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import open_file

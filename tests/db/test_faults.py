@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
-from kemi import schema
 from kemi.names.rows import Rows
+from kemi.start import schema
 from kemi.trunks.tables import open_file
 from tests.db.site import Site, site
 

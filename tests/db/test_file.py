@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from kemi import schema
 from kemi.replica import file as source
+from kemi.start import schema
 from tests.db.site import Site, site
 
 ROWS = (

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
-from kemi import schema
 from kemi.replica import copy as replica
 from kemi.replica import source
 from kemi.replica.writer import CopyError
+from kemi.start import schema
 from tests.db.site import RULES, Site, site
 from tests.db.test_tables import run_kamailios_scripts
 

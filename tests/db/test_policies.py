@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from kemi import schema
+from kemi.start import schema
 from kemi.trunks.trunk import DEFAULT, Policy
 from tests.db.site import Site, site
 

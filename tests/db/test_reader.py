@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError
 
-from kemi import schema
 from kemi.settings import PROJECT
+from kemi.start import schema
 from tests.db.servers import program
 from tests.db.site import Site, site
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from kemi import schema
 from kemi.names.file import NamesFile
+from kemi.start import schema
 from tests.db.site import Site, site
 from tests.db.test_names_file import row
 

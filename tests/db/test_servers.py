@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
-from kemi import schema
 from kemi.replica import keeper
 from kemi.settings import Settings
+from kemi.start import schema
 from lab.programs import free_port
 from tests.db import servers
 from tests.db.servers import PASSWORD, Server, program

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Connection, Engine, Inspector, inspect, text
 
-from kemi import schema
+from kemi.start import schema
 
 KAMAILIO_SCRIPTS = Path("/usr/share/kamailio")
 KAMAILIOS = ("version", "uacreg", "address")

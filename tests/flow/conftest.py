@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from kemi import key
 from kemi.handlers import Handlers
 from kemi.settings import Settings
+from kemi.start import key
 from tests.flow.scene import INSERT_TRUNKS, PBX, Marks, Send, request, resolve_hosts, routes_with, started
 from tests.ksr.mock import MockKSR
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from kemi import mark, start
+from kemi.dialog import mark
+from kemi.dialog.mark import Mark
 from kemi.handlers import Handlers
-from kemi.mark import Mark
 from kemi.names.file import NamesFile
 from kemi.replica.keeper import Keeper
 from kemi.settings import Settings
+from kemi.start import run as start
 from kemi.trunks.hops import Hop, Target
 from kemi.trunks.tables import open_file
 from tests.ksr.fixtures import installed

@@ -1,4 +1,4 @@
-"""The CSeqs that a carrier and a caller see, over the mocked KSR: kemi/cseq.py has the rules."""
+"""The CSeqs that a carrier and a caller see, over the mocked KSR: kemi/dialog/cseq.py has the rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kemi.dialogs import KEPT_ANSWERED, KEPT_RAISED
+from kemi.flow.dialogs import KEPT_ANSWERED, KEPT_RAISED
 from kemi.handlers import Handlers
 from tests.flow.scene import (
     FAILED,

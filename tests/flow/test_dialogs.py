@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from kemi import mark
+from kemi.dialog import mark
+from kemi.dialog.mark import LONGEST_LIFE
 from kemi.handlers import Handlers
-from kemi.mark import LONGEST_LIFE
 from kemi.settings import Settings
 from kemi.trunks.tables import open_file
 from tests.flow.scene import (

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from kemi import memory
-from kemi.connections import Connection
 from kemi.handlers import Handlers
-from kemi.memory import Guard, Memory
+from kemi.health import memory
+from kemi.health.connections import Connection
+from kemi.health.memory import Guard, Memory
 from kemi.settings import Settings
 from tests.flow.scene import PBX, raising, request, routes_with
 from tests.ksr.mock import MockKSR

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kemi import key
 from kemi.handlers import Handlers
 from kemi.names import process
 from kemi.names.nameserver import NameServer
 from kemi.settings import Settings
+from kemi.start import key
 from tests.flow.scene import PASSWORD, PBX, SBC, Marks, copied, in_dialog, raising, request, routes_with, started
 from tests.harness import nameserver
 from tests.ksr.mock import MockKSR

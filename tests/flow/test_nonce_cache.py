@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from kemi import responses
 from kemi.auth import codec, nonces, session
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
+from kemi.flow import responses
 from kemi.sip import shared
 from tests.ksr.fixtures import installed
 from tests.ksr.htable import CONFIG

@@ -9,7 +9,7 @@ import pytest
 
 from kemi.auth import codec
 from kemi.handlers import Handlers
-from kemi.memory import Guard, Memory
+from kemi.health.memory import Guard, Memory
 from kemi.replica import copy as replica
 from kemi.settings import Settings
 from tests.flow.scene import (

@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 
 from sqlalchemy import URL, NullPool, create_engine
 
-from kemi import schema
+from kemi.start import schema
 
 STRINGS = (
     "l_uuid", "l_username", "l_domain", "r_username", "r_domain", "realm", "auth_username", "auth_password",

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import URL, text
 
-from kemi import cli, schema
+from kemi import cli
 from kemi.command import lookup
 from kemi.names import nameserver
+from kemi.start import schema
 from tests.harness.nameserver import NameServer
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kemi.connections import LIFE, most, most_of_a_source
+from kemi.health.connections import LIFE, most, most_of_a_source
 from tests.harness import raw
 from tests.harness.carrier import Script
 from tests.harness.node import Installation, Kamailio, Options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import count
 
-from kemi.memory import RESERVE
+from kemi.health.memory import RESERVE
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import Scene
 from tests.harness.steps import place, status, talk_and_hang_up, wait_until

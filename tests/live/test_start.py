@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kemi.settings import PROJECT, Settings
-from kemi.start import kamailio_environment, prepare_database
+from kemi.start.run import kamailio_environment, prepare_database
 from lab.programs import free_port
 from tests.db.servers import Server
 from tests.harness.database import ServerDatabase
@@ -101,7 +101,8 @@ def test_a_user_who_cannot_read_the_project_is_named_before_kamailio_starts(
 ) -> None:
     command = [sys.executable, "-m", "kemi", "run", "-u", USER, "-g", USER]
     done = run(command, {**settings, "PYTHONPATH": str(project)})
-    line = f"-u {USER}: that user cannot read {project}/kemi/flow.py; chown or move it, or name another user with -u\n"
+    file = project / "kemi/flow/routes.py"
+    line = f"-u {USER}: that user cannot read {file}; chown or move it, or name another user with -u\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 
@@ -114,7 +115,7 @@ def test_settings_that_only_the_script_refuses_end_kamailio_with_one_line(settin
 WORKERS_FAIL = f"""
 import sys
 sys.path.insert(0, "{PROJECT}/kamailio")
-from kemi import flow
+from kemi.flow import routes as flow
 
 def child_init(self, rank):
     if rank > 0:

@@ -10,7 +10,7 @@ from kemi.auth import codec
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 from kemi.auth.nonces import UNKNOWN, Record
-from kemi.cseq import Sequence
+from kemi.dialog.cseq import Sequence
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 CHALLENGES = st.builds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kemi.connections import BUFFER, LIFE, Connection, Guard, most, most_of_a_source
+from kemi.health.connections import BUFFER, LIFE, Connection, Guard, most, most_of_a_source
 
 PORT = 5060
 PBX, STRANGER = "192.0.2.10", "198.51.100.7"

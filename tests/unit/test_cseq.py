@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kemi import cseq
-from kemi.cseq import BEYOND, MOST_INVITES, Sequence, TooHighError
+from kemi.dialog import cseq
+from kemi.dialog.cseq import BEYOND, MOST_INVITES, Sequence, TooHighError
 
 NOTHING = Sequence()
 

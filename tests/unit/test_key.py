@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kemi import key
-from kemi.key import KeyFileError
-from kemi.mark import KEY_BYTES
+from kemi.dialog.mark import KEY_BYTES
+from kemi.start import key
+from kemi.start.key import KeyFileError
 
 
 def test_a_missing_key_is_made_once(tmp_path: Path) -> None:

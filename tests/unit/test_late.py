@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kemi.late import Answer, farewell
+from kemi.dialog.late import Answer, farewell
 
 ANSWER = Answer(
     sender="<sip:100@pbx.test>;tag=a",

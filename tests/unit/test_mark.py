@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kemi import mark
-from kemi.mark import KEY_BYTES, PARAMETER, Mark, dialog_id, fingerprint, seal, unseal
+from kemi.dialog import mark
+from kemi.dialog.mark import KEY_BYTES, PARAMETER, Mark, dialog_id, fingerprint, seal, unseal
 from kemi.settings import PROJECT
 
 KEY = bytes(range(KEY_BYTES))

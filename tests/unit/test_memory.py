@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kemi import memory
-from kemi.memory import Guard, Memory
+from kemi.health import memory
+from kemi.health.memory import Guard, Memory
 from kemi.settings import PROJECT
 
 KIB = 1024
@@ -42,7 +42,7 @@ def test_the_log_says_it_once_a_minute(guard: Guard) -> None:
 
 FORKS = """
 import os
-from kemi import memory
+from kemi.health import memory
 if child := os.fork():
     os.waitpid(child, 0)
     print(memory.is_full())

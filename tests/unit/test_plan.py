@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kemi.auth import codec
-from kemi.plan import FULL, NOTHING, REFUSED, SILENT, UNREACHABLE, UNUSABLE, Plan, Word, best
+from kemi.trunks.plan import FULL, NOTHING, REFUSED, SILENT, UNREACHABLE, UNUSABLE, Plan, Word, best
 
 DECLINED = Word(500, "No")
 BUSY = Word(503, "Busy", 20)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kemi.settings import PROJECT, SettingError, Settings
-from kemi.sockets import Socket
+from kemi.start.sockets import Socket
 from kemi.trunks.rows import Listen
 
 STATE = {"TRUNKAUTH_STATE_DIR": "/srv/state"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kemi.auth import codec
-from kemi.standing import MOST_FAILURES, OUT, UP, Standing, failed, is_out, tried
+from kemi.trunks.standing import MOST_FAILURES, OUT, UP, Standing, failed, is_out, tried
 
 NOW = 1000
 

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from kemi import cli, schema, start
+from kemi import cli
 from kemi.settings import PROJECT
+from kemi.start import run as start
+from kemi.start import schema
 
 Exec = tuple[str, list[str], dict[str, str]]
 Refusal = Callable[..., str]

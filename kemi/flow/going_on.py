@@ -5,16 +5,16 @@ Decided in auth/session.py; carried out here.
 
 from __future__ import annotations
 
-from kemi import nexthop, responses, standings
 from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Cancelled, NextTrunk, PassOn, Refuse, Resend
+from kemi.flow import nexthop, responses, standings
+from kemi.flow.placing import Placing
 from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
-from kemi.placing import Placing
-from kemi.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Word, best
 from kemi.sip import api, failure, moving, relay
 from kemi.trunks.places import Places
+from kemi.trunks.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Word, best
 
 
 class GoingOn(Placing):

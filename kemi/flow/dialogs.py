@@ -10,9 +10,9 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kemi import cseq
 from kemi.auth.attempt import ELSEWHERE, Attempt
-from kemi.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
+from kemi.dialog import cseq
+from kemi.dialog.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
 from kemi.sip import dialog, place, shared
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray

@@ -11,16 +11,18 @@ import time
 from random import randrange
 from typing import TYPE_CHECKING
 
-from kemi import key, memory, nexthop, rate, responses, standings
 from kemi.auth import nonces, session
 from kemi.auth.attempt import Attempt
 from kemi.auth.credentials import Credentials
-from kemi.dialogs import STARTS_DIALOG, Dialogs
+from kemi.flow import nexthop, rate, responses, standings
+from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
+from kemi.health import memory
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
-from kemi.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan
 from kemi.sip import api, dialog, edit, place, relay, request, room, shared
 from kemi.sip.request import Incoming
+from kemi.start import key
 from kemi.trunks import selection
+from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk

@@ -1,14 +1,14 @@
-"""Which trunks serve, told by the requests that go over them (kemi/standing.py has the rules)."""
+"""Which trunks serve, told by the requests that go over them (kemi/trunks/standing.py has the rules)."""
 
 from __future__ import annotations
 
 import time
 
-from kemi import standing
 from kemi.outcome import Down, Up
 from kemi.sip import api, standings
-from kemi.standing import UP
+from kemi.trunks import standing
 from kemi.trunks.selection import Candidates
+from kemi.trunks.standing import UP
 
 
 def serving(trunks: Candidates) -> Candidates:

@@ -19,13 +19,14 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi import connections, key, schema
+from kemi.health import connections
 from kemi.names.file import NamesFile
 from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
 from kemi.replica.writer import CopyError
 from kemi.settings import LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
-from kemi.sockets import Socket
+from kemi.start import key, schema
+from kemi.start.sockets import Socket
 from kemi.trunks.tables import cause
 
 # Kamailio's memory manager with constant-time allocation; a call costs less CPU than with its default, qm.

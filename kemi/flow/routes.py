@@ -13,20 +13,21 @@ A handler that raises answers 500, and the worker goes on. The caller never sees
 
 from __future__ import annotations
 
-from kemi import memory, nexthop, passage, responses, standings
 from kemi.auth.attempt import Attempt
-from kemi.cseq import rack as with_cseq
-from kemi.cseq import rack_cseq
-from kemi.dialogs import Opened
-from kemi.going_on import GoingOn
-from kemi.late import farewell
-from kemi.mark import Direction
+from kemi.dialog.cseq import rack as with_cseq
+from kemi.dialog.cseq import rack_cseq
+from kemi.dialog.late import farewell
+from kemi.dialog.mark import Direction
+from kemi.flow import nexthop, passage, responses, standings
+from kemi.flow.dialogs import Opened
+from kemi.flow.going_on import GoingOn
+from kemi.health import memory
 from kemi.outcome import AnsweredLate
-from kemi.plan import Plan
 from kemi.sip import api, edit, failure, late, place, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.places import Place, Places
+from kemi.trunks.plan import Plan
 from kemi.trunks.trunk import Trunk
 
 # Never passed on: orders to us, and a caller's credentials, which are for us at most.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from kemi import connections, memory
+from kemi.health import connections, memory
 from kemi.sip import api, rpc, tcp
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ and so does whoever stands between them.
 from __future__ import annotations
 
 from kemi.address import is_address
-from kemi.dialogs import Opened
-from kemi.mark import Direction, fingerprint
+from kemi.dialog.mark import Direction, fingerprint
+from kemi.flow.dialogs import Opened
 from kemi.sip import place, request
 
 ENDS_CALLS = frozenset({"ACK", "BYE"})

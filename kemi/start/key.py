@@ -11,7 +11,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from kemi.mark import KEY_BYTES
+from kemi.dialog.mark import KEY_BYTES
 
 _HEX = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}\s*")
 

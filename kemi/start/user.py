@@ -71,7 +71,7 @@ def _group(name: str, user: pwd.struct_passwd) -> int:
 
 def _become(user: pwd.struct_passwd, group: str, settings: Settings) -> None:
     group_id = _group(group, user)
-    files = [PROJECT / "kemi/flow.py", Path(sqlalchemy.__file__), settings.state_dir, settings.key_file]
+    files = [PROJECT / "kemi/flow/routes.py", Path(sqlalchemy.__file__), settings.state_dir, settings.key_file]
     files += [settings.db_file] if settings.db_file else []
     needed = [path for path in files if path.exists()]
     _give(settings.state_dir, user.pw_uid, group_id)

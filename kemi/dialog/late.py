@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from kemi.mark import PARAMETER
+from kemi.dialog.mark import PARAMETER
 
 _ROUTE = re.compile(r"<[^>]*>[^,]*")
 _OURS = re.compile(rf";{PARAMETER}=")

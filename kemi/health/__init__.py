@@ -1,0 +1,1 @@
+"""The process that watches shared memory and TCP connections."""
