@@ -33,15 +33,14 @@ ELSEWHERE = "\n"  # the destination of an attempt that goes past its trunk's car
 class Sent(NamedTuple):
     """A challenge whose response a request carries.
 
-    status: 401 or 407. nc: requests sent with its nonce. retries: how often the same challenge came again. proven: True
-    once a server further downstream has challenged: this response got past its own server. challenged: True if this
-    request was challenged with it; False for a preemptive response to the challenge of an earlier request.
+    status: 401 or 407. nc: requests sent with its nonce. proven: True once a server further downstream has challenged:
+    this response got past its own server. challenged: True if this request was challenged with it; False for a
+    preemptive response to the challenge of an earlier request.
     """
 
     status: int
     challenge: Challenge
     nc: int = 1
-    retries: int = 0
     proven: bool = False
     challenged: bool = True
 

@@ -20,7 +20,7 @@ from kemi.dialog.cseq import Sequence
 from kemi.trunks.plan import Plan, Word
 from kemi.trunks.standing import UP, Standing
 
-VERSION = 2
+VERSION = 3
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
@@ -127,8 +127,8 @@ def _values(text: str) -> list[Any] | None:
 
 
 def _sent_text(one: Sent) -> str:
-    status, challenge, nc, retries, proven, challenged = one
-    return f"[{status},{_challenge_text(challenge)},{nc},{retries},{_BOOL[proven]},{_BOOL[challenged]}]"
+    status, challenge, nc, proven, challenged = one
+    return f"[{status},{_challenge_text(challenge)},{nc},{_BOOL[proven]},{_BOOL[challenged]}]"
 
 
 @lru_cache(maxsize=256)

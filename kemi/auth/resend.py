@@ -66,5 +66,5 @@ def carried(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent]) ->
             found.append(one._replace(nc=one.nc + 1, proven=one.proven or is_in_front))
         else:
             nc = one.nc + 1 if one.challenge.nonce == challenge.nonce else 1
-            found.append(Sent(kind, challenge, nc, retries=one.retries + 1 if one.challenged else 0))
+            found.append(Sent(kind, challenge, nc))
     return (*found, *[Sent(kind, challenge) for challenge in asked.values()])

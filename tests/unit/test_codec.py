@@ -27,7 +27,6 @@ SENT = st.builds(
     st.sampled_from([401, 407]),
     CHALLENGES,
     st.integers(0, 2**32),
-    st.integers(0, 9),
     st.booleans(),
     st.booleans(),
 )

@@ -49,10 +49,13 @@ def decide(
     sent: tuple[Sent, ...] = (),
     can_read_body: bool = True,
     asked: Asked = frozenset(),
+    again: int = 0,
 ) -> Decision:
-    """Return the decision about a challenge to an attempt that carried these responses."""
+    """Return the decision about a challenge to an attempt that carried these responses. again: challenges that were
+    answered before those.
+    """
     failure = Failure(status, tuple(fields), can_read_body=can_read_body, asked=asked)
-    answered = sum(one.challenged + one.retries for one in sent)
+    answered = sum(one.challenged for one in sent) + again
     return after_failure(failure, ATTEMPT._replace(sent=sent, answered=answered), credentials)
 
 
@@ -121,80 +124,80 @@ def test_auth_int_needs_the_body() -> None:
 # --- once something was answered
 
 
-def after(status: int, text: str, nc: int = 1, retries: int = 0, proven: bool = False) -> tuple[Sent, ...]:
-    return (Sent(status, parse(text)[0], nc, retries, proven),)
+def after(status: int, text: str, nc: int = 1, proven: bool = False) -> tuple[Sent, ...]:
+    return (Sent(status, parse(text)[0], nc, proven),)
 
 
 SECOND = {
-    "the same again": (407, MD5, after(407, MD5), "refuse: credentials refused"),
-    "a new nonce that is not stale": (407, NEW, after(407, MD5), "refuse: credentials refused"),
-    "stale": (407, STALE, after(407, MD5), "carrier MD5"),
-    "a new nonce after one that was proven": (407, NEW, after(407, MD5, proven=True), "carrier MD5"),
-    "the nonce that was proven": (407, MD5, after(407, MD5, proven=True), "refuse: credentials refused"),
-    "stale often": (407, STALE, after(407, MD5, retries=MOST_ANSWERED - 2), "carrier MD5"),
-    "stale too often": (407, STALE, after(407, MD5, retries=MOST_ANSWERED - 1), "refuse: too many challenges"),
-    "another status": (401, MD5, after(407, MD5), "carrier MD5"),
-    "another realm": (407, ELSEWHERE, after(407, MD5), "elsewhere MD5"),
-    "as many as may be, in all": (407, ELSEWHERE, after(407, MD5, retries=1) + after(401, MD5), "elsewhere MD5"),
+    "the same again": (407, MD5, after(407, MD5), 0, "refuse: credentials refused"),
+    "a new nonce that is not stale": (407, NEW, after(407, MD5), 0, "refuse: credentials refused"),
+    "stale": (407, STALE, after(407, MD5), 0, "carrier MD5"),
+    "a new nonce after one that was proven": (407, NEW, after(407, MD5, proven=True), 0, "carrier MD5"),
+    "the nonce that was proven": (407, MD5, after(407, MD5, proven=True), 0, "refuse: credentials refused"),
+    "stale often": (407, STALE, after(407, MD5), MOST_ANSWERED - 2, "carrier MD5"),
+    "stale too often": (407, STALE, after(407, MD5), MOST_ANSWERED - 1, "refuse: too many challenges"),
+    "another status": (401, MD5, after(407, MD5), 0, "carrier MD5"),
+    "another realm": (407, ELSEWHERE, after(407, MD5), 0, "elsewhere MD5"),
+    "as many as may be, in all": (407, ELSEWHERE, after(407, MD5) + after(401, MD5), 1, "elsewhere MD5"),
     "too many in all": (
-        407, ELSEWHERE, after(407, MD5, retries=2) + after(401, MD5), "refuse: too many challenges",
+        407, ELSEWHERE, after(407, MD5) + after(401, MD5), 2, "refuse: too many challenges",
     ),
 }  # fmt: skip
 
 
 def test_all_realms_of_one_reply_are_answered_at_once() -> None:
     first = resent(decide(407, [MD5, ELSEWHERE], ANY_REALM))
-    assert (first.suits_uac_auth, carried_by(first)) == (False, [(407, "n1", 1, 0, False)] * 2)
+    assert (first.suits_uac_auth, carried_by(first)) == (False, [(407, "n1", 1, False)] * 2)
     assert [one.challenge.realm for one in first.attempt.sent] == ["carrier", "elsewhere"]
     again = decide(407, [MD5, f"{ELSEWHERE}, stale=true"], ANY_REALM, first.attempt.sent)
     assert again == Refuse("credentials refused", parse(MD5)[0])
     stale = resent(decide(407, [STALE, f"{ELSEWHERE}, stale=true"], ANY_REALM, first.attempt.sent))
-    assert carried_by(stale) == [(407, "n2", 1, 1, False), (407, "n1", 2, 1, False)]
+    assert carried_by(stale) == [(407, "n2", 1, False), (407, "n1", 2, False)]
 
 
 def test_a_reply_with_more_realms_than_may_be_answered_is_refused() -> None:
     realms = [MD5.replace("carrier", f"realm {number}") for number in range(MOST_ANSWERED + 1)]
     assert len(resent(decide(407, realms[1:], ANY_REALM)).challenges) == MOST_ANSWERED
     assert chosen(decide(407, realms, ANY_REALM)) == "refuse: too many challenges"
-    assert chosen(decide(407, realms[:2], ANY_REALM, after(401, MD5, retries=3))) == "refuse: too many challenges"
+    assert chosen(decide(407, realms[:2], ANY_REALM, after(401, MD5), again=3)) == "refuse: too many challenges"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, 407), (407, 401)])
 def test_the_header_field_says_which_response_is_wanted(status: int, kind: int) -> None:
     sent = preemptive(*after(kind, NEW)) + after(status, MD5)
     decision = resent(after_failure(Failure(status, (MD5,), kind=kind), ATTEMPT._replace(sent=sent), TRUNK))
-    assert carried_by(decision) == [(kind, "n1", 1, 0, False), (status, "n1", 2, 0, False)]
+    assert carried_by(decision) == [(kind, "n1", 1, False), (status, "n1", 2, False)]
     assert decision.rejected == sent[:1]
     first = resent(after_failure(Failure(status, (MD5,), kind=kind), ATTEMPT, TRUNK))
     assert (first.is_plain, first.attempt.sent[0].status) == (False, kind)
 
 
-@pytest.mark.parametrize(("status", "field", "sent", "decision"), SECOND.values(), ids=SECOND)
-def test_later_challenge(status: int, field: str, sent: tuple[Sent, ...], decision: str) -> None:
-    assert chosen(decide(status, [field], ANY_REALM, sent)) == decision
+@pytest.mark.parametrize(("status", "field", "sent", "again", "decision"), SECOND.values(), ids=SECOND)
+def test_later_challenge(status: int, field: str, sent: tuple[Sent, ...], again: int, decision: str) -> None:
+    assert chosen(decide(status, [field], ANY_REALM, sent, again=again)) == decision
 
 
-Carried = list[tuple[int, str, int, int, bool]]
+Carried = list[tuple[int, str, int, bool]]
 
 
-def carried(status: int, field: str, sent: tuple[Sent, ...]) -> Carried:
-    return carried_by(resent(decide(status, [field], ANY_REALM, sent)))
+def carried(status: int, field: str, sent: tuple[Sent, ...], again: int = 0) -> Carried:
+    return carried_by(resent(decide(status, [field], ANY_REALM, sent, again=again)))
 
 
 def carried_by(resend: Resend) -> Carried:
-    return [(one.status, one.challenge.nonce, one.nc, one.retries, one.proven) for one in resend.attempt.sent]
+    return [(one.status, one.challenge.nonce, one.nc, one.proven) for one in resend.attempt.sent]
 
 
 def test_a_resend_carries_what_the_proxy_before_wanted_too() -> None:
     proxys = after(407, MD5)
-    assert carried(401, NEW, proxys) == [(407, "n1", 2, 0, True), (401, "n2", 1, 0, False)]
+    assert carried(401, NEW, proxys) == [(407, "n1", 2, True), (401, "n2", 1, False)]
 
 
 def test_a_proxy_whose_nonces_serve_once_asks_again_and_both_are_carried() -> None:
     first = resent(decide(401, [NEW], ANY_REALM, after(407, MD5)))
     assert carried(407, MD5.replace("n1", "n3"), first.attempt.sent) == [
-        (407, "n3", 1, 1, False),
-        (401, "n2", 2, 0, False),
+        (407, "n3", 1, False),
+        (401, "n2", 2, False),
     ]
 
 
@@ -206,7 +209,7 @@ def test_a_proxy_that_asks_again_says_nothing_of_the_far_end() -> None:
 
 
 def test_a_nonce_that_is_used_again_counts_on() -> None:
-    assert carried(407, f"{MD5}, stale=true", after(407, MD5)) == [(407, "n1", 2, 1, False)]
+    assert carried(407, f"{MD5}, stale=true", after(407, MD5)) == [(407, "n1", 2, False)]
 
 
 # --- preemptive responses
@@ -219,7 +222,7 @@ def preemptive(*before: Sent) -> tuple[Sent, ...]:
 def test_a_rejected_preemptive_response_says_nothing_of_the_credentials() -> None:
     for field, sent in ((NEW, ("n2", 1)), (STALE, ("n2", 1)), (MD5, ("n1", 8))):
         answered = preemptive(*after(407, MD5, nc=7))
-        assert carried(407, field, answered) == [(407, *sent, 0, False)]
+        assert carried(407, field, answered) == [(407, *sent, False)]
         first = resent(decide(407, [field], ANY_REALM, answered))
         second = decide(407, [NEW.replace("n2", "n3")], ANY_REALM, first.attempt.sent)
         assert chosen(second) == "refuse: credentials refused"
@@ -227,19 +230,19 @@ def test_a_rejected_preemptive_response_says_nothing_of_the_credentials() -> Non
 
 def test_preemptive_responses_do_not_count_as_answered() -> None:
     two = preemptive(*after(401, MD5), *after(401, NEW))
-    assert len(carried(407, ELSEWHERE, two + after(407, NEW.replace("carrier", "x"), retries=2))) == 4
+    assert len(carried(407, ELSEWHERE, two + after(407, NEW.replace("carrier", "x")), again=2)) == 4
 
 
 def test_a_preemptive_response_that_a_challenge_of_another_realm_contradicts_is_left_out() -> None:
     """Nodes of one carrier may have realms of their own; the one that asks may read no further than the first."""
-    assert carried(407, ELSEWHERE, preemptive(*after(407, NEW))) == [(407, "n1", 1, 0, False)]
-    assert carried(407, ELSEWHERE, preemptive(*after(401, NEW))) == [(401, "n2", 2, 0, True), (407, "n1", 1, 0, False)]
-    assert carried(407, ELSEWHERE, after(407, NEW)) == [(407, "n2", 2, 0, True), (407, "n1", 1, 0, False)]
+    assert carried(407, ELSEWHERE, preemptive(*after(407, NEW))) == [(407, "n1", 1, False)]
+    assert carried(407, ELSEWHERE, preemptive(*after(401, NEW))) == [(401, "n2", 2, True), (407, "n1", 1, False)]
+    assert carried(407, ELSEWHERE, after(407, NEW)) == [(407, "n2", 2, True), (407, "n1", 1, False)]
 
 
 def test_the_response_that_was_not_rejected_is_sent_again() -> None:
     both = preemptive(*after(407, MD5, nc=4), *after(401, NEW, nc=4))
-    assert carried(401, NEW.replace("n2", "n3"), both) == [(407, "n1", 5, 0, True), (401, "n3", 1, 0, False)]
+    assert carried(401, NEW.replace("n2", "n3"), both) == [(407, "n1", 5, True), (401, "n3", 1, False)]
 
 
 REJECTED = {
