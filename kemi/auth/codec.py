@@ -92,11 +92,13 @@ def record(text: str) -> Record:
     return Record(tuple([_sent(one) for one in held]), tuple(counters), *others)
 
 
+@lru_cache(maxsize=256)
 def asked_text(asked: Asked) -> str:
     """Encode how a carrier asks."""
     return _encode([VERSION, sorted(asked)])
 
 
+@lru_cache(maxsize=256)
 def asked(text: str) -> Asked:
     """Decode how a carrier asks."""
     values = _values(text) if text else None
@@ -105,7 +107,8 @@ def asked(text: str) -> Asked:
 
 def sequence_text(sequence: Sequence) -> str:
     """Encode the CSeq numbers sent so far."""
-    return _encode([VERSION, *sequence])
+    invites = ",".join([f"[{cseq},{number}]" for cseq, number in sequence.invites])
+    return f"[{VERSION},{sequence.highest},[{invites}]]"
 
 
 def sequence(text: str) -> Sequence:

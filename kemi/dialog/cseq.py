@@ -29,6 +29,9 @@ MOST_INVITES = 4  # of a dialog, whose numbers are remembered
 _RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+(\S+)")
 
 
+Invites = tuple[tuple[int, int], ...]
+
+
 class Sequence(NamedTuple):
     """The numbers sent so far for one Call-ID, From tag and destination.
 
@@ -36,7 +39,7 @@ class Sequence(NamedTuple):
     """
 
     highest: int = 0
-    invites: tuple[tuple[int, int], ...] = ()
+    invites: Invites = ()
 
 
 class TooHighError(ValueError):
@@ -57,15 +60,18 @@ def resend(sequence: Sequence, last: int) -> int:
 
 def noted(sequence: Sequence, method: str, cseq: int, number: int) -> Sequence:
     """Return the sequence after this request was sent; cseq: the caller's."""
-    if method == "INVITE":
-        sequence = with_invite(sequence, cseq, number)
-    return sequence._replace(highest=max(sequence.highest, number))
+    invites = _with_invite(sequence.invites, cseq, number) if method == "INVITE" else sequence.invites
+    return Sequence(max(sequence.highest, number), invites)
 
 
 def with_invite(sequence: Sequence, cseq: int, number: int) -> Sequence:
     """Return the sequence with the number of an INVITE; cseq: the caller's."""
-    others = [one for one in sequence.invites if one[0] != cseq]
-    return sequence._replace(invites=(*others[1 - MOST_INVITES :], (cseq, number)))
+    return Sequence(sequence.highest, _with_invite(sequence.invites, cseq, number))
+
+
+def _with_invite(invites: Invites, cseq: int, number: int) -> Invites:
+    others = [one for one in invites if one[0] != cseq]
+    return (*others[1 - MOST_INVITES :], (cseq, number))
 
 
 def of_invite(sequence: Sequence, cseq: int, otherwise: int) -> int:

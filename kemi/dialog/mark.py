@@ -14,6 +14,7 @@ import binascii
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple
@@ -52,6 +53,7 @@ class Direction(Enum):
     FROM_TRUNK = "from the trunk"
 
 
+@lru_cache(maxsize=1024)
 def fingerprint(key: bytes, destination: str) -> bytes:
     """Return 8 bytes that change when the destination, or place, changes; nothing can be learned from them."""
     return blake2b(destination.encode(), key=key, digest_size=8, person=b"destination").digest()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import KSR
 
 from kemi.address import normalised
 from kemi.trunks.places import Place
 
+LONGEST_KEPT = 255  # characters of a field whose place is kept: a PBX says the same with every call
 CALLERS = 1  # group of the address table: who may call
 
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
@@ -28,8 +30,17 @@ def way_back() -> Place:
         route, _, contact = str(KSR.pv.gete("$_s($hdr(Record-Route)\n$hdr(Contact))")).partition("\n")
     except UnicodeDecodeError:
         return Place()
-    found = _IN_BRACKETS.search(contact if route == _NULL else route)
-    return Place.of_uri(found[1] if found else contact.partition(";")[0].strip())
+    value = contact if route == _NULL else route
+    return _kept(value) if len(value) <= LONGEST_KEPT else _leads_to(value)
+
+
+def _leads_to(value: str) -> Place:
+    """Return where the first URI of a Contact or a Record-Route leads."""
+    found = _IN_BRACKETS.search(value)
+    return Place.of_uri(found[1] if found else value.partition(";")[0].strip())
+
+
+_kept = lru_cache(maxsize=1024)(_leads_to)
 
 
 def is_callers(place: Place) -> bool:

@@ -16,7 +16,8 @@ RETRY_AFTER = 10  # seconds, if calls cannot be served now
 _KEEP_SENT = 1  # the flag that kamailio.cfg's onsend_route asks for
 _CREDENTIALS = re.compile(rb"^(?:Proxy-)?Authorization[ \t]*:[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
 
-_KEPT: dict[str, Attempt] = {}  # what this process stored last, by its text: the branch route reads it at once
+_KEPT: dict[str, Attempt] = {}  # what this process stored lately, by its text: it will mostly handle the replies too
+_MOST_KEPT = 512
 
 
 def relay() -> bool:
@@ -42,7 +43,8 @@ def send(attempt: Attempt) -> bool:
 def keep(attempt: Attempt) -> None:
     """Store the attempt with the transaction."""
     text = codec.attempt_text(attempt)
-    _KEPT.clear()
+    if len(_KEPT) >= _MOST_KEPT:
+        _KEPT.clear()
     _KEPT[text] = attempt
     KSR.pv.sets("$avp(attempt)", text)
 

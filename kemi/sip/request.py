@@ -97,16 +97,15 @@ def incoming() -> Incoming | None:
     try:
         lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n")
     except UnicodeDecodeError:
-        lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", "", ""]
-    facts = ["" if one == _NULL else one for one in lines]
-    if len(facts) != _LINES or int(facts[4]) >= BEYOND:  # a field is folded where it must not be; RFC 3261 8.1.1.5
+        lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", "", _NULL]
+    if len(lines) != _LINES or int(lines[4]) >= BEYOND:  # a field is folded where it must not be; RFC 3261 8.1.1.5
         KSR.sl.sl_send_reply(400, "Bad Request")
         return None
-    method, call_id, from_tag, to_tag, cseq, route, caller, dialled, required = facts
+    method, call_id, from_tag, to_tag, cseq, route, caller, dialled, required = lines
     if KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) < 0:
         KSR.sl.sl_send_reply(483, "Too Many Hops")
         return None
-    if (extensions := required.replace(",", " ").split()) and method not in ("ACK", "CANCEL"):
+    if required != _NULL and (extensions := required.replace(",", " ").split()) and method not in ("ACK", "CANCEL"):
         KSR.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")  # RFC 3261 16.3, step 5
         KSR.sl.sl_send_reply(420, "Bad Extension")
         return None
@@ -114,6 +113,7 @@ def incoming() -> Incoming | None:
     if transaction == 0 and method != "CANCEL":
         return None
     mark = _MARK.search(route)
+    from_tag, to_tag = "" if from_tag == _NULL else from_tag, "" if to_tag == _NULL else to_tag
     return Incoming(
         method, call_id, from_tag, to_tag, int(cseq), mark[1] if mark else "", caller, dialled, transaction > 0
     )

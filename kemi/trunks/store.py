@@ -197,9 +197,9 @@ class TrunkStore:
         question = (query, *values)
         try:
             connection = self._fresh_connection()
-            if any(isinstance(value, str) and len(value) > LONGEST_KEY for value in values):
-                return ()
             if question not in self._kept:
+                if any(isinstance(value, str) and len(value) > LONGEST_KEY for value in values):
+                    return ()
                 if len(self._kept) >= MOST_KEPT:
                     self._forget()
                 rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
