@@ -10,7 +10,7 @@ PURE = tests/unit tests/flow
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo run db check test test-ksr test-db test-debian13 test-live compare bench floods soak fuzz fuzz-uac lint audit lock lab lab-down base-image setup engine
+.PHONY: demo run db check test test-ksr test-db test-debian13 test-live compare bench floods soak fuzz fuzz-uac lint audit lock package lab lab-down base-image setup engine
 
 # FAILOVER=1: over two trunks, the first of which has no room.
 demo: setup
@@ -116,6 +116,11 @@ lock:
 	@$(LOCK) setup --extra postgresql --extra mysql --extra check --output-file locks/check.txt --upgrade
 	@$(LOCK) setup --extra postgresql --extra mysql --extra test --output-file locks/test.txt --upgrade
 	@$(LOCK) audit --output-file locks/audit.txt --upgrade
+
+# The wheel and the Debian package, in dist/.
+package: setup
+	@rm -rf dist
+	@PYTHON=$(PYTHON) kamailio/package dist
 
 lab:
 	@lab/engine lab

@@ -6,6 +6,7 @@ is accepted. It never shows the database's password.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,10 @@ from kemi.start.sockets import Socket
 from kemi.trunks.rows import Listen, Rules
 from kemi.trunks.secret import revealed
 
-PROJECT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+_IS_INSTALLED = (_PACKAGE / "kamailio").is_dir()  # from a wheel, in which kamailio/ and db/ lie inside of kemi/
+PROJECT = _PACKAGE.parent  # what Python has to have on its path
+FILES = _PACKAGE if _IS_INSTALLED else PROJECT  # where kamailio/ and db/ are
 
 LOCAL_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})  # the DBA's database is a local file
 SERVER_DRIVERS = frozenset({"postgresql+psycopg", "mysql+pymysql"})  # it is a server
@@ -71,7 +75,7 @@ class Settings:
         def value(name: str, default: str) -> str:
             return environment.get(name, "").strip() or default
 
-        state_dir = _fits_socket(_state_dir(value("TRUNKAUTH_STATE_DIR", str(PROJECT / "var"))))
+        state_dir = _fits_socket(_state_dir(value("TRUNKAUTH_STATE_DIR", str(_home()))))
         listen = _listen(value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060"))
         db_url = value("TRUNKAUTH_DB_URL", "")
         may_log_passwords = _number("TRUNKAUTH_LOG_SECRETS", value("TRUNKAUTH_LOG_SECRETS", "0"), 0, 1) == 1
@@ -179,6 +183,15 @@ def _log_level(text: str, may_log_passwords: bool) -> int:
 def _state_dir(text: str) -> Path:
     takes = "a path without spaces, quotes and backslashes"
     return Path(_matching("TRUNKAUTH_STATE_DIR", text, _PATH, takes)).absolute()
+
+
+def _home() -> Path:
+    """Return the state directory unless another is named: the system's if root has installed us, the user's own if
+    somebody else has, and the checkout's var/ if nobody has.
+    """
+    if not _IS_INSTALLED:
+        return PROJECT / "var"
+    return Path("/var/lib/kemi-trunkauth") if os.geteuid() == 0 else Path.home() / ".local/state/kemi-trunkauth"
 
 
 def _fits_socket(state_dir: Path) -> Path:

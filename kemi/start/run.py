@@ -24,7 +24,7 @@ from kemi.names.file import NamesFile
 from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
 from kemi.replica.writer import CopyError
-from kemi.settings import LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
+from kemi.settings import FILES, LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
 from kemi.start import key, schema
 from kemi.start.sockets import Socket
 from kemi.trunks.tables import cause
@@ -58,7 +58,7 @@ def run(settings: Settings, extra: list[str]) -> None:
     for sip_socket in settings.listen:
         check_free(sip_socket)
     settings.rpc_socket.unlink(missing_ok=True)
-    arguments = [kamailio, "-DD", "-E", "-f", str(PROJECT / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
+    arguments = [kamailio, "-DD", "-E", "-f", str(FILES / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
     arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-w", str(settings.state_dir)]
     os.execve(kamailio, [*arguments, *extra], kamailio_environment(settings, os.environ))  # noqa: S606
 
@@ -98,7 +98,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
         "TRUNKAUTH_NAMES_DB_URL": settings.names_db_url,
         "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",
-        "TRUNKAUTH_SCRIPT": str(PROJECT / "kamailio/trunkauth.py"),
+        "TRUNKAUTH_SCRIPT": str(FILES / "kamailio/trunkauth.py"),
     }
 
 

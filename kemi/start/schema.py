@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from kemi.settings import PROJECT
+from kemi.settings import FILES
 from kemi.trunks.tables import trunk, uacreg
 
 # table -> usable versions. Kamailio 5.6 to 6.1 expect the first one; uacreg 6 (Kamailio 6.2) only adds a column.
@@ -55,7 +55,7 @@ def install_notice(engine: Engine) -> str:
         return "this kind of server cannot"
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql((PROJECT / "db/postgresql/notice.sql").read_text())
+            connection.exec_driver_sql((FILES / "db/postgresql/notice.sql").read_text())
     except DBAPIError as error:
         return " ".join(str(error.orig).split())
     return ""
@@ -108,6 +108,6 @@ def _version_of(connection: Connection, name: str) -> int | None:
 
 
 def _statements(dialect: str) -> list[str]:
-    lines = (PROJECT / "db" / _SQL_FOLDERS[dialect] / "tables.sql").read_text().splitlines()
+    lines = (FILES / "db" / _SQL_FOLDERS[dialect] / "tables.sql").read_text().splitlines()
     sql = "\n".join(line for line in lines if not line.startswith("--"))
     return [statement.strip() for statement in sql.split(";") if statement.strip()]

@@ -27,5 +27,5 @@ def test_systemd_finds_it_closed() -> None:
 
 def test_it_starts_the_command_as_kamailio() -> None:
     lines = UNIT.read_text().splitlines()
-    assert "ExecStart=/usr/bin/python3 -m kemi run" in lines
+    assert "ExecStart=/usr/bin/kemi-trunkauth run" in lines
     assert "User=kamailio" in lines
