@@ -28,12 +28,13 @@ db: setup
 check: $(VENV)/check
 	@$(PYTEST) -q -n 2 --ksr 6.0.1 $(PURE)
 
-# Every test. The pure ones alone have to cover the core; of the others two files run at a time, which mostly wait.
+# Every test. The pure ones alone have to cover the core; of the others four files run at a time, because they mostly wait.
 test: setup $(VENV)/test engine
 	@kamailio/install sip-tester postgresql mariadb-server
-	@$(PYTHON) -m coverage run -m pytest $(PURE)
+	@$(PYTHON) -m coverage run -m pytest -n 2 $(PURE)
+	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report
-	@$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(PURE:%=--ignore=%) --ignore=$(PACKAGE)
+	@$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder $(PURE:%=--ignore=%) --ignore=$(PACKAGE)
 
 test-ksr: $(VENV)/check
 	@$(PYTEST) tests/ksr tests/flow

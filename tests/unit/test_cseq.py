@@ -73,3 +73,7 @@ def test_a_rack_names_the_invite_as_it_was_sent(value: str, invite: int | None, 
     assert cseq.rack_cseq(value) == invite
     if sent:
         assert cseq.rack(value, 12) == sent
+
+
+def test_an_invite_from_before_a_restart_raises_nothing() -> None:
+    assert cseq.with_invite(Sequence(7, ((1, 3),)), 2, 9) == Sequence(7, ((1, 3), (2, 9)))
