@@ -213,7 +213,8 @@ def _about_challenge(
         return Refuse("no trunk that may answer", rejected=rejected)
     if not _may_get_credentials(failure, attempt, credentials):
         return Refuse("not asked by the trunk's carrier", rejected=rejected)
-    return _answer(failure, kind, attempt, credentials)._replace(rejected=rejected)
+    decision = _answer(failure, kind, attempt, credentials)
+    return decision._replace(rejected=rejected) if rejected else decision
 
 
 def _rejected(kind: int, attempt: Attempt) -> tuple[Sent, ...]:
@@ -228,9 +229,7 @@ def _rejected(kind: int, attempt: Attempt) -> tuple[Sent, ...]:
 
 def _may_get_credentials(failure: Failure, attempt: Attempt, credentials: Credentials) -> bool:
     """Return True if the challenge comes from the trunk's carrier (rule 3)."""
-    if credentials.destination != attempt.destination:
-        return False
-    return failure.is_carriers
+    return failure.is_carriers and credentials.destination == attempt.destination
 
 
 def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:

@@ -10,9 +10,8 @@ Pure: key and time come in.
 
 from __future__ import annotations
 
-import binascii
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
@@ -26,6 +25,7 @@ LONGEST_LIFE = 86400  # seconds
 _VERSION = 2
 _FORM = struct.Struct(">BIIIII8s8s")
 _SEAL_BYTES = 12
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # RFC 4648 5
 
 
 class Mark(NamedTuple):
@@ -68,14 +68,15 @@ def seal(key: bytes, mark: Mark, dialog: str) -> str:
     """Return the parameter's value for a dialog (dialog_id of its first request): letters, digits, `-` and `_`."""
     row, destination, caller, *numbers = mark
     body = _FORM.pack(_VERSION, row, *numbers, destination, caller)
-    return urlsafe_b64encode(body + _seal(key, body, dialog)).decode().rstrip("=")
+    text = b2a_base64(body + _seal(key, body, dialog), newline=False).translate(_TO_URL)
+    return text.decode().rstrip("=")
 
 
 def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     """Return the mark if it is ours and of this dialog, None otherwise."""
     try:
-        text = urlsafe_b64decode(value + "=" * (-len(value) % 4))
-    except (binascii.Error, ValueError):
+        text = a2b_base64(value.encode().translate(_FROM_URL) + b"==")
+    except ValueError:
         return None
     body, seal = text[:-_SEAL_BYTES], text[-_SEAL_BYTES:]
     if len(body) != _FORM.size or not compare_digest(seal, _seal(key, body, dialog)):

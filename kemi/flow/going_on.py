@@ -28,6 +28,9 @@ class GoingOn(Placing):
         places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
         facts = failure.facts(status, attempt, places)
         match session.after_failure(facts, attempt, credentials, self._settings.next_on):
+            case Resend() as resend:
+                responses.forget(attempt, resend.rejected)
+                self._resend(resend, credentials)
             case PassOn():
                 self._end(status, attempt, SILENT if facts.is_silent else failure.said(status))
             case Cancelled():
@@ -35,9 +38,6 @@ class GoingOn(Placing):
             case Refuse() as refusal:
                 responses.forget(attempt, refusal.rejected)
                 self._refuse(attempt, refusal)
-            case Resend() as resend:
-                responses.forget(attempt, resend.rejected)
-                self._resend(resend, credentials)
             case NextTrunk(None):
                 self._go_on(attempt, SILENT if facts.is_silent else failure.said(status))
             case NextTrunk(Refuse() as refusal):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import secrets
 import time
+from functools import cached_property
 from random import randrange
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class Placing:
             self._trunks = TrunkStore(self._settings.local_file, self._settings.db_url, self._settings.names_file)
         return 0
 
-    @property
+    @cached_property
     def trunks(self) -> TrunkStore:
         """The process's own store. Raises RuntimeError if no message is handled in this process."""
         if self._trunks is None:

@@ -35,14 +35,16 @@ def preemptive(attempt: Attempt, record: Record, credentials: Credentials) -> At
 
 def counted(attempt: Attempt) -> Attempt:
     """Return a resend with nonce counts that no other request has: a carrier may give several calls one nonce."""
-    sent = list(attempt.sent)
-    for place, one in enumerate(sent):
-        if counter := nonces.counter(attempt.destination, one):
-            count = shared.next_count(counter)
-            if count == 1:
-                shared.keep_count(counter, nonces.COUNT_UNPROVEN)
-            sent[place] = one._replace(nc=max(one.nc, count))
-    return attempt._replace(sent=tuple(sent))
+    sent = tuple([_counted(attempt.destination, one) for one in attempt.sent])
+    return attempt if sent == attempt.sent else attempt._replace(sent=sent)
+
+
+def _counted(destination: str, one: Sent) -> Sent:
+    counter = nonces.counter(destination, one)
+    count = shared.next_count(counter) if counter else 0
+    if count == 1:
+        shared.keep_count(counter, nonces.COUNT_UNPROVEN)
+    return one._replace(nc=count) if count > one.nc else one
 
 
 def add_to_branch(attempt: Attempt, credentials: Credentials) -> None:

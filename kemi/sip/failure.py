@@ -19,7 +19,7 @@ LONGEST_RETRY_AFTER = 86400  # seconds
 
 _LIMIT = re.compile(r"limit|exceed|capacity|congest|too many|channels", re.IGNORECASE)
 _LEADING_NUMBER = re.compile(r"[0-9]{1,9}")
-_CREDENTIAL_AVPS = ("auser", "apass", "arealm")
+_CREDENTIALS = ("$(avp(auser)[*])", "$(avp(apass)[*])", "$(avp(arealm)[*])")  # an AVP is a stack, all of which goes
 
 
 def status() -> int:
@@ -101,14 +101,14 @@ def answer_by_uac_auth(credentials: Credentials) -> bool:
     """Add the response to the carrier's challenge by uac_auth(), which adds a branch as well. Return False if
     this Kamailio could not. The AVPs that held the credentials are empty afterwards.
     """
-    values = (credentials.username, credentials.password, credentials.realm)
     try:
-        for avp, value in zip(_CREDENTIAL_AVPS, values, strict=True):
-            KSR.pv.sets(f"$avp({avp})", value)
+        KSR.pv.sets("$avp(auser)", credentials.username)
+        KSR.pv.sets("$avp(apass)", credentials.password)
+        KSR.pv.sets("$avp(arealm)", credentials.realm)
         return KSR.uac.uac_auth() > 0
     finally:
-        for avp in _CREDENTIAL_AVPS:
-            KSR.pv.unset(f"$(avp({avp})[*])")  # an AVP is a stack: without [*] only its newest value goes
+        for values in _CREDENTIALS:
+            KSR.pv.unset(values)
 
 
 def resend(attempt: Attempt) -> bool:

@@ -5,12 +5,11 @@ Pure. A place is compared to the letter: another port or transport of the same a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from kemi.trunks.hops import Hop, literal, target_of
+from kemi.trunks.hops import Hop, Hops, literal, target_of
 
 _DATAGRAMS = "udp"
 
@@ -78,10 +77,11 @@ class Places(NamedTuple):
 
     def and_peer(self, peer: Place) -> Places:
         """Return them with a dialog's peer, which may be unknown."""
-        return self._replace(exact=self.exact | {peer}) if peer.address else self
+        return self._replace(exact=self.exact | {peer}) if peer.address and peer not in self.exact else self
 
 
-def of_carrier(hops: Iterable[Hop], listed: tuple[Listed, ...]) -> Places:
+@lru_cache(maxsize=1024)
+def of_carrier(hops: Hops, listed: tuple[Listed, ...]) -> Places:
     """Return the places of these hops, and those that are listed."""
     return Places(frozenset(map(Place.of_hop, hops)), listed)
 
