@@ -61,16 +61,16 @@ def uri_host(host: str, port: int) -> str:
 
 
 def reachable(host: str) -> str:
-    """The address behind an interface's name or a wildcard; anything else as it is."""
+    """The address behind an interface's name; anything else as it is."""
     if host in (name for _, name in socket.if_nameindex()):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             answer = fcntl.ioctl(sock, SIOCGIFADDR, struct.pack("256s", host.encode()))
         return socket.inet_ntoa(answer[20:24])
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return host
 
 
 def main(argv: list[str]) -> int:
-    target = argv[1] if len(argv) > 1 else os.environ.get("TRUNKAUTH_LISTEN", "").partition(" ")[0]
+    target = argv[1] if len(argv) > 1 else os.environ.get("TRUNKAUTH_LISTEN", "").partition(" ")[0].partition("/")[0]
     transport, _, address = target.partition(":")
     host, _, port = address.rpartition(":")
     if transport not in ("udp", "tcp") or not host or not port.isdecimal():

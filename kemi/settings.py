@@ -212,12 +212,12 @@ def _listen(text: str) -> tuple[Socket, ...]:
 
 def _reg_contact(text: str, first: Socket) -> str:
     if not text:
-        if not first.address:
+        if not first.reached_at:
             raise SettingError(
                 f"TRUNKAUTH_REG_CONTACT: not set, and the first socket, {first}, names no address to call back; "
                 "it takes a host or host:port"
             )
-        return f"{first.address}:{first.port}"
+        return first.reached_at
     return _matching("TRUNKAUTH_REG_CONTACT", text, _CONTACT, "a host or host:port that the carrier can call back")
 
 

@@ -18,7 +18,6 @@ from kemi.settings import Settings
 from kemi.start.sockets import Socket
 from kemi.trunks.hops import Hop, Target
 
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 (a wildcard is reached there)
 SECONDS = 5.0  # for the first reply
 
 
@@ -73,7 +72,7 @@ def _place(client: Client, asked: argparse.Namespace) -> Reply | None:
 
 def _hop(listen: Socket, settings: Settings) -> Hop:
     """Return where the running Kamailio is reached from this machine. Raises Failure."""
-    host = normalised(_LOOPBACK.get(listen.host, listen.address))
+    host = normalised(listen.local_address)
     found = look_up([target := Target(host, listen.port, listen.proto)], settings.listen)[target]
     if not found.hops:
         raise Failure(f"{listen} cannot be reached: {found.fault}")

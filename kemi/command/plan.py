@@ -154,8 +154,8 @@ def _addressed(known: Plan, call: Call, settings: Settings) -> Plan:
 
 def _is_ours(dialled: str, settings: Settings) -> bool:
     """Return True if the R-URI leads to a socket of ours."""
-    host = normalised(uri.split(dialled).host)
-    return host in {normalised(each.address or each.host) for each in settings.listen}
+    hosts = {host for each in settings.listen for host in (each.public_host, each.local_address, each.host)}
+    return normalised(uri.split(dialled).host) in map(normalised, filter(None, hosts))
 
 
 def _source_row(copy: Snapshot, source: str) -> Source | None:

@@ -77,6 +77,8 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "PYTHONPATH": os.pathsep.join(filter(None, pythonpath)),
         "TRUNKAUTH_STATE_DIR": str(settings.state_dir),
         "TRUNKAUTH_LISTEN": " ".join(map(str, settings.listen)),
+        "TRUNKAUTH_SOCKETS": " listen=".join(each.statement for each in settings.listen),
+        "TRUNKAUTH_MHOMED": str(int(len({each.host for each in settings.listen}) > 1)),
         "TRUNKAUTH_DEFAULT_TRUNK": settings.default_trunk,
         "TRUNKAUTH_REG_CONTACT": settings.reg_contact,
         "TRUNKAUTH_WORKERS": str(settings.workers),

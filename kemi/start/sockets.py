@@ -1,4 +1,6 @@
-"""The SIP sockets that Kamailio listens on, as TRUNKAUTH_LISTEN writes them: `udp:127.0.0.1:5060`."""
+"""The SIP sockets that Kamailio listens on, as TRUNKAUTH_LISTEN writes them: `udp:127.0.0.1:5060`, or
+`udp:10.0.0.5:5060/203.0.113.5:5060` with the address that it advertises.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +14,54 @@ from dataclasses import dataclass
 from kemi.address import literal
 
 _SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
-_SOCKET = re.compile(r"(?P<proto>udp|tcp):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_HOST = r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+"
+_SOCKET = re.compile(
+    rf"(?P<proto>udp|tcp):(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})"
+    rf"(?:/(?P<public_host>{_HOST})(?::(?P<public_port>[0-9]{{1,5}}))?)?"
+)
+_WILDCARDS = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 (they are what is refused)
+_FORM = "such as udp:127.0.0.1:5060 tcp:127.0.0.1:5060, or udp:10.0.0.5:5060/203.0.113.5:5060 behind a NAT"
 
 
 @dataclass(frozen=True)
 class Socket:
     """One SIP socket: proto `udp` or `tcp`; host a name, an interface, an IPv4 or a bracketed IPv6 address; port
-    1-65535.
+    1-65535. public_host, public_port: what Via and Record-Route say instead; empty and 0 for the same.
     """
 
     proto: str
     host: str
     port: int
+    public_host: str = ""
+    public_port: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Socket:
-        """Read proto:address:port. Raises ValueError, whose text says what is accepted."""
+        """Read proto:address:port[/address[:port]]. Raises ValueError, whose text says what is accepted."""
         match = _SOCKET.fullmatch(text)
-        if not match or not 1 <= int(match["port"]) <= 65535:
+        ports = [int(port) for port in match.group("port", "public_port") if port] if match else [0]
+        if not match or not all(1 <= port <= 65535 for port in ports):
+            raise ValueError(f"{text!r} is not a socket; it takes proto:address:port with proto udp or tcp, {_FORM}")
+        host, public_host = match["host"], match["public_host"] or ""
+        if _WILDCARDS & {host, public_host}:
             raise ValueError(
-                f"{text!r} is not a socket; it takes proto:address:port with proto udp or tcp, "
-                "space-separated, such as udp:127.0.0.1:5060 tcp:127.0.0.1:5060"
+                f"{text!r} is no address that others can reach, as Via and Record-Route would say, nor one that "
+                "Kamailio knows as its own; name an address or an interface, one socket for each"
             )
-        return cls(match["proto"], match["host"], int(match["port"]))
+        return cls(match["proto"], host, ports[0], public_host, ports[-1] if public_host else 0)
 
     def __str__(self) -> str:
+        return f"{self.local}/{self.public_host}:{self.public_port}" if self.public_host else self.local
+
+    @property
+    def local(self) -> str:
+        """The socket without what it advertises."""
         return f"{self.proto}:{self.host}:{self.port}"
+
+    @property
+    def statement(self) -> str:
+        """The socket behind kamailio.cfg's `listen=`."""
+        return f"{self.local} advertise {self.public_host}:{self.public_port}" if self.public_host else self.local
 
     @property
     def is_interface(self) -> bool:
@@ -46,10 +70,18 @@ class Socket:
 
     @property
     def address(self) -> str:
-        """The host that a peer can reach: an interface's IPv4 address; empty for a wildcard."""
-        if self.is_interface:
-            return _address_of_interface(self.host)
-        return "" if self.host in ("0.0.0.0", "[::]") else self.host  # noqa: S104
+        """The host that a peer can reach; empty for an interface without an IPv4 address."""
+        return self.public_host or self.local_address
+
+    @property
+    def local_address(self) -> str:
+        """The host on this machine: an interface's IPv4 address; a wildcard stays one."""
+        return _address_of_interface(self.host) if self.is_interface else self.host
+
+    @property
+    def reached_at(self) -> str:
+        """Host and port that a peer can reach; empty if there is no such host."""
+        return f"{self.address}:{self.public_port or self.port}" if self.address else ""
 
     @property
     def literal_address(self) -> str:

@@ -41,6 +41,7 @@ class Endpoint:
         self.name, self.transport = name, transport
         self.trace: list[Seen] = []
         self.local_faults: list[str] = []
+        self.nat: dict[Address, Address] = {}  # an address that is sent to -> where that arrives
         self.changed = threading.Condition(threading.RLock())
         self._started = time.monotonic()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -93,7 +94,7 @@ class Endpoint:
         """Put bytes on the wire as they are: a malformed message too."""
         with self.changed:
             if self.transport == "udp":
-                self._socket.sendto(octets, to)
+                self._socket.sendto(octets, self.nat.get(to, to))
             else:
                 self._connection(to).sendall(octets)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kemi.settings import PROJECT, SettingError, Settings
+from kemi.start import sockets
 from kemi.start.sockets import Socket
 from kemi.trunks.rows import Listen
 
@@ -67,7 +68,7 @@ def test_calls_are_served_from_a_copy_of_whatever_database(url: str, file: str |
 
 
 def test_rows_are_held_against_the_sockets() -> None:
-    listen = "udp:192.0.2.1:5060 tcp:[2001:DB8::1]:5062 udp:lo:5064 udp:sip.example:5066 udp:0.0.0.0:5068"
+    listen = "udp:192.0.2.1:5060 tcp:[2001:DB8::1]:5062 udp:lo:5064 udp:sip.example:5066 udp:10.0.0.5:5068/192.0.2.1"
     assert Settings.from_environment(
         STATE | {"TRUNKAUTH_LISTEN": listen, "TRUNKAUTH_REG_CONTACT": "h"}
     ).rules.listen == (
@@ -75,7 +76,7 @@ def test_rows_are_held_against_the_sockets() -> None:
         Listen("tcp", "[2001:db8::1]", 5062),
         Listen("udp", "", 5064),
         Listen("udp", "", 5066),
-        Listen("udp", "0.0.0.0", 5068),
+        Listen("udp", "10.0.0.5", 5068),
     )
 
 
@@ -109,6 +110,8 @@ WRONG = [
     ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:0"),
     ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:65536"),
     ("TRUNKAUTH_LISTEN", "tls:127.0.0.1:5061"),
+    ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060/"),
+    ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060/192.0.2.1:0"),
     ("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060;tcp:127.0.0.1:5060"),
     ("TRUNKAUTH_DEFAULT_TRUNK", "x" * 65),
     ("TRUNKAUTH_DEFAULT_TRUNK", "two words"),
@@ -153,11 +156,37 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         )
 
 
-def test_a_wildcard_socket_asks_for_a_contact() -> None:
-    wildcard = STATE | {"TRUNKAUTH_LISTEN": "udp:0.0.0.0:5060"}
+@pytest.mark.parametrize(
+    "listen", ["udp:0.0.0.0:5060", "udp:0.0.0.0:5060/192.0.2.1", "tcp:[::]:5060", "udp:10.0.0.5:5060/0.0.0.0"]
+)
+def test_a_wildcard_is_no_address(listen: str) -> None:
+    with pytest.raises(SettingError, match=r"^TRUNKAUTH_LISTEN: '.*' is no address that others can reach"):
+        Settings.from_environment(STATE | {"TRUNKAUTH_LISTEN": listen})
+
+
+ADVERTISED = {
+    "udp:10.0.0.5:5060/203.0.113.5:5080": ("203.0.113.5:5080", "udp:10.0.0.5:5060 advertise 203.0.113.5:5080"),
+    "tcp:10.0.0.5:5070/sip.example": ("sip.example:5070", "tcp:10.0.0.5:5070 advertise sip.example:5070"),
+    "udp:[fd00::5]:5060/[2001:db8::5]": ("[2001:db8::5]:5060", "udp:[fd00::5]:5060 advertise [2001:db8::5]:5060"),
+    "udp:10.0.0.5:5060": ("10.0.0.5:5060", "udp:10.0.0.5:5060"),
+}
+
+
+@pytest.mark.parametrize(("listen", "contact", "statement"), [(key, *value) for key, value in ADVERTISED.items()])
+def test_an_advertised_address_is_called_back(listen: str, contact: str, statement: str) -> None:
+    settings = Settings.from_environment(STATE | {"TRUNKAUTH_LISTEN": listen})
+    assert (settings.reg_contact, settings.listen[0].statement) == (contact, statement)
+    assert Socket.parse(str(settings.listen[0])) == settings.listen[0]
+
+
+def test_an_interface_without_an_address_asks_for_a_contact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "_address_of_interface", lambda _: "")
+    environment = STATE | {"TRUNKAUTH_LISTEN": "udp:lo:5060"}
     with pytest.raises(SettingError, match=r"^TRUNKAUTH_REG_CONTACT: not set"):
-        Settings.from_environment(wildcard)
-    assert Settings.from_environment(wildcard | {"TRUNKAUTH_REG_CONTACT": "sip.example"}).reg_contact == "sip.example"
+        Settings.from_environment(environment)
+    assert (
+        Settings.from_environment(environment | {"TRUNKAUTH_REG_CONTACT": "sip.example"}).reg_contact == "sip.example"
+    )
 
 
 def test_an_interface_is_called_back_at_its_address() -> None:

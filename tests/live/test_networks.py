@@ -1,0 +1,54 @@
+"""Sockets that advertise another address than their own, and several networks."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from lab.programs import free_port
+from tests.harness.agent import SDP
+from tests.harness.node import Installation, Options
+from tests.harness.scene import Scene
+
+pytestmark = pytest.mark.once
+
+PUBLIC = "203.0.113.5"
+TEST_NETWORK = ("198.51.100.1", 9)  # nothing is sent there: the route to it tells this machine's own address
+
+
+def own_address() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(TEST_NETWORK)
+        return str(probe.getsockname()[0])
+
+
+def test_the_advertised_address_is_in_every_message(installation: Installation) -> None:
+    sip = ("127.0.0.1", free_port())
+    listen = {"TRUNKAUTH_LISTEN": f"udp:127.0.0.1:{sip[1]}/{PUBLIC}"}
+    with installation.running(Options(sip=sip, also=listen)) as kamailio, Scene(kamailio) as scene:
+        trunk = scene.trunk()
+        for end in (scene.pbx, trunk.carrier):
+            end.nat[PUBLIC, sip[1]] = sip
+        call = scene.call(trunk)
+        call.expect(200)
+        for invite in trunk.carrier.received("INVITE"):
+            assert invite.vias[0].startswith(f"SIP/2.0/UDP {PUBLIC}:{sip[1]}")
+            assert f"<sip:{PUBLIC}:{sip[1]};" in invite.all("Record-Route")[0]
+        call.inside("INVITE", body=SDP).expect(200)
+        trunk.carrier.in_call(call.request.call_id, "INFO").expect(200)
+        call.inside("BYE").expect(200)
+        assert trunk.carrier.expect("BYE").vias[0].startswith(f"SIP/2.0/UDP {PUBLIC}:{sip[1]}")
+
+
+def test_a_trunk_leaves_from_the_socket_of_the_route_to_its_carrier(installation: Installation) -> None:
+    sip, outside = ("127.0.0.1", free_port()), own_address()
+    listen = {"TRUNKAUTH_LISTEN": f"udp:127.0.0.1:{sip[1]} udp:{outside}:{sip[1]}"}
+    with installation.running(Options(sip=sip, also=listen)) as kamailio, Scene(kamailio) as scene:
+        near, far = scene.trunk(), scene.trunk(host=outside)
+        for trunk, address in ((near, "127.0.0.1"), (far, outside)):
+            call = scene.call(trunk)
+            call.expect(200)
+            call.inside("BYE").expect(200)
+            for method in ("INVITE", "BYE"):
+                assert trunk.carrier.expect(method).vias[0].startswith(f"SIP/2.0/UDP {address}:{sip[1]}")
