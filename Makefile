@@ -11,7 +11,12 @@ PACKAGE = tests/live/test_package.py
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo run db check test test-ksr test-db test-debian13 test-package test-live compare bench floods soak fuzz fuzz-uac lint audit lock package lab lab-down base-image setup engine
+# The Debian whose Kamailio runs in containers of test-live, fuzz-uac and fuzz-wire. SUITE=sid has a newer one, and then
+# containers alone are tested.
+SUITE = trixie
+export DEBIAN_SUITE = $(SUITE)
+
+.PHONY: demo run db check test test-ksr test-db test-debian13 test-package test-live compare bench floods soak fuzz fuzz-uac fuzz-wire lint audit lock package lab lab-down base-image setup engine
 
 # FAILOVER=1: over two trunks, the first of which has no room.
 demo: setup
@@ -89,12 +94,18 @@ fuzz: setup $(VENV)/test
 floods: setup $(VENV)/test
 	@$(PYTHON) -m tests.bench.floods
 
-# What is given to Kamailio's own uac_auth() neither ends it nor is answered wrongly: FIELDS of them, made from SEED; IN=
-# a container's image, with kamailio and its Python module, or this machine's Kamailio.
+# What is given to Kamailio's own uac_auth() neither ends it nor is answered wrongly: FIELDS of them, made from SEED. IN:
+# container, for the project's image; another image with kamailio and its Python module; or this machine's Kamailio.
 FIELDS = 1000000
 SEED = 1
-fuzz-uac: setup $(VENV)/test
-	@$(PYTHON) -m tests.live.uac_auth --fields $(FIELDS) --seed $(SEED) $(if $(IN),--image $(IN))
+CONTAINER = $(filter container,$(IN))
+fuzz-uac: setup $(VENV)/test $(if $(CONTAINER),engine)
+	@$(PYTHON) -m tests.live.uac_auth --fields $(FIELDS) --seed $(SEED) $(if $(CONTAINER),--container,$(if $(IN),--image $(IN)))
+
+# Made messages from a caller, a carrier and strangers: none ends Kamailio, or raises in Python. IN=container as above.
+MESSAGES = 200000
+fuzz-wire: setup $(VENV)/test $(if $(CONTAINER),engine)
+	@$(PYTHON) -m tests.live.wire --messages $(MESSAGES) --seed $(SEED) $(if $(CONTAINER),--container)
 
 lint: $(VENV)/test
 	$(VENV)/bin/ruff format --check
@@ -144,7 +155,7 @@ engine:
 	@if [ "$(TRUNKAUTH_NO_DOCKER)" = 1 ]; then \
 		echo "TRUNKAUTH_NO_DOCKER=1: the container image and the lab are not tested"; \
 	else \
-		lab/engine base-image; \
+		lab/engine base-image && lab/engine base-image $(SUITE); \
 	fi
 
 # Every release by its hash. What comes as source is built with the setuptools of the lock, not with the newest one.

@@ -18,6 +18,9 @@ MOST_ANSWERED = 4  # challenges of one request, whatever the carrier does, and o
 
 Asked = frozenset[tuple[int, str]]  # kind and realm of the challenges whose answers a carrier has accepted
 
+MOST_ASKED = 32  # that are kept of a carrier, whatever realms it makes up
+LONGEST_REALM = 255  # characters
+
 
 def of_carrier(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent], asked: Asked) -> list[Challenge]:
     """Return the challenges that are such as this carrier poses (rule 8).
@@ -31,6 +34,13 @@ def of_carrier(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent],
         return (kind, challenge.realm) in asked or not (is_behind or challenge.realm in realms)
 
     return [challenge for challenge in challenges if not asked or is_carriers(challenge)]
+
+
+def learned(before: Asked, sent: Sequence[Sent]) -> Asked:
+    """Return how a carrier asks after it has accepted these responses; the same object if that is not new."""
+    asked = {(one.status, one.challenge.realm) for one in sent if one.challenged}
+    asked = {one for one in asked if len(one[1]) <= LONGEST_REALM}
+    return before if asked <= before or len(before | asked) > MOST_ASKED else before | asked
 
 
 def refusal(kind: int, challenges: Sequence[Challenge], attempt: Attempt) -> tuple[str, Challenge] | None:

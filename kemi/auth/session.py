@@ -36,15 +36,15 @@ The rules:
    request pass asks for its credentials again. Preemptive responses of the challenge's kind and another realm are left
    out: whoever asked has not taken them, and may read no further than the first.
 8. A carrier asks by the kinds and realms that it has accepted answers to; the first contact is free. After it, the same
-   realm by another kind is a far end's, and so is another realm behind a server that let this request pass.
+   realm by another kind is a far end's, and so is another realm behind a server that let this request pass. A
+   row that has a realm may answer far ends too (`answers_far_end`): some carriers pass on what machines of theirs ask.
 9. A request outside a dialog goes on to the next hop of its trunk, or to the next trunk, if there is one: when nothing
    came in time, on the statuses of TRUNKAUTH_NEXT_ON, on a 403 that speaks of a limit, and in place of a refusal by the
    table. Not once its caller was told that it rings.
 
 A new nonce without `stale` does not earn a retry, although some clients retry once: nearly every server sends a new
 nonce with each challenge, so it tells a wrong password from an expired nonce no better than the old nonce would, and
-each retry brings the carrier's lock-out nearer. A preemptive response is the one that can have expired, and rule 4
-covers it.
+each retry brings the carrier's lock-out nearer. A preemptive response can have expired, hence rule 4.
 
 Pure: no I/O, no clock, no state. Facts come in, a decision goes out.
 """
@@ -74,11 +74,11 @@ _STRENGTH = {name: place for place, name in enumerate(digest.HASHES)}  # lower i
 class Failure(NamedTuple):
     """A final reply to an attempt.
 
-    fields: the values of its WWW-Authenticate or Proxy-Authenticate fields in order.
-    is_cancelled: True if the caller has cancelled. is_carriers: False if it came, in a dialog, from a place that is not
-    the carrier's. can_read_body: False if the request's body is too long. kind: 401 if the fields are WWW-Authenticate,
-    407 if they are Proxy-Authenticate; 0: as the status says. asked: how this carrier asks; empty if that is not known.
-    is_silent: True if nothing came in time. says_limit: True if it says that the carrier has no room for one call more.
+    fields: the values of its WWW-Authenticate or Proxy-Authenticate fields in order. is_cancelled: True if the caller
+    has cancelled. is_carriers: False if it came, in a dialog, from a place that is not the carrier's. can_read_body:
+    False if the request's body is too long. kind: 401 if the fields are WWW-Authenticate, 407 if they are Proxy-
+    Authenticate; 0: as the status says. asked: how this carrier asks; empty if that is not known. is_silent: True if
+    nothing came in time. says_limit: True if it says that the carrier has no room for one call more.
     """
 
     status: int
@@ -240,7 +240,7 @@ def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credenti
     ours = [challenge for challenge in challenges if credentials.are_for(challenge)]
     if not ours:
         return Refuse("realm not the trunk's", challenges[0])
-    asked = resend.of_carrier(kind, ours, attempt.sent, failure.asked)
+    asked = resend.of_carrier(kind, ours, attempt.sent, frozenset() if credentials.answers_far_end else failure.asked)
     if not asked:
         return Refuse("not as the trunk's carrier asks", ours[0])
     usable = [challenge for challenge in asked if credentials.can_answer(challenge, failure.can_read_body)]

@@ -26,7 +26,7 @@ BEYOND = 2**31  # RFC 3261 8.1.1.5
 MOST_AT_ONCE = 64  # requests of a dialog that were challenged
 MOST_INVITES = 4  # of a dialog, whose numbers are remembered
 
-_RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+(\S+)")
+_RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+([!-~]+)")
 
 
 Invites = tuple[tuple[int, int], ...]

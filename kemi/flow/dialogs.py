@@ -149,7 +149,7 @@ class Dialogs:
         sequence = f"{attempt.dialog}{destination.hex()}"
         method, caller = attempt.method, attempt.cseq
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.resend(sent, attempt.number), KEPT))
-        moved = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
+        moved = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number, answered=attempt.answered)
         mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
         if mark is None:
             return moved

@@ -13,6 +13,7 @@ from kemi.auth.attempt import CHALLENGES, ELSEWHERE, Attempt, Sent
 from kemi.auth.challenge import next_nonce
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
+from kemi.auth.resend import learned
 from kemi.outcome import BackedOff
 from kemi.sip import api, relay, request, shared
 
@@ -102,10 +103,10 @@ def learn(status: int, attempt: Attempt) -> Attempt:
 
 def note_asked(attempt: Attempt) -> None:
     """Note how the carrier asks: it has accepted the answers to its challenges (session.py, rule 8)."""
-    asked = frozenset((one.status, one.challenge.realm) for one in attempt.sent if one.challenged)
-    if asked and not attempt.is_accepted and attempt.destination != ELSEWHERE:
-        before = shared.asked(attempt.trunk, attempt.destination)
-        shared.set_asked(attempt.trunk, attempt.destination, before | asked)
+    if attempt.is_accepted or attempt.destination == ELSEWHERE or not any(one.challenged for one in attempt.sent):
+        return
+    before = shared.asked(attempt.trunk, attempt.destination)
+    shared.set_asked(attempt.trunk, attempt.destination, learned(before, attempt.sent))
 
 
 def _next_nonces(attempt: Attempt) -> dict[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -16,6 +17,8 @@ from kemi.outcome import Answered, BackedOff, Outcome, Up, word
 
 _Routes = TypeVar("_Routes")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
 
 def call_id() -> str:
     """Return the Call-ID of the message at hand; never raises."""
@@ -23,6 +26,16 @@ def call_id() -> str:
         return str(KSR.pv.gete("$ci"))
     except UnicodeDecodeError:
         return "(not UTF-8)"
+
+
+def line(variable: str) -> str:
+    """Return a value from the wire in one line: as Latin-1 if it is not UTF-8, and without control characters."""
+    try:
+        text = str(KSR.pv.gete(f"${variable}"))
+    except UnicodeDecodeError:
+        inner = variable.removeprefix("(").removesuffix(")") if variable.startswith("(") else variable
+        text = bytes.fromhex(str(KSR.pv.gete(f"$({inner}{{s.encode.hexa}})"))).decode("latin-1")
+    return _CONTROL.sub(" ", text)
 
 
 def source() -> str:

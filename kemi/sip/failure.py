@@ -9,13 +9,14 @@ import KSR
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import FORBIDDEN, Failure
-from kemi.sip import place, relay, request, shared
+from kemi.sip import api, place, relay, request, shared
 from kemi.trunks.places import Places
 from kemi.trunks.plan import TIMEOUT, Word
 
 MOST_FIELDS = 32  # challenges read from one reply
 
 LONGEST_RETRY_AFTER = 86400  # seconds
+LONGEST_REASON = 200  # characters
 
 _LIMIT = re.compile(r"limit|exceed|capacity|congest|too many|channels", re.IGNORECASE)
 _LEADING_NUMBER = re.compile(r"[0-9]{1,9}")
@@ -50,12 +51,16 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
 def said(status: int) -> Word:
     """Return what the failure says to the caller."""
     after = _LEADING_NUMBER.match(_field("Retry-After"))
-    return Word(status, str(KSR.pv.gete("$T_reply_reason")), min(int(after[0]), LONGEST_RETRY_AFTER) if after else 0)
+    return Word(status, _reason(), min(int(after[0]), LONGEST_RETRY_AFTER) if after else 0)
 
 
 def _says_limit() -> bool:
     """Return True if a refusal says that the carrier is full, by its text or by when to try again."""
-    return bool(_LIMIT.search(str(KSR.pv.gete("$T_reply_reason"))) or _field("Retry-After"))
+    return bool(_LIMIT.search(_reason()) or _field("Retry-After"))
+
+
+def _reason() -> str:
+    return api.line("T_reply_reason")[:LONGEST_REASON]
 
 
 def _field(name: str) -> str:

@@ -7,6 +7,7 @@ import json
 import KSR
 
 from kemi.dialog.late import Answer, Request
+from kemi.sip import api, place
 
 
 def note_branch() -> None:
@@ -31,21 +32,17 @@ def is_answered() -> bool:
 
 def answer() -> Answer:
     """Return the 200 at hand."""
-    host = _text("$si")
+    host, port, transport = place.source()
     address = f"[{host}]" if ":" in host else host
     return Answer(
-        sender=_text("$hdr(From)"),
-        receiver=_text("$hdr(To)"),
-        call_id=_text("$ci"),
-        cseq=int(_text("$cs")),
-        contact=_text("$hdr(Contact)"),
-        routes=_text("$(hdr(Record-Route)[*])"),
-        source=f"sip:{address}:{_text('$sp')};transport={_text('$proto').lower()}",
+        sender=api.line("hdr(From)"),
+        receiver=api.line("hdr(To)"),
+        call_id=api.line("ci"),
+        cseq=int(api.line("cs")),
+        contact=api.line("hdr(Contact)"),
+        routes=api.line("(hdr(Record-Route)[*])"),
+        source=f"sip:{address}:{port};transport={transport}",
     )
-
-
-def _text(name: str) -> str:
-    return str(KSR.pv.gete(name))
 
 
 def send(request: Request) -> None:

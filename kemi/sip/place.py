@@ -14,14 +14,15 @@ LONGEST_KEPT = 255  # characters of a field whose place is kept: a PBX says the 
 CALLERS = 1  # group of the address table: who may call
 
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
+_HOP = re.compile(r"(?!<null>)([!-~]+) ([0-9]{1,5}) ([a-zA-Z]+)")
 _IN_BRACKETS = re.compile(r"<([^<>]*)>")
 
 
 def next_hop() -> Place:
-    """Return where the request goes, as Kamailio reads its next hop; a host name stays one."""
-    next_hop, dialled = str(KSR.pv.gete("$_s($dd $dp $dP\n$rd $rp $rP)")).split("\n")
-    host, port, transport = (dialled if next_hop.startswith(_NULL) else next_hop).split(" ")
-    return Place() if host == _NULL else Place(normalised(host), int(port), transport.lower())
+    """Return where the request goes, as Kamailio reads its next hop; a host name stays one; empty if it is no host."""
+    next_hop, _, dialled = str(KSR.pv.gete("$_s($dd $dp $dP\n$rd $rp $rP)")).partition("\n")
+    hop = _HOP.fullmatch(dialled if next_hop.startswith(_NULL) else next_hop)
+    return Place(normalised(hop[1]), int(hop[2]), hop[3].lower()) if hop else Place()
 
 
 def way_back() -> Place:

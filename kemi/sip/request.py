@@ -50,8 +50,11 @@ class Incoming(NamedTuple):
 
 
 def header(name: str) -> str:
-    """Return the first header field of this name as it came in, empty if there is none."""
-    return str(KSR.pv.gete(f"$hdr({name})")).strip()
+    """Return the first header field of this name as it came in, empty if there is none or it is not UTF-8."""
+    try:
+        return str(KSR.pv.gete(f"$hdr({name})")).strip()
+    except UnicodeDecodeError:
+        return ""
 
 
 def take_trunk() -> str:
@@ -95,10 +98,12 @@ def incoming() -> Incoming | None:
         KSR.sanity.sanity_reply()
         return None
     try:
-        lines = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})")).split("\n")
+        text = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})"))
     except UnicodeDecodeError:
-        lines = [*str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n"), "", "", _NULL]
-    if len(lines) != _LINES or int(lines[4]) >= BEYOND:  # a field is folded where it must not be; RFC 3261 8.1.1.5
+        text = f"{KSR.pv.gete(f'$_s({_FACTS})')}\n\n\n{_NULL}"
+    lines = text.split("\n")
+    # A field is folded where it must not be; NUL, which no function of KSR takes; RFC 3261 8.1.1.5.
+    if len(lines) != _LINES or "\0" in text or int(lines[4]) >= BEYOND:
         KSR.sl.sl_send_reply(400, "Bad Request")
         return None
     method, call_id, from_tag, to_tag, cseq, route, caller, dialled, required = lines

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import KSR
 
+from kemi.address import is_address
 from kemi.dialog.mark import PARAMETER
 from kemi.sip.place import CALLERS
 
@@ -15,8 +16,10 @@ _LINES = 8
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?=[;>])")
 _MOST_MARKS = 4  # that are looked at
 _SECOND_VIA = re.compile(
-    r"[^,]*,\s*SIP\s*/\s*2\.0\s*/\s*\w+\s+(?P<host>\[[^\]]*\]|[^\s:;,]+)(?:\s*:\s*(?P<port>\d{1,5}))?(?P<rest>[^,]*)"
+    r"[^,]*,\s*SIP\s*/\s*2\.0\s*/\s*\w+\s+(?P<host>\[[^\]]*\]|[^\s:;,]+)(?:\s*:\s*(?P<port>[0-9]{1,5}))?(?P<rest>[^,]*)"
 )
+_PORT = re.compile(r"[0-9]{1,5}")
+_CSEQ = re.compile(r"[0-9]{1,10}")
 _VIA_PARAMETER = re.compile(r";\s*(\w+)\s*=\s*([^\s;]+)")
 
 
@@ -39,7 +42,7 @@ class Stray(NamedTuple):
 def stray() -> Stray | None:
     """Return the reply at hand, None if it is malformed."""
     lines = str(KSR.pv.gete(f"$_s({_FACTS})")).split("\n")
-    if len(lines) != _LINES or not (lines[0].isdecimal() and lines[5].isdecimal()):
+    if len(lines) != _LINES or not (lines[0].isdecimal() and _CSEQ.fullmatch(lines[5])):
         return None
     status, method, call_id, from_tag, to_tag, cseq, routes, vias = lines
     host, port = second_via(vias)
@@ -57,12 +60,12 @@ def second_via(vias: str) -> tuple[str, int]:
         return "", 0
     port = parameters.get("rport", "")
     host = parameters.get("received") or match["host"]
-    return host.strip("[]"), int(port if port.isdecimal() else match["port"] or 5060)
+    return host.strip("[]"), int(port if _PORT.fullmatch(port) else match["port"] or 5060)
 
 
 def goes_to_a_caller(reply: Stray) -> bool:
     """Return True if the reply goes to an address of the table, group 1."""
-    return bool(reply.host) and KSR.permissions.allow_address(CALLERS, reply.host, reply.port) > 0
+    return is_address(reply.host) and KSR.permissions.allow_address(CALLERS, reply.host, reply.port) > 0
 
 
 def drop(_code: int = 0, _reason: str = "") -> None:

@@ -71,9 +71,19 @@ def create(engine: Engine) -> list[str]:
 
 
 def make(connection: Connection) -> None:
-    """Create the missing tables, of which nothing is checked."""
-    for statement in _statements(connection.dialect.name):
+    """Create the missing tables, and the columns that an older release's table `trunk` lacks. Nothing is checked."""
+    statements = _statements(connection.dialect.name)
+    for statement in statements:
         connection.execute(text(statement))
+    present = {column["name"] for column in inspect(connection).get_columns(trunk.name)}
+    (definition,) = (
+        statement for statement in statements if statement.startswith(f"CREATE TABLE IF NOT EXISTS {trunk} ")
+    )
+    for line in definition.splitlines()[1:-1]:
+        words = line.strip(" ,")
+        name = words.partition(" ")[0]
+        if name in trunk.columns and name not in present:
+            connection.execute(text(f"ALTER TABLE {trunk} ADD COLUMN {words}"))
 
 
 def check(engine: Engine) -> None:
@@ -92,7 +102,8 @@ def check(engine: Engine) -> None:
         for table in (table for table in (uacreg, trunk) if table.name in present):
             columns = {column["name"] for column in inspector.get_columns(table.name)}
             if lacking := sorted(set(table.columns.keys()) - columns):
-                raise SchemaError(f"table {table.name} lacks {', '.join(lacking)}")
+                remedy = "; `make db` adds it" if table is trunk else ""
+                raise SchemaError(f"table {table.name} lacks {', '.join(lacking)}{remedy}")
 
 
 def open_to_loopback(engine: Engine) -> None:

@@ -22,6 +22,7 @@ _PARAMETER = re.compile(r";\s*(transport|maddr)\s*=\s*([^;\s]+)", re.IGNORECASE)
 
 LONGEST_NAME = 255  # characters (RFC 1035 2.3.4)
 PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
+TRANSPORTS = frozenset({"", *PORTS, "sctp", "ws", "wss"})
 
 
 class Target(NamedTuple):
@@ -80,7 +81,9 @@ def target_of(next_hop: str, domain: str) -> Target:
     if match["scheme"].lower() == "sips":
         transport = "tls"  # sips with transport=tcp is TLS over TCP (RFC 3263 4.1)
     host = parameters.get("maddr") or match["host"]
-    return Target(_bare(host), int(match["port"] or 0), transport) if len(host) <= LONGEST_NAME else Target()
+    if transport not in TRANSPORTS or len(host) > LONGEST_NAME:
+        return Target()
+    return Target(_bare(host), int(match["port"] or 0), transport)
 
 
 def _bare(host: str) -> str:

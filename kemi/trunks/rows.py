@@ -19,7 +19,7 @@ from kemi.auth.digest import HASHES
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 3  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 4  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -38,7 +38,7 @@ _TRUNK_NUMBERS = ("expires", "flags", "reg_delay")
 _POLICY_TEXTS = ("l_uuid", "source_tag", "weakest_algorithm")
 POLICY_NUMBERS = {  # column of trunk -> default, most
     "enabled": (1, 1), "priority": (0, MOST_GROUP), "weight": (1, MOST_PORT), "max_calls": (0, MOST_GROUP),
-    "max_cps": (0, MOST_GROUP), "probe": (0, 86400),
+    "max_cps": (0, MOST_GROUP), "probe": (0, 86400), "answers_far_end": (0, 1),
 }  # fmt: skip
 
 _LINE = re.compile(r"[^\x00-\x1f\x7f]*")

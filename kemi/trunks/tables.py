@@ -86,6 +86,7 @@ trunk = Table(
     Column("probe", Integer),
     Column("source_tag", String(64)),
     Column("weakest_algorithm", String(16)),
+    Column("answers_far_end", Integer),
 )
 
 # The columns that a Trunk is made of, in the order of its fields.

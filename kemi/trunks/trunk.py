@@ -27,6 +27,7 @@ class Policy(NamedTuple):
     probe: int = 0
     source_tag: str = ""
     weakest_algorithm: str = ""
+    answers_far_end: int = 0
 
 
 DEFAULT = Policy()
@@ -77,6 +78,7 @@ class Trunk:
             self.auth_password,
             self.auth_ha1,
             self.policy.weakest_algorithm or "MD5",
+            answers_far_end=bool(self.policy.answers_far_end and self.realm),
         )
 
     @cached_property

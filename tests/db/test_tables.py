@@ -94,6 +94,22 @@ def test_creating_again_touches_no_row(engine: Engine) -> None:
     assert rows == [[("kept", "x")], [("192.0.2.0",)], [("address", 6), ("trunk", 1), ("uacreg", 6), ("version", 1)]]
 
 
+def test_the_table_trunk_of_an_older_release_gets_the_columns_that_it_lacks(engine: Engine) -> None:
+    schema.create(engine)
+    new = columns(inspect(engine), "trunk")
+    execute(
+        engine,
+        "INSERT INTO trunk (l_uuid, priority) VALUES ('kept', 7)",
+        "ALTER TABLE trunk DROP COLUMN answers_far_end",
+        "ALTER TABLE trunk DROP COLUMN weakest_algorithm",
+    )
+    assert schema.create(engine) == []
+    assert columns(inspect(engine), "trunk") == new
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT l_uuid, priority, weakest_algorithm, answers_far_end FROM trunk")).one()
+    assert row == ("kept", 7, "", 0)
+
+
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
@@ -102,7 +118,7 @@ def test_creating_again_touches_no_row(engine: Engine) -> None:
         ("DROP TABLE address", "table address is missing; `make db` creates it"),
         ("ALTER TABLE uacreg DROP COLUMN socket", "table uacreg lacks socket"),
         ("UPDATE version SET table_version = 2 WHERE table_name = 'trunk'", "table trunk is version 2, not 1"),
-        ("ALTER TABLE trunk DROP COLUMN weight", "table trunk lacks weight"),
+        ("ALTER TABLE trunk DROP COLUMN weight", "table trunk lacks weight; `make db` adds it"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(engine: Engine, damage: str, line: str) -> None:

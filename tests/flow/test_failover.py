@@ -9,7 +9,7 @@ import pytest
 
 from kemi.handlers import Handlers
 from kemi.settings import Settings
-from tests.flow.scene import CHALLENGE, FAILED, PBX, challenge, copied, cseqs, fail, reply, request, started
+from tests.flow.scene import CHALLENGE, FAILED, PBX, STALE, challenge, copied, cseqs, fail, reply, request, started
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
@@ -113,6 +113,19 @@ def test_when_all_are_used_up_the_caller_gets_the_best_last_word(pbx: MockKSR, r
     fail(pbx, routes, 503, "Retry-After: 4")
     assert pbx.replies == [CARRIERS_503]
     assert pbx.replies[0].headers == ("Retry-After: 30",)
+
+
+def test_answers_are_counted_over_all_places(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes)
+    challenge(pbx, routes)
+    for _ in range(2):
+        challenge(pbx, routes, STALE)
+    fail(pbx, routes, 503)
+    challenge(pbx, routes)
+    challenge(pbx, routes, STALE)
+    assert [hop for hop, *_ in went(pbx)] == [ONE] * 4 + [TWO] * 2
+    assert pbx.replies == [FAILED]
+    assert any("trunk=two" in line and "too many challenges" in line for _, line in pbx.log)
 
 
 def test_a_refused_challenge_moves_on_and_is_the_last_word_over_503(pbx: MockKSR, routes: Handlers) -> None:

@@ -247,6 +247,11 @@ def test_what_is_not_utf8_400(pbx: MockKSR, routes: Handlers) -> None:
     assert pbx.replies == [Reply(400, "Not UTF-8")]
 
 
+def test_a_nul_which_no_function_of_kamailio_takes_400(pbx: MockKSR, send: Send) -> None:
+    send(request("MESS\0AGE"))
+    assert pbx.replies == [Reply(400, "Bad Request")]
+
+
 def test_a_retransmission_is_left_to_its_transaction(pbx: MockKSR, send: Send) -> None:
     pbx.world.transaction_known = 0
     send(request())

@@ -13,10 +13,10 @@ import docker
 from docker.models.containers import Container
 
 from lab.programs import free_port
-from tests.harness.machine import PROJECT, version_in
+from tests.harness.machine import PROJECT, RELEASED, SUITE, version_in
 from tests.harness.node import AS_IT_COMES, Kamailio, Options, arguments, new_state, prepared, ready, settings
 
-IMAGE = "kemi-trunkauth:test"
+IMAGE = "kemi-trunkauth:test" if SUITE == RELEASED else f"kemi-trunkauth:test-{SUITE}"
 HARDENED: dict[str, Any] = {  # as compose.yaml has it
     "read_only": True,
     "cap_drop": ["ALL"],
@@ -34,7 +34,10 @@ class InContainer:
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
         self._client = docker.from_env()
-        image, _ = self._client.images.build(path=str(PROJECT), dockerfile="kamailio/Dockerfile", tag=IMAGE, rm=True)
+        base = {"BASE": f"debian:{SUITE}-slim"}
+        image, _ = self._client.images.build(
+            path=str(PROJECT), dockerfile="kamailio/Dockerfile", tag=IMAGE, buildargs=base, rm=True
+        )
         self.image = str(image.id)  # whoever builds another one meanwhile takes the tag
         self._version = version_in(self._program("kamailio", "-v"))
         self._project = Path(self._program("python3", "-c", "import kemi.settings as s; print(s.PROJECT)").strip())

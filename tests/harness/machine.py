@@ -12,6 +12,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"
 NO_DOCKER = os.environ.get("TRUNKAUTH_NO_DOCKER") == "1"
+RELEASED = "trixie"  # the Debian of the project's image
+SUITE = os.environ.get("DEBIAN_SUITE", RELEASED)  # the one that containers are tested on
 ENGINE_WITHIN = 20.0  # seconds
 
 

@@ -112,3 +112,12 @@ def list_carrier(kamailio: Kamailio, host: str, port: int, tag: str) -> None:
     kamailio.database.execute(statement, (host, port, tag))
     kamailio.wait_for("the copy of the address", lambda: carriers_of(kamailio), within=5)
     kamailio.wait_for_workers()
+
+
+def policy(scene: Scene, trunk: Trunk, **columns: int | str) -> None:
+    """A row of the table trunk."""
+    names, places = ", ".join(columns), ", ".join("?" * (1 + len(columns)))
+    scene.kamailio.database.execute(
+        f"INSERT INTO trunk (l_uuid, {names}) VALUES ({places})", (trunk.uuid, *columns.values())
+    )
+    scene.kamailio.wait_until_looked_at()

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.db import servers
-from tests.harness.machine import NO_DOCKER, docker_is_missing, native_is_missing, native_version
+from tests.harness.machine import NO_DOCKER, RELEASED, SUITE, docker_is_missing, native_is_missing, native_version
 from tests.harness.node import Installation, Kamailio, Native, Options
 from tests.harness.scene import Manner, Scene
 from tests.harness.steps import carriers_of
 
-KINDS = ["native"] if NO_DOCKER else ["native", "container"]
+KINDS = ["native"] if NO_DOCKER else ["native", "container"] if SUITE == RELEASED else ["container"]
 FULL = Manner.TURNED_DOWN
 EVERY_MANNER = (FULL, Manner.KEPT, Manner.OFF)
 

@@ -10,7 +10,7 @@ from tests.harness import message
 from tests.harness.agent import Exchange
 from tests.harness.carrier import Carrier, Script
 from tests.harness.scene import Scene, Trunk
-from tests.harness.steps import credentials, list_carrier, refused, refused_because, talk_and_hang_up
+from tests.harness.steps import credentials, list_carrier, policy, refused, refused_because, talk_and_hang_up
 from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
@@ -174,6 +174,16 @@ def test_a_far_end_with_a_realm_of_its_own_gets_nothing_behind_the_carriers_chal
     trunk.carrier.ask(near, replace(far, requests=ASKING))
     refused_because(scene, trunk, NOT_SO, scene.call(trunk))
     assert not [each for each in trunk.carrier.received("INVITE") if each.has("Authorization")]
+
+
+def test_a_row_may_have_far_ends_answered_for_its_realm(scene: Scene) -> None:
+    near, far = Challenge(407), Challenge(401, requests=frozenset())
+    trunk = scene.trunk(Script(near, behind=far), realm="carrier.test")
+    policy(scene, trunk, answers_far_end=1)
+    talk_and_hang_up(trunk, scene.call(trunk))
+    trunk.carrier.ask(near, replace(far, requests=ASKING))
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.answers("INVITE")[-2:] == [401, 200]
 
 
 def test_a_call_answers_four_challenges_in_all(scene: Scene) -> None:

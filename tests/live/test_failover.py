@@ -12,6 +12,7 @@ from tests.harness.agent import SDP, Exchange
 from tests.harness.carrier import Script
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import CHALLENGING, Scene, Trunk
+from tests.harness.steps import policy
 from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
@@ -180,15 +181,6 @@ def test_a_place_that_answers_after_the_caller_gave_up_is_left_without_a_call(sc
     scene.agents.remove(scene.pbx)  # Kamailio gives him the 200 too, and he waits for none any more
     first.carrier.respond(served, 200, body=SDP)
     first.carrier.expect("BYE")
-
-
-def policy(scene: Scene, trunk: Trunk, **columns: int | str) -> None:
-    """A row of the table trunk."""
-    names, places = ", ".join(columns), ", ".join("?" * (1 + len(columns)))
-    scene.kamailio.database.execute(
-        f"INSERT INTO trunk (l_uuid, {names}) VALUES ({places})", (trunk.uuid, *columns.values())
-    )
-    scene.kamailio.wait_until_looked_at()
 
 
 def test_a_full_trunk_is_passed_over_and_a_call_that_ends_gives_its_place_back(scene: Scene) -> None:

@@ -25,6 +25,8 @@ TARGETS = {
     ("sip:sbc.carrier.test", "carrier.test"): Target("sbc.carrier.test"),
     ("", ""): Target(),
     ("tel:+4930123", ""): Target(),
+    ("sip:sbc.carrier.test;transport=pigeon", ""): Target(),
+    ("sips:sbc.carrier.test;transport=pigeon", ""): Target("sbc.carrier.test", 0, "tls"),
 }
 
 

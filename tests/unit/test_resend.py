@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kemi.auth.attempt import Sent
-from kemi.auth.challenge import parse
-from kemi.auth.resend import MOST_ANSWERED
+from kemi.auth.challenge import Challenge, parse
+from kemi.auth.resend import LONGEST_REALM, MOST_ANSWERED, MOST_ASKED, learned
 from kemi.auth.session import Failure, Refuse, after_failure
+from kemi.trunks.trunk import Policy, Trunk
 from tests.unit.test_session import ANY_REALM, ELSEWHERE, MD5, NEW, TRUNK, after, chosen, decide, resent
 
 PROXY, NODE = (407, "carrier"), (407, "node")
+REFUSED = "refuse: not as the trunk's carrier asks"
 LIKE_THE_CARRIER = {
     "as it asked before": (407, [MD5], (), {PROXY}, "carrier MD5"),
-    "by another kind": (401, [MD5], (), {PROXY}, "refuse: not as the trunk's carrier asks"),
+    "by another kind": (401, [MD5], (), {PROXY}, REFUSED),
     "by another kind, behind the carrier": (
-        401, [MD5], after(407, MD5), {PROXY}, "refuse: not as the trunk's carrier asks",
+        401, [MD5], after(407, MD5), {PROXY}, REFUSED,
     ),
     "by either kind, if it has asked by both": (401, [MD5], after(407, MD5), {PROXY, (401, "carrier")}, "carrier MD5"),
     "another node's realm": (407, [ELSEWHERE], (), {PROXY}, "elsewhere MD5"),
     "another realm behind an answer": (
-        407, [ELSEWHERE], after(407, MD5), {PROXY}, "refuse: not as the trunk's carrier asks",
+        407, [ELSEWHERE], after(407, MD5), {PROXY}, REFUSED,
     ),
     "another realm behind a preemptive response that was taken": (
         401, [ELSEWHERE], (after(407, MD5)[0]._replace(challenged=False),), {PROXY},
-        "refuse: not as the trunk's carrier asks",
+        REFUSED,
     ),
     "another node's realm, in place of a preemptive response": (
         407, [ELSEWHERE], (after(407, MD5)[0]._replace(challenged=False),), {PROXY}, "elsewhere MD5",
@@ -40,6 +44,26 @@ def test_who_asks_as_the_carrier_does(
     status: int, fields: list[str], sent: tuple[Sent, ...], asked: set[tuple[int, str]], decision: str
 ) -> None:
     assert chosen(decide(status, fields, ANY_REALM, sent, asked=frozenset(asked))) == decision
+
+
+@pytest.mark.parametrize(("realm", "decision"), [("carrier", "carrier MD5"), ("", REFUSED)])
+def test_a_row_with_a_realm_may_have_far_ends_answered(realm: str, decision: str) -> None:
+    row = Trunk("t", realm=realm, next_hop="sip:carrier", auth_username="u", policy=Policy(answers_far_end=1))
+    credentials = replace(TRUNK, realm=realm, answers_far_end=row.credentials.answers_far_end)
+    assert chosen(decide(401, [MD5], credentials, after(407, MD5), asked=frozenset({PROXY}))) == decision
+
+
+def test_a_far_end_is_answered_for_the_rows_realm_alone() -> None:
+    credentials = replace(TRUNK, answers_far_end=True)
+    assert chosen(decide(401, [ELSEWHERE], credentials, asked=frozenset({PROXY}))) == "refuse: realm not the trunk's"
+
+
+def test_no_more_is_learned_of_a_carrier_than_can_be_kept() -> None:
+    challenges = [Sent(407, Challenge(f"r{number}", "n")) for number in range(MOST_ASKED + 1)]
+    full = learned(frozenset(), challenges[:-1])
+    assert len(full) == MOST_ASKED
+    assert learned(full, challenges[-1:]) is full
+    assert learned(frozenset(), [Sent(407, Challenge("r" * (LONGEST_REALM + 1), "n"))]) == frozenset()
 
 
 def test_answers_are_counted_over_all_trunks_of_a_request() -> None:

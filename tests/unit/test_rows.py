@@ -198,7 +198,7 @@ def test_the_rules_have_another_name_where_kamailio_listens_elsewhere() -> None:
 
 POLICY: dict[str, object] = {
     "id": 7, "l_uuid": "berlin", "enabled": 1, "priority": 0, "weight": 1, "max_calls": 0, "max_cps": 0, "probe": 0,
-    "source_tag": "", "weakest_algorithm": "",
+    "source_tag": "", "weakest_algorithm": "", "answers_far_end": 0,
 }  # fmt: skip
 
 
@@ -218,6 +218,7 @@ def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, o
     ({"priority": -1}, "priority is not a number from 0 to 2147483647"),
     ({"weight": "x"}, "weight is not a number from 0 to 65535"),
     ({"probe": 86401}, "probe is not a number from 0 to 86400"),
+    ({"answers_far_end": 2}, "answers_far_end is not a number from 0 to 1"),
     ({"weakest_algorithm": "sha-256"}, "weakest_algorithm is none of SHA-512-256, SHA-256, MD5"),
 ], ids=str)  # fmt: skip
 def test_a_policy_that_cannot_be_used(columns: dict[str, object], fault: str) -> None:

@@ -45,6 +45,8 @@ NOBODYS = {
     b"Call-ID": {"missing"},
     b"CSeq": {"missing", "empty", "folded", "NUL", "not UTF-8", "12 kB", "garbage"},
 }
+# Kamailio 6.1 looks at From sooner, and drops what has none.
+SINCE_6_1 = {b"From": {"empty", "NUL", "garbage", "one quote"}}
 # Broken like this, no field behind it can be read: a challenge is none.
 BLINDING = {
     b"Content-Length": {"empty", "NUL", "not UTF-8", "12 kB", "garbage", "one quote"},
@@ -68,13 +70,13 @@ def broken(request: bytes, status: int, field: bytes = b"", how: str = "as it is
     return b"SIP/2.0 %d Torture\r\n%b\r\n" % (status, lines)
 
 
-def right_end(status: int, name: bytes = b"", how: str = "as it is") -> int:
-    """Return how a request ends whose carrier says this first, and 480 if the request comes again.
+def right_end(version: str, status: int, name: bytes = b"", how: str = "as it is") -> int:
+    """Return how a request ends whose carrier says this first, and 480 if the request comes again. version: Kamailio's.
 
     A request that is sent again with credentials comes again; so does one whose reply was dropped. A provisional reply
     stops that.
     """
-    if how in NOBODYS.get(name, ()):
+    if how in NOBODYS.get(name, ()) or (version >= "6.1" and how in SINCE_6_1.get(name, ())):
         return SAID_AGAIN
     if status < 200:
         return SILENT
