@@ -26,10 +26,13 @@ from kemi.trunks.tables import trunk, uacreg
 
 # table -> usable versions. Kamailio 5.6 to 6.1 expect the first one; uacreg 6 (Kamailio 6.2) only adds a column.
 VERSIONS = {"version": (1,), "uacreg": (5, 6), "address": (6,), "trunk": (1,)}
+ADDED = {"inbound_uri": "VARCHAR(255) DEFAULT '' NOT NULL"}  # columns of trunk that an earlier release has not made
 OPTIONAL = trunk.name  # a database that Kamailio's own scripts made serves without it
 
 CONNECT_LIMIT = 5  # seconds
 BUSY_LIMIT = 1.0
+
+_REMEDY = "; `make db` adds what is missing"
 
 _SQL_FOLDERS = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
@@ -71,9 +74,13 @@ def create(engine: Engine) -> list[str]:
 
 
 def make(connection: Connection) -> None:
-    """Create the missing tables, of which nothing is checked."""
+    """Create the missing tables and columns, of which nothing is checked."""
     for statement in _statements(connection.dialect.name):
         connection.execute(text(statement))
+    present = {column["name"] for column in inspect(connection).get_columns(trunk.name)}
+    for name, kind in ADDED.items():
+        if name not in present:
+            connection.execute(text(f"ALTER TABLE {trunk.name} ADD COLUMN {name} {kind}"))
 
 
 def check(engine: Engine) -> None:
@@ -92,7 +99,7 @@ def check(engine: Engine) -> None:
         for table in (table for table in (uacreg, trunk) if table.name in present):
             columns = {column["name"] for column in inspector.get_columns(table.name)}
             if lacking := sorted(set(table.columns.keys()) - columns):
-                raise SchemaError(f"table {table.name} lacks {', '.join(lacking)}")
+                raise SchemaError(f"table {table.name} lacks {', '.join(lacking)}{_REMEDY if table is trunk else ''}")
 
 
 def open_to_loopback(engine: Engine) -> None:

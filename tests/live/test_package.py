@@ -71,9 +71,7 @@ def test_it_is_installed_upgraded_with_a_call_up_and_removed(debian: InDebian, p
     assert found(debian) == set()
 
 
-def test_the_wheel_alone_starts_kamailio(
-    native: Native, packages: Packages, tmp_path: Path
-) -> None:
+def test_the_wheel_alone_starts_kamailio(native: Native, packages: Packages, tmp_path: Path) -> None:
     """Beside it there are only the libraries of this Python."""
     wheel = next(packages[0].parent.glob("*.whl"))
     library, state, sip = tmp_path / "library", tmp_path / "state", ("127.0.0.1", free_port())
