@@ -32,8 +32,6 @@ OPTIONAL = trunk.name  # a database that Kamailio's own scripts made serves with
 CONNECT_LIMIT = 5  # seconds
 BUSY_LIMIT = 1.0
 
-_REMEDY = "; `make db` adds what is missing"
-
 _SQL_FOLDERS = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
 _version = Table("version", MetaData(), Column("table_name", String(32)), Column("table_version", Integer))
@@ -99,7 +97,8 @@ def check(engine: Engine) -> None:
         for table in (table for table in (uacreg, trunk) if table.name in present):
             columns = {column["name"] for column in inspector.get_columns(table.name)}
             if lacking := sorted(set(table.columns.keys()) - columns):
-                raise SchemaError(f"table {table.name} lacks {', '.join(lacking)}{_REMEDY if table is trunk else ''}")
+                remedy = "; `make db` adds it" if set(lacking) <= ADDED.keys() else ""
+                raise SchemaError(f"table {table.name} lacks {', '.join(lacking)}{remedy}")
 
 
 def open_to_loopback(engine: Engine) -> None:

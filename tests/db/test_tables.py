@@ -73,6 +73,17 @@ def test_a_database_made_by_kamailios_scripts_is_used_as_it_is(engine: Engine) -
         assert connection.execute(text("SELECT l_uuid, auth_username FROM uacreg")).all() == [("kept", "me")]
 
 
+def test_a_column_that_an_earlier_release_has_not_made_is_added(engine: Engine) -> None:
+    schema.create(engine)
+    made = columns(inspect(engine), "trunk")
+    execute(engine, "INSERT INTO trunk (l_uuid) VALUES ('kept')", "ALTER TABLE trunk DROP COLUMN inbound_uri")
+    for _ in range(2):
+        assert schema.create(engine) == []
+        assert sorted(columns(inspect(engine), "trunk")) == sorted(made)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT l_uuid, inbound_uri FROM trunk")).all() == [("kept", "")]
+
+
 def test_creating_again_touches_no_row(engine: Engine) -> None:
     schema.create(engine)
     execute(
@@ -103,6 +114,7 @@ def test_creating_again_touches_no_row(engine: Engine) -> None:
         ("ALTER TABLE uacreg DROP COLUMN socket", "table uacreg lacks socket"),
         ("UPDATE version SET table_version = 2 WHERE table_name = 'trunk'", "table trunk is version 2, not 1"),
         ("ALTER TABLE trunk DROP COLUMN weight", "table trunk lacks weight"),
+        ("ALTER TABLE trunk DROP COLUMN inbound_uri", "table trunk lacks inbound_uri; `make db` adds it"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(engine: Engine, damage: str, line: str) -> None:
