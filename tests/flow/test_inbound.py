@@ -155,12 +155,18 @@ def test_the_tag_of_the_carriers_address_is_read_and_not_that_of_a_caller(pbx: M
     tags = {1: "hamburg", 2: "berlin"}
 
     def allow(group: int) -> int:  # as the permissions module does
-        pbx.state.avps.setdefault("source_tag", []).insert(0, tags[group])
+        if tags[group]:
+            pbx.state.avps.setdefault("source_tag", []).insert(0, tags[group])
         return 1
 
     pbx.answer("permissions.allow_source_address", allow)
+    pbx.answer("sanity.sanity_check", lambda *_: allow(1))  # the gate in front of the routes looks at group 1
     come("sip:+4930999@carrier.test", "203.0.113.77")
     assert went(pbx) == [("sip:+4930999@192.0.2.20", "sip:192.0.2.20:5060;transport=udp")]
+    tags[2] = ""
+    come("sip:+4930999@carrier.test", "203.0.113.77")
+    assert pbx.replies == [NO_ROUTE]
+    assert "trunk='' source=203.0.113.77" in told(pbx)
 
 
 @pytest.mark.parametrize("uri", [f"sip:hamburg@{OURS}", f"sip:x@{OURS};line=hamburg", f"sip:4940123@{OURS}"])
