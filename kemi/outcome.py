@@ -136,6 +136,18 @@ class Forbidden(NamedTuple):
         return f"trunk={word(self.trunk)} outcome=forbidden source={word(self.source)} call-id={word(call_id)}"
 
 
+class NoRoute(NamedTuple):
+    """A carrier's request was not brought in, and got 404. trunk: empty if it found none."""
+
+    trunk: str
+    source: str
+    reason: str
+
+    def line(self, call_id: str) -> str:
+        about = f"trunk={word(self.trunk)} source={word(self.source)}"
+        return f"{about} outcome='no route' reason={quoted(self.reason)} call-id={word(call_id)}"
+
+
 class Unregistered(NamedTuple):
     """A registrar's challenge was kept from the uac module, and the registration fails. account: the URI registered."""
 
@@ -169,6 +181,7 @@ Outcome = (
     | Down
     | Up
     | Forbidden
+    | NoRoute
     | Unregistered
     | Limited
 )

@@ -27,7 +27,8 @@ CHALLENGES = {
 }
 
 
-ELSEWHERE = "\n"  # the destination of an attempt that goes past its trunk's carrier; it equals none
+# Destinations that equal none of a trunk's: of an attempt that goes past its carrier, and of one that comes from there.
+ELSEWHERE, TO_PBX = "\n", "\n<"
 
 
 class Sent(NamedTuple):

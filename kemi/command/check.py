@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import islice
 
-from kemi.command.database import CALLERS, judged, open_source
+from sqlalchemy import Table
+
+from kemi.command.database import judged, open_source
 from kemi.command.lookup import look_up
 from kemi.replica.writer import fault_of
 from kemi.settings import Settings
 from kemi.start import run as start
+from kemi.trunks import groups as groups_of
+from kemi.trunks.groups import CALLERS, CARRIERS
 from kemi.trunks.hops import Target, target_of
 from kemi.trunks.rows import Row
 from kemi.trunks.tables import address, trunk, uacreg
@@ -77,7 +81,8 @@ def is_running(settings: Settings) -> bool:
 def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]) -> Iterator[str]:
     """Yield the faults of rows; note the names that the usable ones lead to."""
     seen["trunks"] = seen["addresses"] = 0
-    has_default, has_callers, known = not settings.default_trunk, False, set[object]()
+    has_default, known = not settings.default_trunk, set[object]()
+    groups = defaultdict[object, list[groups_of.Row]](list)
     with open_source(settings) as source:
         for table, verdict in judged(source, settings.rules):
             row = verdict.row
@@ -92,21 +97,28 @@ def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]
                 yield f"trunk={row['l_uuid']!r} has a row in trunk, and none in uacreg"
             if verdict.fault:
                 continue
-            if table is uacreg:
-                has_default = has_default or row["l_uuid"] == settings.default_trunk
-                _note_name(row, names)
-            elif table is address:
-                has_callers = has_callers or row["grp"] == CALLERS
+            if table is address:
+                groups[row["grp"]].append(groups_of.Row.of(row))
+                continue
+            has_default = has_default or (table is uacreg and row["l_uuid"] == settings.default_trunk)
+            for target in _targets(table, row):
+                names.setdefault(target, []).append(str(row["l_uuid"]))
     if not has_default:
         yield f"TRUNKAUTH_DEFAULT_TRUNK: no usable row of uacreg has l_uuid {settings.default_trunk!r}"
-    if not has_callers:
+    covered = groups_of.covered(groups[CALLERS], groups[CARRIERS])
+    for number in sorted(covered):
+        yield f"address={number} unusable: {groups_of.COVERED}"
+    if len(covered) == len(groups[CALLERS]):
         yield f"address: no usable row is in group {CALLERS}, so nobody may call"
 
 
-def _note_name(row: Row, names: dict[Target, list[str]]) -> None:
-    target = target_of(str(row["auth_proxy"]), str(row["r_domain"]))
-    if target.is_name:
-        names.setdefault(target, []).append(str(row["l_uuid"]))
+def _targets(table: Table, row: Row) -> Iterator[Target]:
+    """Yield the targets that are names, of a row of uacreg or trunk."""
+    if table is uacreg:
+        targets = [target_of(str(row["auth_proxy"]), str(row["r_domain"]))]
+    else:
+        targets = [target_of(uri.strip(), "") for uri in str(row["inbound_uri"]).split(",")]
+    yield from (target for target in targets if target.is_name)
 
 
 def _names(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]) -> Iterator[str]:

@@ -16,8 +16,6 @@ from kemi.start import schema
 from kemi.trunks.rows import MOST_ID, Rules, Verdict
 from kemi.trunks.tables import address, cause, trunk, uacreg
 
-CALLERS = 1  # group of the address table: who may call
-
 
 @contextlib.contextmanager
 def open_tables(settings: Settings) -> Iterator[Engine]:

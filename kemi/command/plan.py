@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, outerjoin, select
 from kemi import uri
 from kemi.address import normalised
 from kemi.command.base import Failure
-from kemi.command.database import CALLERS
 from kemi.command.snapshot import Snapshot
 from kemi.settings import Settings
 from kemi.trunks import selection
+from kemi.trunks.groups import CALLERS
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import UNUSABLE, address, replica_fault, uacreg

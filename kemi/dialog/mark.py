@@ -22,7 +22,7 @@ PARAMETER = "ta"  # of our Record-Route
 KEY_BYTES = 32
 LONGEST_LIFE = 86400  # seconds
 
-_VERSION = 2
+_TRUNK_IS_CALLED, _TRUNK_CALLS = 2, 3  # versions of the form: 2 is that of every mark before there were inbound calls
 _FORM = struct.Struct(">BIIIII8s8s")
 _SEAL_BYTES = 12
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # RFC 4648 5
@@ -31,19 +31,20 @@ _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/"
 class Mark(NamedTuple):
     """How a dialog was set up.
 
-    row: the id of the trunk's row. destination: fingerprint() of the destination that it named. caller: fingerprint()
-    of where requests to the caller go. cseq: of the request that set the dialog up, as its sender wrote it. raised: by
-    how much it was raised. since: when, in seconds of the epoch. run: a random number of the Kamailio that sent it,
-    another one after each start.
+    row: the id of the trunk's row. destination: fingerprint() of the destination that it named. pbx: fingerprint() of
+    where requests to the PBX go. cseq: of the request that set the dialog up, as its sender wrote it. raised: by how
+    much it was raised. since: when, in seconds of the epoch. run: a random number of the Kamailio that sent it, another
+    one after each start. is_inbound: True if the trunk's carrier has called, False if the PBX has.
     """
 
     row: int
     destination: bytes
-    caller: bytes
+    pbx: bytes
     cseq: int
     raised: int
     since: int
     run: int
+    is_inbound: bool = False
 
 
 class Direction(Enum):
@@ -66,8 +67,8 @@ def dialog_id(call_id: str, tag: str) -> str:
 
 def seal(key: bytes, mark: Mark, dialog: str) -> str:
     """Return the parameter's value for a dialog (dialog_id of its first request): letters, digits, `-` and `_`."""
-    row, destination, caller, *numbers = mark
-    body = _FORM.pack(_VERSION, row, *numbers, destination, caller)
+    row, destination, pbx, *numbers, is_inbound = mark
+    body = _FORM.pack(_TRUNK_CALLS if is_inbound else _TRUNK_IS_CALLED, row, *numbers, destination, pbx)
     text = b2a_base64(body + _seal(key, body, dialog), newline=False).translate(_TO_URL)
     return text.decode().rstrip("=")
 
@@ -81,8 +82,10 @@ def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     body, seal = text[:-_SEAL_BYTES], text[-_SEAL_BYTES:]
     if len(body) != _FORM.size or not compare_digest(seal, _seal(key, body, dialog)):
         return None
-    version, row, cseq, raised, since, run, destination, caller = _FORM.unpack(body)
-    return Mark(row, destination, caller, cseq, raised, since, run) if version == _VERSION else None
+    version, row, cseq, raised, since, run, destination, pbx = _FORM.unpack(body)
+    if version not in (_TRUNK_IS_CALLED, _TRUNK_CALLS):
+        return None
+    return Mark(row, destination, pbx, cseq, raised, since, run, version == _TRUNK_CALLS)
 
 
 def _seal(key: bytes, body: bytes, dialog: str) -> bytes:

@@ -10,12 +10,13 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kemi.auth.attempt import ELSEWHERE, Attempt
+from kemi.auth.attempt import ELSEWHERE, TO_PBX, Attempt
 from kemi.dialog import cseq
 from kemi.dialog.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
 from kemi.sip import dialog, place, shared
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray
+from kemi.trunks.places import Place
 from kemi.trunks.trunk import Trunk
 
 STARTS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
@@ -65,10 +66,11 @@ class Dialogs:
         """Return the dialog of a mark, whatever its age."""
         if not value:
             return None
-        for tag, direction in ((from_tag, Direction.TO_TRUNK), (to_tag, Direction.FROM_TRUNK)):
+        for tag, is_the_callers in ((from_tag, True), (to_tag, False)):
             name = dialog_id(call_id, tag)
             if mark := unseal(self.key, value, name):
-                return Opened(mark, direction, f"{name}{mark.destination.hex()}")
+                direction = Direction.FROM_TRUNK if mark.is_inbound is is_the_callers else Direction.TO_TRUNK
+                return Opened(mark, direction, _sequence(name, mark))
         return None
 
     def is_of(self, opened: Opened, trunk: Trunk) -> bool:
@@ -87,6 +89,24 @@ class Dialogs:
         back = fingerprint(self.key, place.way_back().text)
         mark = Mark(trunk.row, destination, back, caller, number - caller, int(time.time()), self.run)
         return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
+
+    def to_pbx(self, incoming: Incoming, trunk: Trunk) -> Attempt:
+        """Return the first attempt of a new request of the trunk's carrier, whose number no PBX sees raised."""
+        method, caller = incoming.method, incoming.cseq
+        mark = Mark(
+            trunk.row, fingerprint(self.key, trunk.destination), bytes(8), caller, 0, int(time.time()), self.run, True
+        )
+        sequence = _sequence(dialog_id(incoming.call_id, incoming.from_tag), mark)
+        attempt = Attempt(trunk.uuid, TO_PBX, method, sequence, caller, caller)
+        return attempt._replace(mark=seal(self.key, mark, attempt.dialog)) if method in STARTS_DIALOG else attempt
+
+    def to_pbx_at(self, attempt: Attempt, pbx: Place) -> Attempt:
+        """Return an attempt of to_pbx() with the place that it goes to in its mark."""
+        mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
+        if mark is None:
+            return attempt
+        marked = mark._replace(pbx=fingerprint(self.key, pbx.text))
+        return attempt._replace(mark=seal(self.key, marked, attempt.dialog))
 
     def inside(self, incoming: Incoming, opened: Opened, trunk: Trunk | None) -> Attempt:
         """Return the first attempt of a request to the trunk inside a dialog; trunk: None if it may not answer. Raises
@@ -139,7 +159,7 @@ class Dialogs:
         """Forget the numbers that nobody will count on after this attempt's 2xx."""
         if attempt.method == "BYE":
             shared.forget_sequence(attempt.sequence)
-        elif not attempt.in_dialog and attempt.number == attempt.cseq:
+        elif not attempt.in_dialog and attempt.number == attempt.cseq and attempt.destination != TO_PBX:
             alone = cseq.noted(cseq.Sequence(), attempt.method, attempt.cseq, attempt.number)
             shared.forget_soon(attempt.sequence, alone, KEPT_ANSWERED)
 
@@ -160,7 +180,16 @@ class Dialogs:
         """Return the CSeq of the INVITE that the caller knows by this number, for its ACK and its PRACKs."""
         mark = opened.mark
         raised = caller + mark.raised
-        return raised if caller == mark.cseq else cseq.of_invite(shared.sequence(opened.sequence), caller, raised)
+        if caller == mark.cseq and not mark.is_inbound:  # then the mark is of the carrier's INVITE, not the PBX's
+            return raised
+        return cseq.of_invite(shared.sequence(opened.sequence), caller, raised)
+
+
+def _sequence(name: str, mark: Mark) -> str:
+    """Return the key of the CSeqs sent to the trunk in a dialog (dialog_id). A call that a carrier sends back to us has
+    a dialog on either side, with one Call-ID and one caller.
+    """
+    return f"{name}{mark.destination.hex()}{'<' if mark.is_inbound else ''}"
 
 
 def _age(mark: Mark) -> int:

@@ -6,24 +6,24 @@ Decided in auth/session.py; carried out here.
 from __future__ import annotations
 
 from kemi.auth import session
-from kemi.auth.attempt import CHALLENGES, Attempt
+from kemi.auth.attempt import CHALLENGES, TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Cancelled, NextTrunk, PassOn, Refuse, Resend
 from kemi.flow import nexthop, responses, standings
-from kemi.flow.placing import Placing
+from kemi.flow.receiving import Receiving
 from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
 from kemi.sip import api, failure, moving, relay
 from kemi.trunks.places import Places
-from kemi.trunks.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Word, best
+from kemi.trunks.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Plan, Word, best
 
 
-class GoingOn(Placing):
+class GoingOn(Receiving):
     """Goes on with requests that a place did not take."""
 
     def after_failure(self, status: int) -> None:
         """Answer or refuse a challenge, go on to the next place, or have the last word."""
         attempt = relay.attempt()
-        trunk = self.trunk_now(attempt) if status in CHALLENGES else None
+        trunk = self.trunk_now(attempt) if status in CHALLENGES and attempt.destination != TO_PBX else None
         credentials = trunk.credentials if trunk else None
         places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
         facts = failure.facts(status, attempt, places)
@@ -50,6 +50,9 @@ class GoingOn(Placing):
         reason = _reason(word)
         api.tell(NextTried(attempt.trunk, reason))
         plan = relay.plan().heard(word)
+        if attempt.destination == TO_PBX:
+            self._go_on_inbound(attempt, plan)
+            return
         if not plan.hops:
             standings.note_failed(attempt.trunk, reason, word.retry_after)
         dialled = moving.dialled()
@@ -71,9 +74,17 @@ class GoingOn(Placing):
             trunk, plan = self.next_place(plan, trunk, dialled)
         failure.say_instead(plan.word)
 
+    def _go_on_inbound(self, attempt: Attempt, plan: Plan) -> None:
+        """Send a carrier's request to the next PBX."""
+        if left := self.to_next_pbx(attempt._replace(is_moved=True), plan):
+            failure.say_instead(left.word)
+        else:
+            moving.forget_replies()
+
     def _end(self, status: int, attempt: Attempt, said: Word) -> None:
         """Pass the failure on, or the better word of a place before. Kamailio would make a 500 of a 503."""
-        if not attempt.in_dialog and not attempt.is_accepted and (said == SILENT or status in self._settings.next_on):
+        is_placed = not attempt.in_dialog and attempt.destination != TO_PBX
+        if is_placed and not attempt.is_accepted and (said == SILENT or status in self._settings.next_on):
             standings.note_failed(attempt.trunk, _reason(said), said.retry_after)
         word = best(relay.plan().word, said) if attempt.is_moved else said
         if word != said or status == SERVICE_UNAVAILABLE:
@@ -81,7 +92,7 @@ class GoingOn(Placing):
 
     def _refuse(self, attempt: Attempt, refusal: Refuse) -> None:
         api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
-        if attempt.trunk and not attempt.in_dialog:
+        if attempt.trunk and not attempt.in_dialog and attempt.destination != TO_PBX:
             standings.note_failed(attempt.trunk, refusal.reason, 0)
         failure.say_instead(best(relay.plan().word, REFUSED) if attempt.is_moved else REFUSED)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from kemi.address import is_address
 from kemi.auth.attempt import ELSEWHERE, Attempt
 from kemi.sip import edit, place, relay, request, wanted
-from kemi.trunks.hops import target_of
+from kemi.trunks.hops import Hops, target_of
 from kemi.trunks.places import Place, Places
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
@@ -27,6 +27,11 @@ def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str) -> tuple[str, ...] | No
     if hops is None and not trunk.target.host:
         wanted.want(target.key)
     return None if hops is None else tuple([hop.uri for hop in hops])
+
+
+def of_pbx(trunks: TrunkStore, uri: str) -> Hops | None:
+    """Return where a PBX is, in the order to try; empty if its name cannot be resolved, None if nobody has tried."""
+    return trunks.resolved(target_of(uri, ""))
 
 
 def settled(trunks: TrunkStore) -> Place | None:

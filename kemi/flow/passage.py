@@ -1,10 +1,11 @@
 """Who may send a request inside a dialog, and where to. A mark proves the dialog and not its sender: both ends know it,
 and so does whoever stands between them.
 
-1. To the trunk: from listed sources, which have placed the call. It goes where the route set leads. A caller who is not
-   listed any more can still end the call that he has placed, from the place that the mark names.
+1. To the trunk: from listed sources, which are PBXs. It goes where the route set leads. A caller who is not listed any
+   more can still end the call that he has placed, from the place that the mark names. A PBX that was called need not be
+   listed: the mark names the place that the DBA had it called at.
 2. From the trunk: from anywhere, since a carrier has several machines, and a far end may be called directly. It goes to
-   the caller alone: to the place that the mark names, or another one that is listed as a caller's.
+   the PBX alone: to the place that the mark names, or another one that is listed as a caller's.
 3. A name is looked for only if it is the caller's own.
 """
 
@@ -21,10 +22,20 @@ ENDS_CALLS = frozenset({"ACK", "BYE"})
 def is_open(opened: Opened, method: str, key: bytes) -> bool:
     """Return True if the request at hand, of this method, may pass. key: the deployment's."""
     if opened.direction is Direction.TO_TRUNK:
-        if request.source_may_call():
+        if request.source_may_call() or is_of_called_pbx(opened, key):
             return True
-        return method in ENDS_CALLS and fingerprint(key, place.source().text) == opened.mark.caller
+        return method in ENDS_CALLS and _comes_from_pbx(opened, key)
     there = place.next_hop()
-    if fingerprint(key, there.text) == opened.mark.caller:
+    if fingerprint(key, there.text) == opened.mark.pbx:
         return True
     return is_address(there.address) and place.is_callers(there)
+
+
+def is_of_called_pbx(opened: Opened, key: bytes) -> bool:
+    """Return True if the message at hand comes from the PBX that a carrier has called."""
+    return opened.mark.is_inbound and _comes_from_pbx(opened, key)
+
+
+def _comes_from_pbx(opened: Opened, key: bytes) -> bool:
+    """Return True if the message at hand comes from the place that the mark names."""
+    return fingerprint(key, place.source().text) == opened.mark.pbx

@@ -17,7 +17,6 @@ from kemi.auth.attempt import Attempt
 from kemi.auth.credentials import Credentials
 from kemi.flow import nexthop, rate, responses, standings
 from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
-from kemi.health import memory
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
 from kemi.sip import api, dialog, edit, place, relay, request, room, shared
 from kemi.sip.request import Incoming
@@ -66,21 +65,16 @@ class Placing:
 
     # --- a new request
 
-    def new_request(self, incoming: Incoming) -> None:
-        """Route a request outside a dialog: an INVITE, a MESSAGE, …"""
-        trunks = self.trunks
-        if memory.is_full() or not trunks.is_ready():
-            relay.reply_try_later()
-        elif not request.source_may_call():
-            relay.reply(403, "Forbidden")
-        elif incoming.method == "INVITE" and rate.is_over(self._settings.max_cps):
+    def place_request(self, incoming: Incoming) -> None:
+        """Route a new request of a source that may call: an INVITE, a MESSAGE, …"""
+        if incoming.method == "INVITE" and rate.is_over(self._settings.max_cps):
             relay.reply_try_later(1)
         elif incoming.method == "REGISTER":  # with the trunk's credentials it would move the carrier's account
             relay.reply_with(f"Allow: {ALLOWED}", 405, "Method Not Allowed")  # RFC 3261 8.2.1
         elif not incoming.dialled:
             relay.reply(400, "Not UTF-8")
         else:
-            self._place(incoming, Asked(request.take_trunk(), incoming.caller, incoming.dialled))
+            self._place(incoming, Asked(request.take_trunk(incoming.order), incoming.caller, incoming.dialled))
 
     def _place(self, incoming: Incoming, asked: Asked) -> None:
         """Send a new request over the first of its trunks that can be used."""

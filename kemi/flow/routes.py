@@ -2,7 +2,8 @@
 
     ksr_request_route      every request
       in_dialog            a request of a dialog (loose routing)
-      new_request          anything else: who may call, over which trunk, to where (placing.py)
+      new_request          anything else: a PBX's goes out over a trunk (placing.py), a carrier's comes in to the PBX
+                           (receiving.py)
     BRANCH                 the branch route: shapes the one attempt that goes out now
     TRUNKAUTH              the failure route: answers the carrier's 401 or 407, or ends the request with 503
     REPLY                  the reply route: gives the caller his own CSeq, learns the dialog's peer and the nonces
@@ -13,7 +14,7 @@ A handler that raises answers 500, and the worker goes on. The caller never sees
 
 from __future__ import annotations
 
-from kemi.auth.attempt import Attempt
+from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.dialog.cseq import rack as with_cseq
 from kemi.dialog.cseq import rack_cseq
 from kemi.dialog.late import farewell
@@ -23,7 +24,7 @@ from kemi.flow.dialogs import Opened
 from kemi.flow.going_on import GoingOn
 from kemi.health import memory
 from kemi.outcome import AnsweredLate
-from kemi.sip import api, edit, failure, late, place, relay, request, shared, strays
+from kemi.sip import api, carrier, edit, failure, late, place, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.places import Place, Places
@@ -57,18 +58,35 @@ class TrunkAuth(GoingOn):
             self.new_request(incoming)
         return 1
 
+    def new_request(self, incoming: Incoming) -> None:
+        """Route a request outside a dialog: a carrier's comes in, a PBX's goes out."""
+        trunks = self.trunks
+        if memory.is_full() or not trunks.is_ready():
+            relay.reply_try_later()
+        elif carrier.is_listed() or trunks.is_next_hop(incoming.source):
+            self.receive(incoming)
+        elif request.source_may_call():
+            self.place_request(incoming)
+        elif trunks.is_next_hop_host(incoming.source):
+            self.receive(incoming)
+        else:
+            relay.reply(403, "Forbidden")
+
     def cancel(self, incoming: Incoming) -> None:
-        """Cancel an INVITE, for its sender alone: a caller, or the far end of a dialog (RFC 3261 9.1 has the Route of
-        its re-INVITE go with it, and so the mark).
+        """Cancel an INVITE, for its sender alone: a caller, a carrier, or an end of a dialog (RFC 3261 9.1 has the
+        Route of its re-INVITE go with it, and so the mark).
         """
-        if incoming.belongs_to_transaction and (request.source_may_call() or self._is_from_trunk(incoming)):
+        if incoming.belongs_to_transaction and (request.source_may_call() or self._may_cancel(incoming)):
             relay.relay()
         else:
             relay.reply(481, "Call/Transaction Does Not Exist")
 
-    def _is_from_trunk(self, incoming: Incoming) -> bool:
-        opened = self._dialogs.opened(incoming)
-        return opened is not None and opened.direction is Direction.FROM_TRUNK
+    def _may_cancel(self, incoming: Incoming) -> bool:
+        """Return True if a source that is no listed caller may cancel an INVITE."""
+        if opened := self._dialogs.opened(incoming):
+            return opened.direction is Direction.FROM_TRUNK or passage.is_of_called_pbx(opened, self._dialogs.key)
+        trunks, source = self.trunks, incoming.source
+        return carrier.is_listed() or trunks.is_next_hop(source) or trunks.is_next_hop_host(source)
 
     # --- inside a dialog
 
@@ -168,10 +186,11 @@ class TrunkAuth(GoingOn):
             return 1
         if attempt.number != attempt.cseq:
             relay.restore_cseq()
-        if attempt.trunk and not attempt.in_dialog and status not in self.concerns:
+        is_placed = not attempt.in_dialog and attempt.destination != TO_PBX
+        if attempt.trunk and is_placed and status not in self.concerns:
             standings.note_served(attempt.trunk)
         if status < 300:
-            if attempt.method == "INVITE" and not attempt.in_dialog:
+            if attempt.method == "INVITE" and is_placed:
                 place.note_peer()
             responses.note_asked(attempt)
             if self._settings.preemptive:
@@ -210,7 +229,7 @@ class TrunkAuth(GoingOn):
         if not (reply and opened):
             strays.drop()
         elif opened.direction is Direction.FROM_TRUNK:
-            if not request.source_may_call():
+            if not (request.source_may_call() or passage.is_of_called_pbx(opened, self._dialogs.key)):
                 strays.drop()
         elif strays.goes_to_a_caller(reply) and (cseq := self._dialogs.cseq_of(opened, reply.cseq)) is not None:
             if cseq != reply.cseq:

@@ -43,7 +43,7 @@ class MemoryProcess:
         if not count or (count < self._few and now < self._next_look):
             return
         self._next_look = now + LOOKS_EVERY
-        closed = self._connections.to_close(rpc.connections(), tcp.may_call, now)
+        closed = self._connections.to_close(rpc.connections(), tcp.is_listed, now)
         for one in closed:
             tcp.close(one)
         if line := self._connections.line(closed, now):

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.names.rows import Registration
 from kemi.trunks.hops import Hops, from_text, to_text
-from kemi.trunks.tables import empty_log, open_file, registrations, resolved_names, table_versions
+from kemi.trunks.tables import empty_log, next_hops, open_file, registrations, resolved_names, table_versions
 
 UACREG_VERSION = 5  # that the uac module of 5.6 to 6.1 wants
 
@@ -26,28 +26,38 @@ class NamesFile:
         self._inode = 0
         self.hops: Mapping[str, Hops] = {}  # as stored, by Target.key
         self.registering: Mapping[str, Registration] = {}  # as stored, by l_uuid
+        self.places: frozenset[str] = frozenset()  # as stored: of next hops
 
     def open(self) -> None:
         """Read what is stored. A file that is missing or damaged is made anew, empty."""
         try:
             with self._engine.connect() as connection:
+                next_hops.create(connection, checkfirst=True)  # in a file that an earlier release has left
+                places = frozenset(str(place) for place in connection.execute(select(next_hops)).scalars())
                 stored = connection.execute(select(resolved_names)).all()
                 rows = connection.execute(select(registrations)).all()
                 connection.execute(select(table_versions)).one()
             self.hops = {str(target): from_text(hops) for target, hops in stored}
-            self.registering = {str(row.l_uuid): tuple(row) for row in rows}
+            self.registering, self.places = {str(row.l_uuid): tuple(row) for row in rows}, places
             self._inode = self._path.stat().st_ino
         except (SQLAlchemyError, OSError, ValueError, TypeError):
             self._make()
 
-    def keep(self, hops: Mapping[str, Hops], registering: Mapping[str, Registration]) -> list[str]:
-        """Make the file hold these and no others, in one transaction; return the l_uuids whose registration changed."""
+    def keep(
+        self,
+        hops: Mapping[str, Hops],
+        registering: Mapping[str, Registration],
+        places: frozenset[str] = frozenset(),
+    ) -> list[str]:
+        """Make the file hold these and no others, in one transaction; return the l_uuids whose registration changed.
+        places: of next hops (hops.places).
+        """
         if not self._path.exists() or self._path.stat().st_ino != self._inode:
             self._make()
         resolved = _changes(self.hops, hops)
         changed = _changes(self.registering, registering)
         with self._engine.connect() as connection:
-            if not resolved and not changed:
+            if not resolved and not changed and places == self.places:
                 empty_log(self._path, connection)
                 return []
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -59,9 +69,13 @@ class NamesFile:
                 connection.execute(resolved_names.insert().values(target=target, hops=to_text(hops[target])))
             for uuid in registering.keys() & set(changed):
                 connection.execute(registrations.insert().values(registering[uuid]))
+            for gone in self.places - places:
+                connection.execute(next_hops.delete().where(next_hops.c.place == gone))
+            if new := places - self.places:
+                connection.execute(next_hops.insert(), [{"place": one} for one in sorted(new)])
             connection.exec_driver_sql("COMMIT")
             empty_log(self._path, connection)
-        self.hops, self.registering = dict(hops), dict(registering)
+        self.hops, self.registering, self.places = dict(hops), dict(registering), places
         return changed
 
     def close(self) -> None:
@@ -78,7 +92,7 @@ class NamesFile:
         try:
             with engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-                for table in (resolved_names, registrations, table_versions):
+                for table in (resolved_names, next_hops, registrations, table_versions):
                     table.create(connection)
                 version = {"table_name": registrations.name, "table_version": UACREG_VERSION}
                 connection.execute(table_versions.insert().values(**version))
@@ -87,7 +101,7 @@ class NamesFile:
         for leftover in _files_of(self._path)[1:]:
             leftover.unlink(missing_ok=True)
         fresh.replace(self._path)
-        self.hops, self.registering, self._inode = {}, {}, self._path.stat().st_ino
+        self.hops, self.registering, self.places, self._inode = {}, {}, frozenset(), self._path.stat().st_ino
 
 
 def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:

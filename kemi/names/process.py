@@ -67,7 +67,8 @@ class _Work:
         hops = self._names.hops()
         registering = resolved(found.registering, hops, self._file.registering)
         try:
-            changed = self._file.keep({target.key: each for target, each in hops.items()}, registering)
+            by_key = {target.key: each for target, each in hops.items()}
+            changed = self._file.keep(by_key, registering, found.all_places(hops))
         except (SQLAlchemyError, OSError) as error:
             self._say_file_fault(cause(error))
         else:

@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi.trunks.hops import Hops, Target, target_of
+from kemi.trunks.hops import Hops, Target, literal, places, target_of
 from kemi.trunks.rows import SECRETS
 from kemi.trunks.secret import SecretError, revealed
-from kemi.trunks.tables import UNUSABLE, open_file, replica_fault, uacreg
+from kemi.trunks.tables import UNUSABLE, open_file, replica_fault, trunk, uacreg
 
 REST = 1  # times as long as a look took, until the next one
 
 _FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == uacreg.name)
 _UNUSABLE = _FAULTS.where(replica_fault.c.outcome == UNUSABLE)
+_POLICY_FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == trunk.name)
+_PBXS = select(trunk.c.inbound_uri).where(trunk.c.inbound_uri != "", trunk.c.id.not_in(_POLICY_FAULTS)).distinct()
 _NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain).where(uacreg.c.id.not_in(_UNUSABLE)).distinct()
 _REGISTERING = select(uacreg).where(uacreg.c.expires > 0, uacreg.c.id.not_in(_FAULTS))
 _COLUMNS = list(uacreg.columns.keys())
@@ -30,10 +32,19 @@ Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
 
 
 class Found(NamedTuple):
-    """The findings of one look: targets that are names, and the rows that register, by l_uuid."""
+    """The findings of one look: targets that are names, of next hops and of PBXs; those of next hops alone; the places
+    of next hops that are addresses (hops.places); and the rows that register, by l_uuid.
+    """
 
     targets: frozenset[Target]
+    next_hops: frozenset[Target]
+    places: frozenset[str]
     registering: Mapping[str, Registration]
+
+    def all_places(self, hops: Mapping[Target, Hops]) -> frozenset[str]:
+        """Return the places of all next hops. hops: of those that are names."""
+        named = [places(hops[target]) for target in self.next_hops if target in hops]
+        return self.places.union(*named) if named else self.places
 
 
 class Rows:
@@ -76,10 +87,16 @@ class Rows:
         if version == self._version:
             return
         execute = self._connection.execute
-        next_hops = (target_of(str(proxy or ""), str(domain or "")) for proxy, domain in execute(_NEXT_HOPS))
-        targets = frozenset(target for target in next_hops if target.is_name)
+        rows = execute(_NEXT_HOPS)
+        next_hops = frozenset(target_of(str(proxy or ""), str(domain or "")) for proxy, domain in rows)
+        pbxs = frozenset(target_of(uri.strip(), "") for (uris,) in execute(_PBXS) for uri in str(uris).split(","))
         registering = (_revealed(row) for row in execute(_REGISTERING))
-        self._found = Found(targets, {str(row[_UUID]): row for row in registering if row})
+        self._found = Found(
+            frozenset(target for target in next_hops | pbxs if target.is_name),
+            frozenset(target for target in next_hops if target.is_name),
+            places(tuple(hop for target in next_hops if target.host and not target.is_name for hop in literal(target))),
+            {str(row[_UUID]): row for row in registering if row},
+        )
         self._version = version
 
 

@@ -44,6 +44,11 @@ _TABLES_OF_THE_COPY = (
     " outcome TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (table_name, id))",
     "CREATE INDEX IF NOT EXISTS uacreg_caller_idx ON uacreg (l_username, lower(l_domain))",
     "CREATE INDEX IF NOT EXISTS uacreg_dialled_idx ON uacreg (lower(r_domain))",
+    # What the permissions module reads (kamailio.cfg): the addresses that can be used.
+    "CREATE VIEW IF NOT EXISTS usable_address AS SELECT * FROM address WHERE id NOT IN"
+    " (SELECT id FROM replica_fault WHERE table_name = 'address')",
+    "INSERT INTO version (table_name, table_version) SELECT 'usable_address', 6"
+    " WHERE NOT EXISTS (SELECT 1 FROM version WHERE table_name = 'usable_address')",
     *(f"CREATE INDEX IF NOT EXISTS {name}_idx ON uacreg ({name}) WHERE {only}" for name, only in NAMES_SECRET.items()),
     "CREATE INDEX IF NOT EXISTS address_tag_idx ON address (grp, tag)",
     "CREATE INDEX IF NOT EXISTS registrations_idx ON uacreg (expires) WHERE expires > 0",
@@ -207,6 +212,7 @@ class Copy:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield writer
+                writer.judge_groups()
                 with local_errors():
                     connection.exec_driver_sql("COMMIT")
             except BaseException:

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, literal_column, or_, select
+from sqlalchemy import Connection, Select, Table, and_, literal_column, or_, select
+from sqlalchemy import Row as ResultRow
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.outcome import quoted
 from kemi.replica.source import BUCKET, limits
+from kemi.trunks.groups import CALLERS, CARRIERS, COVERED, Row, covered
 from kemi.trunks.rows import Rules, Verdict
 from kemi.trunks.tables import (
     NAMES_SECRET,
@@ -76,11 +78,13 @@ class Writer:
         self._connection = connection
         self._rules = rules
         self._known: set[tuple[str, str]] = set()  # subject, reason
+        self._moves_addresses = False
         self.faults = Faults()
 
     def delete(self, table: Table, low: int, high: int) -> None:
         """Delete the rows with low <= id < high. Their faults are not new if the rows come again with them."""
         ids = limits(low, high)
+        self._moves_addresses |= table is address
         of_the_rows = "FROM replica_fault WHERE table_name = ? AND id BETWEEN ? AND ?"
         with local_errors():
             known = self._connection.exec_driver_sql(f"SELECT subject, reason {of_the_rows}", (table.name, *ids))
@@ -91,6 +95,7 @@ class Writer:
     def insert(self, table: Table, rows: Iterable[Sequence[Any]]) -> None:
         """Insert rows, and their faults."""
         columns = table.columns.keys()
+        self._moves_addresses |= table is address
         values, faults = [], []
         for row in rows:
             verdict = self.judge(table, row)
@@ -100,6 +105,10 @@ class Writer:
                 faults.append((table.name, row[0], *fault))
         places = ", ".join("?" * len(columns))
         self._insert(f"{table.name} ({', '.join(columns)}) VALUES ({places})", values)
+        self._write_faults(faults)
+
+    def _write_faults(self, faults: list[tuple[Any, ...]]) -> None:
+        """Store faults, and name those that are new."""
         self._insert("replica_fault VALUES (?, ?, ?, ?, ?)", faults)
         for _, _, subject, outcome, reason in faults:
             if (subject, reason) not in self._known:
@@ -109,6 +118,24 @@ class Writer:
         named = dict(zip(table.columns.keys(), row, strict=True))
         judges = {uacreg.name: self._rules.trunk, address.name: self._rules.address, trunk.name: self._rules.policy}
         return judges[table.name](named)
+
+    def judge_groups(self) -> None:
+        """Judge the addresses of group 1 by those of group 2, at the end of a transaction that has moved any. They stay
+        in the copy: they are good again as soon as the others go. Kamailio does not see them (copy.py).
+        """
+        if not self._moves_addresses:
+            return
+        columns = (address.c.id, address.c.ip_addr, address.c.mask, address.c.port)
+        groups = [select(*columns).where(address.c.grp == group) for group in (CALLERS, CARRIERS)]
+        mine = and_(replica_fault.c.table_name == address.name, replica_fault.c.reason == COVERED)
+        with local_errors():
+            callers, carriers = (map(Row._make, self._connection.execute(group)) for group in groups)
+            now = covered(callers, carriers)
+            before = frozenset(self._connection.execute(select(replica_fault.c.id).where(mine)).scalars())
+            for row in before - now:
+                self._connection.execute(replica_fault.delete().where(mine, replica_fault.c.id == row))
+        faults = [(address.name, row, f"{address.name}={row}", UNUSABLE, COVERED) for row in sorted(now - before)]
+        self._write_faults(faults)
 
     def judge_again(self, tables: Iterable[Table]) -> None:
         """Judge the rows that are stored."""
@@ -127,12 +154,12 @@ class Writer:
             self.delete(table, row[0], row[0] + 1)
             self.insert(table, [row])
 
-    def _judged_otherwise(self, table: Table, query: Select[Any]) -> list[Row[Any]]:
+    def _judged_otherwise(self, table: Table, query: Select[Any]) -> list[ResultRow[Any]]:
         """Return the rows of the query that would not be stored as they are."""
         faults = select(replica_fault).where(replica_fault.c.table_name == table.name)
         stored = {number: tuple(fault) for _, number, *fault in self._connection.execute(faults)}
 
-        def is_stored(row: Row[Any]) -> bool:
+        def is_stored(row: ResultRow[Any]) -> bool:
             verdict = self.judge(table, row)
             return fault_of(table, verdict) == stored.get(row[0]) and tuple(verdict.row.values()) == tuple(row)
 

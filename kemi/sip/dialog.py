@@ -11,8 +11,14 @@ def track() -> None:
     KSR.dialog.dlg_set_property("ka-src")
 
 
+def track_inbound() -> None:
+    """Track the dialog that a carrier's INVITE starts, and have the PBX asked, which is called."""
+    KSR.dialog.dlg_manage()
+    KSR.dialog.dlg_set_property("ka-dst")
+
+
 def is_keepalive() -> bool:
-    """Return True if the request that Kamailio sends on its own is the OPTIONS that asks a caller."""
+    """Return True if the request that Kamailio sends on its own is the OPTIONS that asks a PBX."""
     return KSR.is_OPTIONS() and KSR.siputils.has_totag() > 0
 
 

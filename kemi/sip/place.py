@@ -8,10 +8,10 @@ from functools import lru_cache
 import KSR
 
 from kemi.address import normalised
+from kemi.trunks.groups import CALLERS
 from kemi.trunks.places import Place
 
 LONGEST_KEPT = 255  # characters of a field whose place is kept: a PBX says the same with every call
-CALLERS = 1  # group of the address table: who may call
 
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _HOP = re.compile(r"(?!<null>)([!-~]+) ([0-9]{1,5}) ([a-zA-Z]+)")
@@ -37,11 +37,16 @@ def way_back() -> Place:
 
 def _leads_to(value: str) -> Place:
     """Return where the first URI of a Contact or a Record-Route leads."""
-    found = _IN_BRACKETS.search(value)
-    return Place.of_uri(found[1] if found else value.partition(";")[0].strip())
+    return Place.of_uri(uri_of(value))
 
 
 _kept = lru_cache(maxsize=1024)(_leads_to)
+
+
+def uri_of(field: str) -> str:
+    """Return the URI of the first address in a header field (RFC 3261 20.10)."""
+    found = _IN_BRACKETS.search(field)
+    return found[1] if found else field.partition(";")[0].strip()
 
 
 def is_callers(place: Place) -> bool:
@@ -56,7 +61,12 @@ def peer() -> Place:
 
 def source() -> Place:
     """Return where the message at hand came from."""
-    address, port, transport = str(KSR.pv.gete("$_s($si $sp $proto)")).split(" ")
+    return of_source(str(KSR.pv.gete("$_s($si $sp $proto)")))
+
+
+def of_source(text: str) -> Place:
+    """Return the place that Kamailio writes like this: Incoming.source."""
+    address, port, transport = text.split(" ")
     return Place(normalised(address), int(port), transport.lower())
 
 

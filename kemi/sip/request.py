@@ -11,7 +11,7 @@ from kemi.auth.digest import Request
 from kemi.dialog.cseq import BEYOND
 from kemi.dialog.mark import PARAMETER
 from kemi.sip import edit
-from kemi.sip.place import CALLERS
+from kemi.trunks.groups import CALLERS
 
 # The checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths; R-URI, From, To.
 _SANITY_CHECKS = 17895
@@ -20,9 +20,9 @@ _SANITY_URIS = 7
 _MAX_FORWARDS = 70  # if the caller has sent none (RFC 3261 16.6, step 3)
 
 # Read at once, because each crossing into Kamailio costs every request; one a line.
-_FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri"
-_URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])"
-_LINES = 9
+_FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri\n$si $sp $proto"
+_URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])\n$hdr(X-Trunk)"
+_LINES = 11
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;|$)")
 
@@ -33,9 +33,10 @@ class Incoming(NamedTuple):
     """A request that came in.
 
     method, call_id, from_tag: as written. to_tag: empty if it belongs to no dialog. cseq: its number. mark: the value
-    of our parameter in its top Route, empty if there is none. caller: the URI of From; dialled: the R-URI; both empty
-    if one of them is not UTF-8. belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is
-    known.
+    of our parameter in its top Route, empty if there is none. source: where it came from: address, port and transport,
+    as Kamailio writes them. caller: the URI of From; dialled: the R-URI; both empty if one of them is not UTF-8. order:
+    X-Trunk, None if there is none, or one of those is not UTF-8. belongs_to_transaction: True if the transaction of a
+    CANCEL, or of a failure's ACK, is known.
     """
 
     method: str
@@ -44,8 +45,10 @@ class Incoming(NamedTuple):
     to_tag: str
     cseq: int
     mark: str
+    source: str
     caller: str
     dialled: str
+    order: str | None
     belongs_to_transaction: bool
 
 
@@ -57,12 +60,14 @@ def header(name: str) -> str:
         return ""
 
 
-def take_trunk() -> str:
-    """Return the trunk that X-Trunk names, empty for none. The header is an order to us, and is taken off."""
-    trunk = KSR.pv.get("$hdr(X-Trunk)")
-    if trunk is not None:
-        KSR.hdr.remove("X-Trunk")
-    return str(trunk or "").strip()
+def take_trunk(order: str | None) -> str:
+    """Return the trunk that X-Trunk names, empty for none. The header is an order to us, and is taken off. order:
+    Incoming's.
+    """
+    if order is None:
+        return ""
+    KSR.hdr.remove("X-Trunk")
+    return order.strip()
 
 
 def next_hop() -> str:
@@ -100,13 +105,13 @@ def incoming() -> Incoming | None:
     try:
         text = str(KSR.pv.gete(f"$_s({_FACTS}{_URIS})"))
     except UnicodeDecodeError:
-        text = f"{KSR.pv.gete(f'$_s({_FACTS})')}\n\n\n{_NULL}"
+        text = f"{KSR.pv.gete(f'$_s({_FACTS})')}\n\n\n{_NULL}\n{_NULL}"
     lines = text.split("\n")
     # A field is folded where it must not be; NUL, which no function of KSR takes; RFC 3261 8.1.1.5.
     if len(lines) != _LINES or "\0" in text or int(lines[4]) >= BEYOND:
         KSR.sl.sl_send_reply(400, "Bad Request")
         return None
-    method, call_id, from_tag, to_tag, cseq, route, caller, dialled, required = lines
+    method, call_id, from_tag, to_tag, cseq, route, source, caller, dialled, required, order = lines
     if KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) < 0:
         KSR.sl.sl_send_reply(483, "Too Many Hops")
         return None
@@ -117,11 +122,10 @@ def incoming() -> Incoming | None:
     transaction = KSR.tm.t_check_trans()
     if transaction == 0 and method != "CANCEL":
         return None
-    mark = _MARK.search(route)
+    mark = found[1] if (found := _MARK.search(route)) else ""
     from_tag, to_tag = "" if from_tag == _NULL else from_tag, "" if to_tag == _NULL else to_tag
-    return Incoming(
-        method, call_id, from_tag, to_tag, int(cseq), mark[1] if mark else "", caller, dialled, transaction > 0
-    )
+    named = None if order == _NULL else order
+    return Incoming(method, call_id, from_tag, to_tag, int(cseq), mark, source, caller, dialled, named, transaction > 0)
 
 
 def _is_sane() -> bool:

@@ -9,7 +9,7 @@ import KSR
 
 from kemi.address import is_address
 from kemi.dialog.mark import PARAMETER
-from kemi.sip.place import CALLERS
+from kemi.trunks.groups import CALLERS
 
 _FACTS = "$rs\n$rm\n$ci\n$ft\n$tt\n$cs\n$(hdr(Record-Route)[*])\n$(hdr(Via)[*])"  # read at once
 _LINES = 8

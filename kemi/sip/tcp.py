@@ -5,12 +5,12 @@ from __future__ import annotations
 import KSR
 
 from kemi.health.connections import Connection
-from kemi.sip.place import CALLERS
+from kemi.trunks.groups import CALLERS, CARRIERS
 
 
-def may_call(one: Connection) -> bool:
-    """Return True if the connection's source is in the address table, group 1."""
-    return KSR.permissions.allow_address(CALLERS, one.source, one.source_port) > 0
+def is_listed(one: Connection) -> bool:
+    """Return True if the connection's source is in the address table, group 1 or 2."""
+    return any(KSR.permissions.allow_address(group, one.source, one.source_port) > 0 for group in (CALLERS, CARRIERS))
 
 
 def close(one: Connection) -> None:

@@ -120,6 +120,15 @@ def drawn(weights: Sequence[int], below: Callable[[int], int]) -> int:
     return bisect(list(accumulate(weights)), below(sum(weights)))
 
 
+def places(hops: Hops) -> frozenset[str]:
+    """Return where requests from these hops may come from, as text: address and port, and the address with port 0 of a
+    hop that has connections.
+    """
+    return frozenset(
+        f"{hop.address} {port}" for hop in hops for port in ((hop.port,) if hop.transport == "udp" else (hop.port, 0))
+    )
+
+
 def to_text(hops: Hops) -> str:
     """Return hops as they are stored."""
     return json.dumps([list(hop) for hop in hops])

@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from kemi.address import normalised
 from kemi.trunks.hops import Hops, Target, from_text, literal
-from kemi.trunks.tables import open_file, resolved_names
+from kemi.trunks.tables import next_hops, open_file, resolved_names
 
 FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
 MOST_KEPT = 4096
@@ -29,6 +30,7 @@ class ResolvedNames:
         self._state: tuple[int, int] = (0, 0)
         self._looked_at = 0.0
         self._kept: dict[Target, Hops | None] = {}
+        self._sources: dict[str, bool] = {}
 
     def find(self, target: Target) -> Hops | None:
         """Return the target's hops, by priority; empty if it cannot be resolved, None if nobody has tried."""
@@ -47,14 +49,42 @@ class ResolvedNames:
             self.close()
         return self._kept.get(target)
 
+    def is_next_hop(self, source: str) -> bool:
+        """Return True if a trunk's next hop has this address and port, whatever its transport. source: `address port
+        transport`, as Kamailio writes them; port 0: any that connections come from.
+        """
+        known = self._sources.get(source)
+        if known is not None and monotonic() - self._looked_at < FRESH_FOR:
+            return known
+        try:
+            connection = self._fresh_connection()
+            if connection is not None and source not in self._sources:
+                if len(self._sources) >= MOST_KEPT:
+                    self._sources.clear()
+                address, port, _ = source.split(" ")
+                place = next_hops.c.place == f"{normalised(address)} {port}"
+                self._sources[source] = connection.execute(select(next_hops).where(place)).first() is not None
+        except (SQLAlchemyError, sqlite3.Error, OSError, ValueError):
+            self.close()
+        return self._sources.get(source, False)
+
+    def is_next_hop_host(self, source: str) -> bool:
+        """Return True if a source has come by a connection, and a next hop that has connections has its address."""
+        address, _, transport = source.split(" ")
+        return transport.lower() != "udp" and self.is_next_hop(f"{address} 0 {transport}")
+
     def close(self) -> None:
         """Close the connection. The next look-up opens another one."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-        self._kept.clear()
+        self._forget()
         if self._engine is not None:
             self._engine.dispose()
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._sources.clear()
 
     def _fresh_connection(self) -> Connection | None:
         """Return the connection, opened anew if the file was replaced; what is kept goes if anything changed."""
@@ -69,6 +99,6 @@ class ResolvedNames:
         state = (inode, driver.execute("PRAGMA data_version").fetchone()[0])
         if state != self._state:
             self._state = state
-            self._kept.clear()
+            self._forget()
         self._looked_at = now
         return self._connection

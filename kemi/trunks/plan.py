@@ -33,8 +33,9 @@ FULL = Word(SERVICE_UNAVAILABLE, "Trunk Full", 1)
 
 
 class Plan(NamedTuple):
-    """The places that are left. hop: where the attempt at hand goes, a URI; empty: where its R-URI leads. hops: of the
-    same trunk, not tried yet. trunks: l_uuids not tried yet. word: the best so far.
+    """The places that are left. hop: where the attempt at hand goes, a URI; empty: where its R-URI leads; of a
+    carrier's request the R-URI for the PBX, and behind a space where it goes. hops: of the same trunk, not tried yet.
+    trunks: l_uuids not tried yet. word: the best so far.
     """
 
     trunks: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from kemi.address import literal, normalised
 from kemi.auth.digest import HASHES
+from kemi.trunks.hops import PORTS, target_of
 
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
@@ -35,7 +36,7 @@ TRUNK_TEXTS = (
 )  # fmt: skip
 SECRETS = ("auth_password", "auth_ha1")
 _TRUNK_NUMBERS = ("expires", "flags", "reg_delay")
-_POLICY_TEXTS = ("l_uuid", "source_tag", "weakest_algorithm")
+_POLICY_TEXTS = ("l_uuid", "source_tag", "inbound_uri", "weakest_algorithm")
 POLICY_NUMBERS = {  # column of trunk -> default, most
     "enabled": (1, 1), "priority": (0, MOST_GROUP), "weight": (1, MOST_PORT), "max_calls": (0, MOST_GROUP),
     "max_cps": (0, MOST_GROUP), "probe": (0, 86400), "answers_far_end": (0, 1),
@@ -94,7 +95,12 @@ class Rules:
         kept |= texts
         known, fault = self._known(texts)
         faults = (sentence for sentence, is_wrong in _TRUNK if is_wrong(known))
-        if fault := fault or next(faults, "") or self._next_hop(texts["auth_proxy"]) or self._socket(texts["socket"]):
+        if (
+            fault := fault
+            or next(faults, "")
+            or self._uri("auth_proxy", texts["auth_proxy"])
+            or self._socket(texts["socket"])
+        ):
             return Verdict(kept, fault)
         return Verdict(kept | {"socket": _socket(texts["socket"])}, unregistered=_unregistered(kept, known))
 
@@ -138,22 +144,35 @@ class Rules:
                 return Verdict(kept, f"{name} is not a number from 0 to {most}")
         if kept["weakest_algorithm"] not in ("", *HASHES):
             return Verdict(kept, f"weakest_algorithm is none of {', '.join(HASHES)}")
-        return Verdict(kept)
+        faults = map(self._pbx, filter(None, map(str.strip, str(kept["inbound_uri"]).split(","))))
+        return Verdict(kept, next(filter(None, faults), ""))
 
-    def _next_hop(self, text: str) -> str:
+    def _pbx(self, text: str) -> str:
+        """Return what is wrong with one URI of inbound_uri."""
+        if "@" in text:
+            return "inbound_uri has a user, where the called number goes"
+        if fault := self._uri("inbound_uri", text):
+            return fault
+        target = target_of(text, "")
+        port = target.port or PORTS.get(target.transport, 5060)
+        ours = {(normalised(each.address), each.port) for each in self.listen}
+        return "inbound_uri leads to us" if (target.host, port) in ours else ""
+
+    def _uri(self, name: str, text: str) -> str:
+        """Return what is wrong with the URI of this column; empty for none."""
         if not text:
             return ""
         uri = _SIP_URI.fullmatch(text)
         hop = _HOST_PORT.fullmatch(uri["rest"]) if uri else None
         if uri is None or hop is None or not _is_host(hop["host"]):
-            return "auth_proxy is not a SIP URI"
+            return f"{name} is not a SIP URI"
         if not _is_port(hop["port"]):
-            return "auth_proxy has a port that cannot be"
+            return f"{name} has a port that cannot be"
         named = _TRANSPORT.search(hop["parameters"])
         is_secure = uri["scheme"].lower() == "sips"
         transport = "tls" if is_secure else (named[1] or "").lower() if named else None
         if transport is not None and self.listen and transport not in {each.transport for each in self.listen}:
-            return "auth_proxy has a transport that no socket of TRUNKAUTH_LISTEN has"
+            return f"{name} has a transport that no socket of TRUNKAUTH_LISTEN has"
         return ""
 
     def _socket(self, text: str) -> str:

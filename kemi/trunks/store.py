@@ -28,6 +28,7 @@ from sqlalchemy import (
     select,
 )
 
+from kemi.trunks.groups import CARRIERS
 from kemi.trunks.hops import Hops, Target, in_order
 from kemi.trunks.names import ResolvedNames
 from kemi.trunks.places import Listed, Places, of_carrier
@@ -83,12 +84,12 @@ def _rows(*conditions: ColumnElement[bool]) -> Select[Any]:
 _BY_UUID = _rows(uacreg.c.l_uuid == _FIRST)
 _BY_ROW = _rows(uacreg.c.id == bindparam("first", type_=Integer()))
 _BY_CALLER = _rows(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
+_BY_NUMBER = _rows(uacreg.c.l_username == _FIRST)
 _BY_DIALLED_DOMAIN = _rows(func.lower(uacreg.c.r_domain) == _FIRST)
 
-_CARRIERS = 2  # group of the address table
 _LISTED = (
     select(address.c.ip_addr, address.c.mask, address.c.port)
-    .where(address.c.grp == _CARRIERS)
+    .where(address.c.grp == CARRIERS)
     .order_by(address.c.id)
     .limit(MOST_OF_A_KEY)
 )
@@ -111,6 +112,7 @@ class TrunkStore:
         """
         self._path = path
         self._names = ResolvedNames(names)
+        self.is_next_hop, self.is_next_hop_host = self._names.is_next_hop, self._names.is_next_hop_host
         self._identity = identity(source)
         self._engine = open_file(path)
         self._connection: Connection | None = None
@@ -155,6 +157,10 @@ class TrunkStore:
     def by_caller(self, user: str, domain: str) -> Candidates:
         """Return the trunks of the caller user@domain (l_username, l_domain). Domains are compared without case."""
         return self._find(_BY_CALLER, user, domain.lower())
+
+    def by_number(self, user: str) -> Candidates:
+        """Return the trunks of this l_username, whatever their l_domain."""
+        return self._find(_BY_NUMBER, user)
 
     def by_dialled_domain(self, domain: str) -> Candidates:
         """Return the trunks whose r_domain is the R-URI's host, compared without case."""

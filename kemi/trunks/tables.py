@@ -85,6 +85,7 @@ trunk = Table(
     Column("max_cps", Integer),
     Column("probe", Integer),
     Column("source_tag", String(64)),
+    Column("inbound_uri", String(255)),
     Column("weakest_algorithm", String(16)),
     Column("answers_far_end", Integer),
 )
@@ -114,8 +115,10 @@ replica_fault = Table(
 )
 
 # In a file of their own (kemi.names): targets whose name was resolved, by Target.key, and their hops (hops.to_text);
-# the rows that Kamailio's uac module registers; the version that it looks for.
+# where all trunks' next hops are (hops.places); the rows that Kamailio's uac module registers; the version that it
+# looks for.
 resolved_names = Table("resolved_name", metadata, Column("target", String, primary_key=True), Column("hops", String))
+next_hops = Table("next_hop", metadata, Column("place", String, primary_key=True))
 registrations = uacreg.to_metadata(metadata, name="registrations")
 table_versions = Table("version", metadata, Column("table_name", String(32)), Column("table_version", Integer))
 

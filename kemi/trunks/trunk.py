@@ -26,6 +26,7 @@ class Policy(NamedTuple):
     max_cps: int = 0
     probe: int = 0
     source_tag: str = ""
+    inbound_uri: str = ""
     weakest_algorithm: str = ""
     answers_far_end: int = 0
 
@@ -85,6 +86,11 @@ class Trunk:
     def destination(self) -> str:
         """The carrier that the row names, empty if it names none. Changes when the row's destination changes."""
         return f"{self.next_hop} {self.domain}".strip()
+
+    @cached_property
+    def inbound(self) -> tuple[str, ...]:
+        """The PBXs that take its calls, as SIP URIs, in the order to try."""
+        return tuple([pbx for one in self.policy.inbound_uri.split(",") if (pbx := one.strip())])
 
     @cached_property
     def target(self) -> Target:

@@ -74,6 +74,26 @@ def test_a_trunk_is_named_when_it_breaks_and_used_when_it_is_mended(place: Site)
     assert [trunk.uuid for trunk in place.store.by_dialled_domain("d.example")] == ["good", "mended"]
 
 
+USABLE = "SELECT id FROM usable_address ORDER BY id"  # as the permissions module reads them
+COVERED = "address=1 outcome=unusable reason='group 2 lists the same source: a carrier, which may not call'"
+
+
+def test_a_source_in_both_groups_is_a_carrier_and_no_caller(place: Site) -> None:
+    assert query(place, USABLE) == [(1,)]
+    place.execute("INSERT INTO address (id, grp, ip_addr, mask) VALUES (2000, 2, '192.0.2.0', 24)")
+    assert warnings(place) == [COVERED]
+    assert query(place, USABLE) == [(2000,)]
+    assert place.reports[-1].addresses
+    place.execute("INSERT INTO address (id, grp, ip_addr, mask) VALUES (2, 1, '10.0.0.0', 8), (3, 2, '10.0.0.9', 32)")
+    assert warnings(place) == []  # a carrier in a network of callers is no fault; the other one is known
+    assert query(place, USABLE) == [(2,), (3,), (2000,)]
+    place.execute("DELETE FROM address WHERE id = 2000")
+    assert warnings(place) == []
+    assert query(place, USABLE) == [(1,), (2,), (3,)]
+    place.execute("UPDATE address SET grp = 2, ip_addr = '192.0.2.1', mask = 32 WHERE id = 3")
+    assert warnings(place) == [COVERED]
+
+
 def test_an_address_is_named_when_it_breaks_and_listed_when_it_is_mended(place: Site) -> None:
     place.execute("INSERT INTO address (id, ip_addr, mask) VALUES (2, '10.0.0.0', 99), (3, 'pbx.example', 32)")
     assert warnings(place) == [

@@ -119,6 +119,7 @@ def test_the_table_trunk_of_an_older_release_gets_the_columns_that_it_lacks(engi
         ("ALTER TABLE uacreg DROP COLUMN socket", "table uacreg lacks socket"),
         ("UPDATE version SET table_version = 2 WHERE table_name = 'trunk'", "table trunk is version 2, not 1"),
         ("ALTER TABLE trunk DROP COLUMN weight", "table trunk lacks weight; `make db` adds it"),
+        ("ALTER TABLE trunk DROP COLUMN inbound_uri", "table trunk lacks inbound_uri; `make db` adds it"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(engine: Engine, damage: str, line: str) -> None:

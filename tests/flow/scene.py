@@ -93,7 +93,8 @@ def resolve_hosts(settings: Settings) -> None:
     file = NamesFile(settings.names_file)
     file.open()
     hops = {Target(name).key: (Hop(address, 5060, "udp", name),) for name, address in HOSTS.items()}
-    file.keep({**hops, Target("nowhere.test").key: ()}, {})
+    next_hops = frozenset(f"{address} 5060" for address in HOSTS.values())
+    file.keep({**hops, Target("nowhere.test").key: ()}, {}, next_hops)
     file.close()
 
 

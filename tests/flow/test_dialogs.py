@@ -129,7 +129,7 @@ def test_what_comes_from_the_trunk_is_passed_on_as_it_is(pbx: MockKSR, send: Sen
 def test_a_next_hop_that_cannot_be_sent_to_in_a_dialog_503(pbx: MockKSR, send: Send, marks: Marks, tag: str) -> None:
     pbx.world.loose_route = 1
     pbx.world.unreachable.add(f"sip:{HOSTS['far.test']}:5060;transport=udp")
-    value = marks.sealed(tag=tag, caller=mark.fingerprint(marks.key, "far.test 5060 udp"))
+    value = marks.sealed(tag=tag, pbx=mark.fingerprint(marks.key, "far.test 5060 udp"))
     send(marks.request("BYE", value, uri="sip:callee@far.test"))
     assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
 
@@ -164,7 +164,7 @@ def test_a_caller_behind_a_proxy_that_stays_in_the_path_is_reached_through_it(
     send(request(headers="Record-Route: <sip:192.0.2.30:5070;lr>, <sip:192.0.2.31;lr>\r\n"))
     sealed = sent_mark(pbx, marks)
     assert sealed
-    assert sealed.caller == mark.fingerprint(marks.key, "192.0.2.30 5070 udp")
+    assert sealed.pbx == mark.fingerprint(marks.key, "192.0.2.30 5070 udp")
 
 
 def test_a_contact_that_is_not_utf_8_is_no_way_back(pbx: MockKSR, send: Send, marks: Marks) -> None:
@@ -356,7 +356,7 @@ def test_a_caller_who_is_not_listed_any_more_can_end_his_call(
     in_dialog(pbx)
     pbx.handlers = routes
     back = mark.fingerprint(marks.key, f"{STRANGER} 5060 udp")
-    pbx.receive(marks.request(method, marks.sealed(caller=back)), source=(STRANGER, port))
+    pbx.receive(marks.request(method, marks.sealed(pbx=back)), source=(STRANGER, port))
     routes.ksr_request_route(None)
     assert len(pbx.relayed) == passes
     assert pbx.replies == ([] if passes else [NO_DIALOG])

@@ -90,7 +90,9 @@ def test_the_connections_of_strangers_are_closed(
     for now in (100.0, 104.0, 110.0):  # noqa: B007
         routes.MEMORY(None, None)
     assert watched.called("tcpops.tcp_close_connection_id") == [(2,)]
-    assert watched.called("permissions.allow_address") == [(1, PBX, 4001), (1, "198.51.100.7", 4002)]
+    assert watched.called("permissions.allow_address") == [
+        (1, PBX, 4001), (1, "198.51.100.7", 4002), (2, "198.51.100.7", 4002)
+    ]  # fmt: skip
     line = "1 TCP connections were closed, the last one of source=198.51.100.7: see docs/log-lines.md\n"
     assert watched.log == [("warn", line)]
     methods = [json.loads(command)["method"] for (command,) in watched.called("jsonrpcs.exec")]

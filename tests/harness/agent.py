@@ -6,6 +6,7 @@ the ACK comes. What it answers to a new request is the subclass's matter.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from tests.harness import message
 from tests.harness.dialog import Dialog
 from tests.harness.endpoint import WITHIN, Address, Endpoint
 from tests.harness.message import Header, Message
-from tests.harness.rules import RequestRules, ResponseRules
+from tests.harness.rules import SENT_MAX_FORWARDS, RequestRules, ResponseRules
 
 T1, T2 = 0.5, 4.0  # RFC 3261 17.1.1.1
 SDP = b"".join(
@@ -137,6 +138,32 @@ class Agent(Endpoint):
             self.responses.sent(request)
             self.send(request, to)
         return exchange
+
+    def outside(
+        self,
+        proxy: Address,
+        method: str,
+        uri: str,
+        *,
+        sender: str,
+        to: str = "",
+        headers: Iterable[Header] = (),
+        body: bytes = b"",
+        max_forwards: int | None = SENT_MAX_FORWARDS,
+    ) -> Exchange:
+        """A request outside any dialog, CSeq 1. to: the URI of To; empty: the R-URI."""
+        built = [
+            ("Via", self.via()),
+            *([] if max_forwards is None else [("Max-Forwards", str(max_forwards))]),
+            ("From", f"<{sender}>;tag={message.new_tag()}"),
+            ("To", f"<{to or uri}>"),
+            ("Call-ID", f"{secrets.token_hex(8)}@{self.name}.test"),
+            ("CSeq", f"1 {method}"),
+            ("Contact", f"<{self.contact or self.uri}>"),
+            *headers,
+        ]
+        built = message.with_content_type(built, body)
+        return self.start(message.request(method, uri, built, body), proxy)
 
     def inside(self, dialog: Dialog, method: str, *, headers: Iterable[Header] = (), body: bytes = b"") -> Exchange:
         """A request in a dialog, with this end's next CSeq."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 
-from tests.harness import message
 from tests.harness.agent import SDP, Agent, Exchange, Served
 from tests.harness.endpoint import Address
 from tests.harness.message import Header
@@ -37,18 +35,9 @@ class Caller(Agent):
         max_forwards: int | None = SENT_MAX_FORWARDS,
     ) -> Exchange:
         """A request outside any dialog, CSeq 1."""
-        built = [
-            ("Via", self.via()),
-            *([] if max_forwards is None else [("Max-Forwards", str(max_forwards))]),
-            ("From", f"<{sender}>;tag={message.new_tag()}"),
-            ("To", f"<{uri}>"),
-            ("Call-ID", f"{secrets.token_hex(8)}@pbx.test"),
-            ("CSeq", f"1 {method}"),
-            ("Contact", f"<{self.contact or self.uri}>"),
-            *headers,
-        ]
-        built = message.with_content_type(built, body)
-        return self.start(message.request(method, uri, built, body), self.proxy)
+        return self.outside(
+            self.proxy, method, uri, sender=sender, headers=headers, body=body, max_forwards=max_forwards
+        )
 
     def forget_calls(self) -> None:
         """As after a restart: no dialog is known any more."""

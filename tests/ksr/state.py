@@ -75,6 +75,7 @@ class World:
     cancelled: bool = False  # the caller has sent CANCEL
     carrier: str = "203.0.113.5"  # where replies come from
     carrier_port: int = 5060
+    transport: str = "udp"  # that messages come by
     rpc_code: int = 0  # the status of the last RPC command's answer; 0: there was none
     rpc_body: str = ""  # and its text
     unreachable: set[str] = field(default_factory=set)  # next hops that cannot be sent to

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import count
 
 from kemi.health.memory import RESERVE
+from tests.harness.agent import Exchange, Served
+from tests.harness.carrier import Carrier, Script
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import Scene
 from tests.harness.steps import place, status, talk_and_hang_up, wait_until
+from tests.live.test_inbound import contact, open_to, pbx, up
 
 SMALL = 32  # MiB, the least that there may be
 VALUE = "x" * 30_000  # what a table's entry holds
@@ -53,9 +57,31 @@ def test_new_calls_are_refused_while_memory_is_full_and_calls_that_are_up_go_on(
         assert "no more shared memory" not in node.log()
 
 
-def test_a_call_whose_caller_has_gone_is_noticed(installation: Installation) -> None:
+def is_gone(node: Kamailio, call: Exchange) -> bool:
+    return call.request.call_id not in node.rpc("dlg.list")
+
+
+class Restarted(Carrier):
+    """A PBX that was called, and knows no call any more."""
+
+    def answer(self, served: Served) -> None:
+        if served.kind == "OPTIONS":
+            self.respond(served, 481)
+        else:
+            super().answer(served)
+
+
+def test_a_call_whose_pbx_has_gone_is_noticed(installation: Installation) -> None:
+    """The PBX is asked, whoever has called, and not the carrier; nobody's next CSeq is used up."""
     modparams = (("dialog", "ka_interval", ASKED_EVERY), ("dialog", "ka_failed_limit", 1))
-    with installation.running(Options(modparams=modparams)) as node, Scene(node) as scene:
+    with (
+        installation.running(Options(modparams=modparams)) as node,
+        Scene(node) as scene,
+        Restarted(Script(), {}) as called,
+    ):
+        there = pbx(scene)
+        inbound = [(place, open_to(scene, Script(), place)) for place in (there, called)]
+        in_stays, in_gone = (up(scene, one.carrier, place, contact(scene, one)) for place, one in inbound)
         trunk, restarted = scene.trunk(), scene.caller()
         stays = scene.call(trunk)
         gone = restarted.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)])
@@ -63,8 +89,12 @@ def test_a_call_whose_caller_has_gone_is_noticed(installation: Installation) -> 
             call.expect(200)
         trunk.carrier.expect_acks()
         restarted.forget_calls()
-        node.wait_for("its end", lambda: gone.request.call_id not in node.rpc("dlg.list"), GONE_WITHIN)
-        assert stays.request.call_id in node.rpc("dlg.list")
+        for ended in (gone, in_gone):
+            node.wait_for("its end", partial(is_gone, node, ended), GONE_WITHIN)
+        there.expect("OPTIONS")
+        assert not any(is_gone(node, call) for call in (stays, in_stays))
+        assert not [seen for _, one in inbound for seen in one.carrier.trace if seen.message.method == "OPTIONS"]
+        in_stays.inside("BYE").expect(200)
         assert "OPTIONS" not in {seen.message.method for seen in trunk.carrier.trace}
         trunk.carrier.in_call(gone.request.call_id, "BYE").expect(481)
         trunk.carrier.in_call(stays.request.call_id, "BYE").expect(200)  # with the first CSeq of its own

@@ -17,7 +17,7 @@ KEY = bytes(range(KEY_BYTES))
 DIALOG = dialog_id("call-1", "a")
 NUMBER = st.integers(0, 2**32 - 1)
 FINGERPRINT = st.binary(min_size=8, max_size=8)
-MARKS = st.builds(Mark, NUMBER, FINGERPRINT, FINGERPRINT, NUMBER, NUMBER, NUMBER, NUMBER)
+MARKS = st.builds(Mark, NUMBER, FINGERPRINT, FINGERPRINT, NUMBER, NUMBER, NUMBER, NUMBER, st.booleans())
 MARK = Mark(7, b"12345678", b"abcdefgh", 1, 2, 1_800_000_000, 1_799_999_000)
 SEALED = seal(KEY, MARK, DIALOG)
 
@@ -67,8 +67,15 @@ def test_a_mark_serves_its_own_deployment_alone() -> None:
 
 
 def test_a_mark_of_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mark, "_VERSION", mark._VERSION + 1)
+    monkeypatch.setattr(mark, "_TRUNK_IS_CALLED", 4)
     assert unseal(KEY, SEALED, DIALOG) is None
+
+
+def test_a_mark_of_an_earlier_release_serves_on() -> None:
+    """Calls that are up go on: those were all placed over a trunk."""
+    assert BYTES[0] == 2
+    assert unseal(KEY, SEALED, DIALOG) == MARK
+    assert not MARK.is_inbound
 
 
 def test_call_id_and_tag_do_not_run_into_each_other() -> None:

@@ -198,7 +198,7 @@ def test_the_rules_have_another_name_where_kamailio_listens_elsewhere() -> None:
 
 POLICY: dict[str, object] = {
     "id": 7, "l_uuid": "berlin", "enabled": 1, "priority": 0, "weight": 1, "max_calls": 0, "max_cps": 0, "probe": 0,
-    "source_tag": "", "weakest_algorithm": "", "answers_far_end": 0,
+    "source_tag": "", "inbound_uri": "", "weakest_algorithm": "", "answers_far_end": 0,
 }  # fmt: skip
 
 
@@ -207,6 +207,10 @@ POLICY: dict[str, object] = {
     ({"enabled": 0, "priority": 2**31 - 1, "weight": 65535, "probe": 86400}, {}),
     ({"weakest_algorithm": "SHA-512-256", "source_tag": "träger"}, {}),
     ({"enabled": None, "weight": None, "source_tag": None}, {"enabled": 1, "weight": 1, "source_tag": ""}),
+    ({"inbound_uri": None}, {"inbound_uri": ""}),
+    ({"inbound_uri": "sip:192.0.2.10"}, {}),
+    ({"inbound_uri": "sip:pbx.test:5062 , sip:[2001:db8::9];transport=tcp,"}, {}),
+    ({"inbound_uri": "sip:192.0.2.1:5062"}, {}),
 ], ids=str)  # fmt: skip
 def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, object]) -> None:
     assert RULES.policy(POLICY | columns) == Verdict(POLICY | columns | kept)
@@ -219,6 +223,13 @@ def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, o
     ({"weight": "x"}, "weight is not a number from 0 to 65535"),
     ({"probe": 86401}, "probe is not a number from 0 to 86400"),
     ({"answers_far_end": 2}, "answers_far_end is not a number from 0 to 1"),
+    ({"inbound_uri": "192.0.2.10"}, "inbound_uri is not a SIP URI"),
+    ({"inbound_uri": "sip:192.0.2.10, tel:100"}, "inbound_uri is not a SIP URI"),
+    ({"inbound_uri": "sip:100@192.0.2.10"}, "inbound_uri has a user, where the called number goes"),
+    ({"inbound_uri": "sip:192.0.2.10:0"}, "inbound_uri has a port that cannot be"),
+    ({"inbound_uri": "sip:a;transport=sctp"}, "inbound_uri has a transport that no socket of TRUNKAUTH_LISTEN has"),
+    ({"inbound_uri": "sip:192.0.2.1"}, "inbound_uri leads to us"),
+    ({"inbound_uri": "sip:192.0.2.10,sip:192.0.2.1:5060;transport=tcp"}, "inbound_uri leads to us"),
     ({"weakest_algorithm": "sha-256"}, "weakest_algorithm is none of SHA-512-256, SHA-256, MD5"),
 ], ids=str)  # fmt: skip
 def test_a_policy_that_cannot_be_used(columns: dict[str, object], fault: str) -> None:

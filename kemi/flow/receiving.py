@@ -1,0 +1,97 @@
+"""Brings in what carriers send: a new request of a carrier goes to the PBX of its trunk, and nowhere else.
+
+A carrier is a source in `address`, group 2, or one whose address and port are a trunk's next hop. trunks/inbound.py
+chooses the trunk. What happens on this way is none of the trunk's credentials, standing or registration.
+"""
+
+from __future__ import annotations
+
+from kemi.auth.attempt import Attempt
+from kemi.flow import nexthop
+from kemi.flow.placing import NOT_FORWARDED, Placing
+from kemi.outcome import NoRoute
+from kemi.sip import api, carrier, dialog, edit, place, relay, request
+from kemi.sip.request import Incoming
+from kemi.trunks import inbound
+from kemi.trunks.inbound import Called, Found
+from kemi.trunks.places import Place
+from kemi.trunks.plan import FULL, UNREACHABLE, Plan
+from kemi.trunks.trunk import Trunk
+
+BROUGHT_IN = frozenset({"INVITE", "MESSAGE"})
+ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE"
+
+
+class Receiving(Placing):
+    """Sends requests of carriers to PBXs."""
+
+    def receive(self, incoming: Incoming) -> None:
+        """Answer a carrier's new request, or bring it in."""
+        if incoming.method == "OPTIONS":  # asks if the registered contact is still there
+            relay.reply(200, "OK")
+        elif incoming.method not in BROUGHT_IN:
+            relay.reply_with(f"Allow: {ALLOWED}", 405, "Method Not Allowed")
+        elif not incoming.dialled:
+            relay.reply(400, "Not UTF-8")
+        else:
+            self._bring_in(incoming, self._found(incoming))
+
+    def _found(self, incoming: Incoming) -> Found:
+        """Return the trunk of a carrier's request."""
+        source = place.of_source(incoming.source)
+        called = Called(incoming.dialled, carrier.called_party(), carrier.tag())
+        return inbound.find(self.trunks, called, lambda trunk: self.trunks.places(trunk).can_be_source(source))
+
+    def _bring_in(self, incoming: Incoming, found: Found) -> None:
+        """Send a carrier's request to the first PBX of its trunk that can be reached."""
+        if found.trunk is None:
+            api.tell(NoRoute(found.name, api.source(), found.fault))
+            relay.reply(404, "No Route For This Number")
+            return
+        trunk, hops = found.trunk, self._pbxs(found.trunk, found.number)
+        if not hops:
+            if hops is not None or not request.came_over_udp():
+                relay.say(UNREACHABLE)
+            return
+        edit.remove_headers(("X-Trunk", *NOT_FORWARDED))
+        plan = Plan(hops=hops)
+        if incoming.method == "INVITE":
+            edit.add_record_route()
+            dialog.track_inbound()
+            if len(hops) > 1:
+                relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
+        if not self.admits(trunk, None, incoming.method):
+            relay.make_transaction()  # with whose end that of the tracked call comes
+            relay.say(FULL)
+        elif left := self.to_next_pbx(self._dialogs.to_pbx(incoming, trunk), plan):
+            relay.say(left.word)
+
+    def _pbxs(self, trunk: Trunk, number: str) -> tuple[str, ...] | None:
+        """Return the hops to the trunk's PBXs, in order, each behind its R-URI; empty if there is none, None if one has
+        a name that nobody has tried to resolve yet. One that leads to ourselves would have the carrier's request come
+        back as a caller's.
+        """
+        found: list[str] = []
+        is_known = True
+        for pbx in trunk.inbound:
+            hops = nexthop.of_pbx(self.trunks, pbx)
+            is_known = is_known and hops is not None
+            for hop in hops or ():
+                edit.address_to(hop.uri, "", "")
+                if request.leads_to_us():
+                    api.tell(NoRoute(trunk.uuid, api.source(), "inbound_uri leads to us"))
+                else:
+                    found.append(f"{inbound.request_uri(pbx, number)} {hop.uri}")
+        return tuple(found) if found or is_known else None
+
+    def to_next_pbx(self, attempt: Attempt, plan: Plan) -> Plan | None:
+        """Send a carrier's request to the next PBX of its plan that can be sent to; return the plan if none can."""
+        while plan.hops:
+            plan = plan._replace(hop=plan.hops[0], hops=plan.hops[1:])
+            uri, _, hop = plan.hop.partition(" ")
+            edit.address_to(uri, hop, "")
+            if self.send(self._dialogs.to_pbx_at(attempt, Place.of_uri(hop)), plan, None):
+                return None
+            attempt = attempt._replace(is_moved=True)
+            plan = plan.heard(UNREACHABLE)
+        return plan
