@@ -80,15 +80,15 @@ class Dialogs:
     def new(self, incoming: Incoming, trunk: Trunk) -> Attempt:
         """Return the first attempt of a new request. Raises cseq.TooHighError."""
         method, caller = incoming.method, incoming.cseq
-        destination = fingerprint(self.key, trunk.destination)
-        sequence = f"{dialog_id(incoming.call_id, incoming.from_tag)}{destination.hex()}"
+        name, destination = dialog_id(incoming.call_id, incoming.from_tag), fingerprint(self.key, trunk.destination)
+        sequence = f"{name}{destination.hex()}"
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
-        attempt = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number)
-        if method not in STARTS_DIALOG:
-            return attempt
-        back = fingerprint(self.key, place.way_back().text)
-        mark = Mark(trunk.row, destination, back, caller, number - caller, int(time.time()), self.run)
-        return attempt._replace(mark=seal(self.key, mark, attempt.dialog))
+        sealed = ""
+        if method in STARTS_DIALOG:
+            back = fingerprint(self.key, place.way_back().text)
+            mark = Mark(trunk.row, destination, back, caller, number - caller, int(time.time()), self.run)
+            sealed = seal(self.key, mark, name)
+        return Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number, sealed)
 
     def to_pbx(self, incoming: Incoming, trunk: Trunk) -> Attempt:
         """Return the first attempt of a new request of the trunk's carrier, whose number no PBX sees raised."""

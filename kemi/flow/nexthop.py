@@ -21,7 +21,7 @@ def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str) -> tuple[str, ...] | No
     nobody has tried. uri: the R-URI, whose host is the next hop of a trunk without one.
     """
     target = trunk.target if trunk.target.host else target_of(uri, "")
-    if not target.is_name:
+    if trunk.leads_to_address or not target.is_name:
         return (trunk.next_hop or (trunk.hop_of(uri) if trunk.domain else ""),)
     hops = trunks.resolved(target)
     if hops is None and not trunk.target.host:

@@ -79,6 +79,9 @@ class Placing:
     def _place(self, incoming: Incoming, asked: Asked) -> None:
         """Send a new request over the first of its trunks that can be used."""
         found = candidates(self.trunks, asked, self._settings.default_trunk)
+        if selection.needs_no_choice(found):
+            self._send_first(incoming, found)
+            return
         tag = room.source_tag() if any(trunk.policy.source_tag for trunk in found) else ""
         allowed = selection.open_to(found, tag)
         if usable := standings.serving(selection.usable(allowed)):
@@ -107,7 +110,9 @@ class Placing:
                 is_tracked = True
                 if trunk is admitted or self.admits(trunk, admitted, incoming.method):
                     admitted = trunk
-                    attempt = self.bound(self._dialogs.new(incoming, trunk)._replace(is_moved=is_moved), trunk)
+                    attempt = self.bound(self._dialogs.new(incoming, trunk), trunk)
+                    if is_moved:
+                        attempt = attempt._replace(is_moved=True)
                     if self.send(attempt, plan, self.preemptive_credentials(trunk)):
                         return
                     is_moved = True

@@ -103,8 +103,6 @@ def in_order(hops: Hops, below: Callable[[int], int]) -> Hops:
 
     below: returns a random number from 0 to its argument less one.
     """
-    if len(hops) < 2:
-        return hops
     ordered: list[Hop] = []
     for _, same in groupby(hops, key=lambda hop: hop.priority):
         hosts = [list(group) for _, group in groupby(same, key=lambda hop: (hop.name, hop.port))]

@@ -34,6 +34,8 @@ class ResolvedNames:
 
     def find(self, target: Target) -> Hops | None:
         """Return the target's hops, by priority; empty if it cannot be resolved, None if nobody has tried."""
+        if target in self._kept and monotonic() - self._looked_at < FRESH_FOR:
+            return self._kept[target]
         if not target.is_name:
             return literal(target) if target.host else ()
         try:

@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 
 from kemi import uri
 from kemi.trunks.hops import drawn
-from kemi.trunks.trunk import Trunk
+from kemi.trunks.trunk import DEFAULT, Trunk
 
 Candidates = tuple[Trunk, ...]
 
@@ -65,6 +65,11 @@ def candidates(trunks: Trunks, asked: Asked, default: str) -> Candidates:
     if dialled and (found := trunks.by_dialled_domain(dialled)):
         return found
     return trunks.by_name(default) if default else ()
+
+
+def needs_no_choice(found: Candidates) -> bool:
+    """Return True for one trunk that can be used and has no row of `trunk`."""
+    return len(found) == 1 and found[0].policy is DEFAULT and not found[0].fault
 
 
 def open_to(found: Candidates, tag: str) -> Candidates:

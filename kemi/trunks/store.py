@@ -125,6 +125,8 @@ class TrunkStore:
 
     def is_ready(self) -> bool:
         """Return True if calls can be served: False until the copy was filled once."""
+        if self._is_ready and monotonic() - self._looked_at < FRESH_FOR:
+            return True
         try:
             connection = self._fresh_connection()
             if not self._is_ready:
@@ -144,11 +146,13 @@ class TrunkStore:
 
     def by_uuid(self, uuid: str) -> Trunk | None:
         """Return the trunk of this l_uuid, None if there is none that can be used."""
-        return _usable(self._find(_BY_UUID, uuid))
+        found = self._find(_BY_UUID, uuid)
+        return found[0] if found and not found[0].fault else None
 
     def by_row(self, row: int) -> Trunk | None:
         """Return the trunk of this id, None if there is none that can be used."""
-        return _usable(self._find(_BY_ROW, row))
+        found = self._find(_BY_ROW, row)
+        return found[0] if found and not found[0].fault else None
 
     def by_name(self, uuid: str) -> Candidates:
         """Return the trunk of this l_uuid."""
@@ -169,7 +173,7 @@ class TrunkStore:
     def resolved(self, target: Target) -> Hops | None:
         """Return a target's hops, in the order to try; empty if it cannot be resolved, None if nobody has tried."""
         hops = self._names.find(target)
-        return hops and in_order(hops, randrange)
+        return in_order(hops, randrange) if hops and len(hops) > 1 else hops
 
     def hops(self, trunk: Trunk) -> Hops:
         """Return where to send requests over this trunk, in the order to try; empty if its name is not resolved."""
@@ -201,6 +205,8 @@ class TrunkStore:
     def _find(self, query: Select[Any], *values: str | int) -> Candidates:
         """Return the trunks of a query with these values in its places; none if one is longer than its column."""
         question = (query, *values)
+        if question in self._kept and monotonic() - self._looked_at < FRESH_FOR:
+            return self._kept[question]
         try:
             connection = self._fresh_connection()
             if question not in self._kept:
@@ -269,10 +275,6 @@ def _trunk(columns: Sequence[Any]) -> Trunk:
     if (password, ha1) == (trunk.auth_password, trunk.auth_ha1):
         return trunk
     return replace(trunk, auth_password=password, auth_ha1=ha1)
-
-
-def _usable(found: Candidates) -> Trunk | None:
-    return found[0] if found and not found[0].fault else None
 
 
 def _state_of(connection: Connection) -> dict[str, str]:

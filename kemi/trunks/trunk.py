@@ -97,6 +97,11 @@ class Trunk:
         """Where the row's requests go, before any name is resolved."""
         return target_of(self.next_hop, self.domain)
 
+    @cached_property
+    def leads_to_address(self) -> bool:
+        """True if no name has to be resolved for the row's requests."""
+        return bool(self.target.host) and not self.target.is_name
+
     def hop_of(self, request_uri: str) -> str:
         """Return the URI to send to if the R-URI has no host, as urn:service:sos; empty if it has one."""
         return "" if uri.split(request_uri).host else f"sip:{self.domain}"
