@@ -41,6 +41,7 @@ def test_an_inbound_call_goes_on_after_a_restart(restarts: Restarts, host: str) 
     call_id = call.request.call_id
     there.in_call(call_id, "INFO").expect(200)
     there.in_call(call_id, "INVITE", SDP).expect(200)
+    trunk.carrier.expect_acks()
     restarts.restart()
     call.inside("INFO").expect(200)
     for method in ("INFO", "INVITE"):
