@@ -98,7 +98,7 @@ def _state(found: Standing, now: int) -> str:
     """Say whether calls are sent over a trunk."""
     if found.since:
         return f"down for {now - found.since} s"
-    return f"left out for {found.until - now} s" if is_out(found, now) else "up"
+    return f"left out for {found.out_until - now} s" if is_out(found, now) else "up"
 
 
 def _registered(rpc: Rpc, trunk: str) -> str:

@@ -24,7 +24,7 @@ from kemi.flow.dialogs import Opened
 from kemi.flow.going_on import GoingOn
 from kemi.health import memory
 from kemi.outcome import AnsweredLate
-from kemi.sip import api, carrier, edit, failure, late, place, relay, request, shared, strays
+from kemi.sip import api, carrier, edit, failure, late, own, place, relay, request, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.places import Place, Places
@@ -216,7 +216,7 @@ class TrunkAuth(GoingOn):
             return
         api.tell(AnsweredLate(attempt.trunk))
         for one in farewell(late.answer()):
-            late.send(one)
+            own.send(one)
 
     def STRAY(self, _message: object, _event: object) -> int:
         """A reply that matches no transaction: only the 200 of an INVITE goes on, to or from who may call."""

@@ -1,9 +1,12 @@
-"""The process that resolves names: an rtimer's of its own, so that a silent name server keeps nothing else waiting."""
+"""The process that resolves names, and asks who has them: an rtimer's of its own, so that a silent name server keeps
+nothing else waiting.
+"""
 
 from __future__ import annotations
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from kemi.health.probing import Probing
 from kemi.names.file import NamesFile
 from kemi.names.learned import Learned
 from kemi.names.names import Names
@@ -27,7 +30,7 @@ class NamesProcess:
         self._work: _Work | None = None
 
     def NAMES(self, _message: object, _event: object) -> int:
-        """Keep names resolved for SIP workers, and the rows that register for the uac module."""
+        """Keep names resolved for SIP workers, and the rows that register for the uac module; probe trunks."""
         try:
             if self._work is None:
                 self._work = _Work(self._settings)
@@ -50,6 +53,7 @@ class _Work:
         except (SQLAlchemyError, OSError) as error:
             self._say_file_fault(cause(error))
         self._registering = Registering()
+        self._probing = Probing(settings.try_seconds)
         self._asked = 0
         self._learned = Learned()
         self._learned.add(self._file.hops)
@@ -75,6 +79,7 @@ class _Work:
             self._say_file_fault("")
             self._registering.changed(sorted(changed))
         self._registering.look(registering)
+        self._probing.tick(found.probed, hops)
         for is_warning, line in lines:
             (api.warning if is_warning else api.notice)(line)
 

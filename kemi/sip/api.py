@@ -44,9 +44,14 @@ def source() -> str:
 
 
 def tell(outcome: Outcome) -> None:
-    """Log an outcome: as a notice if all went as it should, as a warning otherwise."""
+    """Log what came of the message at hand: as a notice if all went as it should, as a warning otherwise."""
+    tell_of(call_id(), outcome)
+
+
+def tell_of(call_id: str, outcome: Outcome) -> None:
+    """Log what came of the request with this Call-ID."""
     log = notice if isinstance(outcome, Answered | BackedOff | Up) else warning
-    log(outcome.line(call_id()))
+    log(outcome.line(call_id))
 
 
 def notice(line: str) -> None:
