@@ -53,8 +53,8 @@ def note_probe(verdict: Verdict, call_id: str) -> None:
             uuid, lambda found: standing.unanswered(found, now, in_a_row, every, retry_after)
         )
         if after.since and not before.since:
-            api.tell_of(call_id, Down(uuid, verdict.reason))
+            api.tell(Down(uuid, verdict.reason), call_id)
     elif not verdict.in_a_row and standings.are_kept() and standings.standing(uuid).since:
         before, after = standings.change(uuid, lambda found: standing.answered(found, now))
         if before.since and not after.since:
-            api.tell_of(call_id, Up(uuid, now - before.since))
+            api.tell(Up(uuid, now - before.since), call_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +19,7 @@ VALUES
  ('two', 'alice', '', 'carrier', 'sip:203.0.113.2', 'u2', 'p2', '')
 """
 PROBED = "INSERT INTO trunk (l_uuid, priority, probe) VALUES ('one', 1, 10), ('two', 2, 0)"
-ONE, TWO = "sip:203.0.113.1:5060;transport=udp", "sip:203.0.113.2"
+TO_ONE, ONE, TWO = "sip:203.0.113.1", "sip:203.0.113.1:5060;transport=udp", "sip:203.0.113.2"
 
 
 @pytest.fixture
@@ -95,14 +94,21 @@ class Node:
         return 1
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
+        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
     })  # fmt: skip
     started(settings, ROWS)
     copied(settings, PROBED)
     return settings
+
+
+@pytest.fixture
+def changing(settings: Settings) -> Iterator[Settings]:
+    """The same, whose rows are as before when the test is over."""
+    yield settings
+    copied(settings, "UPDATE trunk SET enabled = 1", f"UPDATE uacreg SET auth_proxy = '{TO_ONE}' WHERE l_uuid = 'one'")
 
 
 @pytest.fixture
@@ -129,7 +135,7 @@ def test_a_probe_is_an_options_to_the_trunks_place(node: Node) -> None:
 def test_calls_pass_a_trunk_over_that_does_not_answer_until_it_does(node: Node) -> None:
     for _ in range(2):
         node.miss()
-        assert node.call() == "sip:203.0.113.1"
+        assert node.call() == TO_ONE
     node.miss()
     call_id = node.sent[-1][4].partition("Call-ID: ")[2].partition("\r\n")[0]
     assert node.log() == [f"trunk=one outcome=down reason='silent to OPTIONS' call-id={call_id}\n"]
@@ -138,7 +144,7 @@ def test_calls_pass_a_trunk_over_that_does_not_answer_until_it_does(node: Node) 
     assert len(node.log()) == 1
     node.hear(401)
     assert "trunk=one outcome='up again after 0 s' call-id=" in node.log()[1]
-    assert node.call() == "sip:203.0.113.1"
+    assert node.call() == TO_ONE
 
 
 def test_what_can_not_be_sent_and_503_count_like_silence(node: Node) -> None:
@@ -154,18 +160,18 @@ def test_a_503_with_retry_after_leaves_the_trunk_out_at_once(node: Node) -> None
     assert (node.call(), node.log()) == (TWO, [])
 
 
-def test_trunks_without_probe_or_disabled_are_not_probed(node: Node, settings: Settings) -> None:
+def test_trunks_without_probe_or_disabled_are_not_probed(node: Node, changing: Settings) -> None:
     node.probe()
-    copied(settings, "UPDATE trunk SET enabled = 0")
+    copied(changing, "UPDATE trunk SET enabled = 0")
     for _ in range(30):
         node.tick(1.0)
     assert len(node.sent) == 1
 
 
-def test_a_row_that_changes_is_probed_anew(node: Node, settings: Settings) -> None:
+def test_a_row_that_changes_is_probed_anew(node: Node, changing: Settings) -> None:
     node.miss()
     node.miss()
-    copied(settings, "UPDATE uacreg SET auth_proxy = 'sip:203.0.113.9' WHERE l_uuid = 'one'")
+    copied(changing, "UPDATE uacreg SET auth_proxy = 'sip:203.0.113.9' WHERE l_uuid = 'one'")
     node.miss()
     assert (node.sent[-1][2], node.log()) == ("sip:203.0.113.9:5060;transport=udp", [])
 

@@ -277,3 +277,19 @@ def test_a_carriers_retry_after_keeps_its_trunk_aside(scene: Scene) -> None:
         call(scene, first, second).expect(200)
     assert len(first.carrier.received("INVITE")) == 1
     assert call(scene, first).expect(503).first("Retry-After") == "60"
+
+
+def test_a_call_that_could_not_be_sent_over_a_trunk_holds_no_place_of_it(scene: Scene) -> None:
+    refused, second = scene.trunk(auth_proxy="sip:127.0.0.1:9;transport=tcp"), scene.trunk(Script(MD5))
+    policy(scene, refused, max_calls=1)
+    policy(scene, second, max_calls=1)
+    made = call(scene, refused, second)
+    made.expect(200)
+    assert [up(scene, trunk) for trunk in (refused, second)] == [0, 1]
+    made.inside("BYE").expect(200)
+    assert "ERROR: dialog" not in scene.kamailio.log()
+
+
+def up(scene: Scene, trunk: Trunk) -> int:
+    """Calls that hold a place of the trunk."""
+    return int(scene.kamailio.rpc("dlg.profile_get_size", "trunk", trunk.uuid))
