@@ -31,7 +31,10 @@ MOST_AT_ONCE = 20
 GONE = 481
 MISSED = frozenset({408, 503})
 
+LONGEST = 4000  # characters of a line
+
 _VERSION = 1
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _IN_BRACKETS = re.compile(r"<([^<>]*)>")
 
 
@@ -84,10 +87,15 @@ def _read(line: str) -> tuple[str, Call | None]:
     """Return the dialog of a line, and its call, None if it has ended. Raises ValueError or TypeError."""
     version, *values = json.loads(line)
     dialog, *others = values
-    since = others[1:2]
-    if version != _VERSION or not all(isinstance(value, int if [value] == since else str) for value in values):
+    call = Call(*values) if others else None
+    texts = [value for value in values if not (call and value is call.since)]
+    if version != _VERSION or (call and not isinstance(call.since, int)) or not all(map(_is_line, texts)):
         raise ValueError(line)
-    return dialog, Call(*values) if others else None
+    return dialog, call
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and not _CONTROL.search(value)
 
 
 class Held:

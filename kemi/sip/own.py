@@ -10,6 +10,7 @@ import re
 import KSR
 
 from kemi.dialog.own import Request
+from kemi.sip import api
 from kemi.sip.failure import LONGEST_RETRY_AFTER
 from kemi.sip.rpc import run
 
@@ -51,9 +52,9 @@ def hear(handler: str, seconds: int) -> None:
 
 def note_reply(status: int) -> None:
     """Keep the final reply at hand for take_reply()."""
-    after = _LEADING_NUMBER.match(str(KSR.pv.gete("$hdr(Retry-After)")))
+    after = _LEADING_NUMBER.match(api.line("hdr(Retry-After)"))
     retry_after = min(int(after[1]), LONGEST_RETRY_AFTER) if after else 0
-    KSR.htable.sht_sets(_TABLE, str(KSR.pv.gete("$ci")), json.dumps([status, retry_after]))
+    KSR.htable.sht_sets(_TABLE, api.line("ci"), json.dumps([status, retry_after]))
 
 
 def take_reply(call_id: str) -> tuple[int, int] | None:

@@ -4,14 +4,13 @@ is free again. Those that an earlier Kamailio has left (health/held.py) are a nu
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 
 import KSR
 
 from kemi.health import held
 from kemi.health.held import Call
-from kemi.sip import ring
+from kemi.sip import api, ring
 
 _PROFILE = "trunk"  # of the dialog module
 _COUNTS = "trunk_calls"  # new calls by trunk and second; its entries are the locks, too
@@ -22,7 +21,7 @@ _at_start: dict[str, int] = {}  # the calls of before by trunk, known before the
 
 # Of a 200: a call's Call-ID, From, To, Contact and Record-Route as its caller knows them.
 _FACTS = (
-    "$ci", "$T_req($hdr(From))", "$hdr(To)", "$T_req($hdr(Contact))", "$T_req($(hdr(Record-Route)[*]))",
+    "ci", "T_req($hdr(From))", "hdr(To)", "T_req($hdr(Contact))", "T_req($(hdr(Record-Route)[*]))",
 )  # fmt: skip
 
 
@@ -72,10 +71,10 @@ def _inherited(trunk: str) -> int:
 
 
 def note_up(dialog: str, trunk: str, now: int) -> None:
-    """Note a call that the 200 at hand answers, for the next Kamailio; not if one of its fields is not UTF-8."""
-    with contextlib.suppress(UnicodeDecodeError):
-        call = Call(dialog, trunk, now, *(str(KSR.pv.gete(name)) for name in _FACTS))
-        ring.put(_NOTED, _MOST_NOTED, held.begun(call))
+    """Note a call that the 200 at hand answers, for the next Kamailio; not if its fields are too long."""
+    line = held.begun(Call(dialog, trunk, now, *map(api.line, _FACTS)))
+    if len(line) <= held.LONGEST:
+        ring.put(_NOTED, _MOST_NOTED, line)
 
 
 def note_over(dialog: str) -> None:

@@ -42,7 +42,7 @@ def test_a_call_is_up_no_longer_than_its_mark() -> None:
 
 @pytest.mark.parametrize("line", [
     "", "x", "[]", "[1]", "{}", "null", "[2, \"d\"]", "[1, 7]", begun(call())[:40], "\ufffd", "[1, \"d\", \"t\"]",
-    json.dumps([1, *call(since="now")]), json.dumps([1, *call(contact=7)]),
+    json.dumps([1, *call(since="now")]), json.dumps([1, *call(contact=7)]), begun(call(caller="a\r\nX: 1")),
 ])  # fmt: skip
 def test_a_line_that_cannot_be_read_is_counted_and_costs_no_other(line: str) -> None:
     held = Held([begun(call()), line, begun(call("d2"))])
