@@ -77,11 +77,13 @@ bench: setup $(VENV)/test
 	@$(PYTHON) -m tests.bench $(if $(QUICK),--quick,--rows $(ROWS))
 
 # Half of what this machine carries, for MINUTES; fails if a call is lost. RATE: calls per second instead. UP=100000: so
-# many calls up at once instead, with the memory that there is by default.
+# many calls up at once instead, with the memory that there is by default. FAILOVER=10000: so many calls over two trunks
+# instead, the first of whose carriers goes up and down; fails if a call is lost but those that it had answered.
 MINUTES = 30
 soak: setup $(VENV)/test
 	@kamailio/install sip-tester
-	@$(PYTHON) -m tests.bench.soak --minutes $(MINUTES) $(if $(RATE),--rate $(RATE)) $(if $(UP),--up $(UP))
+	@$(PYTHON) -m tests.bench.soak --minutes $(MINUTES) $(if $(RATE),--rate $(RATE)) $(if $(UP),--up $(UP)) \
+		$(if $(FAILOVER),--failover $(FAILOVER))
 
 # Coverage-guided, for SECONDS; what it finds is left in var/fuzz, and given to it again next time.
 SECONDS = 60

@@ -134,6 +134,11 @@ class Settings:
         return self.state_dir / "names.sqlite"
 
     @property
+    def calls_file(self) -> Path:
+        """The file that notes which calls hold a place of a trunk with a limit."""
+        return self.state_dir / "calls"
+
+    @property
     def kamailio_db_url(self) -> str:
         """The copy's URL for Kamailio's own modules, which decode no percent-encoding (src/lib/srdb1/db_id.c)."""
         return f"sqlite:///{self.local_file}"

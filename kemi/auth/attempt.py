@@ -59,7 +59,8 @@ class Attempt(NamedTuple):
     starts no dialog. in_dialog: True if it has a To tag. answered: challenges, over all attempts.
     goes_on: True if there is another place to try (plan.py). is_moved: True if it goes elsewhere than the first
     attempt. is_accepted: True once the carrier let it pass: it rings, or was answered. by_uac_auth: True if uac_auth()
-    has added the response, False if the branch route is to add them all. sent: the challenges whose responses it
+    has added the response, False if the branch route is to add them all. is_limited: True if it is a call that holds a
+    place of a trunk with `max_calls`. sent: the challenges whose responses it
     carries, in the order in which their servers first challenged.
     """
 
@@ -76,6 +77,7 @@ class Attempt(NamedTuple):
     is_moved: bool = False
     is_accepted: bool = False
     by_uac_auth: bool = False
+    is_limited: bool = False
     sent: tuple[Sent, ...] = ()
 
     @property

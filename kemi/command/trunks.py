@@ -52,8 +52,8 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
         with Rpc.connected(settings.rpc_socket) as rpc:
             calls = dict(rpc.ask("dlg.stats_active")[0])["all"]
             nonces = frozenset(name.partition("\n")[0] for name in _entries(rpc, "nonces"))
-            standings = _entries(rpc, "standings")
-            lines = [_with_state(line, rpc, nonces, standings) for line in lines]
+            standings, inherited = _entries(rpc, "standings"), _entries(rpc, "inherited")
+            lines = [_with_state(line, rpc, nonces, standings, inherited) for line in lines]
         state = ""
     except (OSError, RpcError) as error:
         state = f"no running Kamailio: {getattr(error, 'strerror', None) or error}"
@@ -85,11 +85,14 @@ def _of_database(settings: Settings) -> list[Line]:
     return list(lines.values())
 
 
-def _with_state(line: Line, rpc: Rpc, nonces: frozenset[str], standings: Mapping[str, str]) -> Line:
+def _with_state(
+    line: Line, rpc: Rpc, nonces: frozenset[str], standings: Mapping[str, str], inherited: Mapping[str, str]
+) -> Line:
+    tracked = int(rpc.ask("dlg.profile_get_size", "trunk", line.trunk)[0]) if line.max_calls else 0
     return line._replace(
         registered=_registered(rpc, line.trunk) if line.registers else "",
         nonce=line.trunk in nonces,
-        calls=int(rpc.ask("dlg.profile_get_size", "trunk", line.trunk)[0]) if line.max_calls else None,
+        calls=tracked + int(inherited.get(line.trunk, 0)) if line.max_calls else None,
         state=_state(codec.standing(standings.get(line.trunk, "")), int(time.time())),
     )
 
@@ -98,7 +101,7 @@ def _state(found: Standing, now: int) -> str:
     """Say whether calls are sent over a trunk."""
     if found.since:
         return f"down for {now - found.since} s"
-    return f"left out for {found.until - now} s" if is_out(found, now) else "up"
+    return f"left out for {found.out_until - now} s" if is_out(found, now) else "up"
 
 
 def _registered(rpc: Rpc, trunk: str) -> str:

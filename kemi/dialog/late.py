@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from kemi.dialog.mark import PARAMETER
+from kemi.dialog.own import Request
 
 _ROUTE = re.compile(r"<[^>]*>[^,]*")
 _OURS = re.compile(rf";{PARAMETER}=")
@@ -29,15 +30,6 @@ class Answer(NamedTuple):
     contact: str
     routes: str
     source: str
-
-
-class Request(NamedTuple):
-    """A request within that dialog. fields: the header fields, each with its CRLF."""
-
-    method: str
-    uri: str
-    next_hop: str
-    fields: str
 
 
 def farewell(answer: Answer) -> tuple[Request, ...]:
@@ -60,7 +52,8 @@ def farewell(answer: Answer) -> tuple[Request, ...]:
             method,
             uri,
             answer.source,
-            f"From: {answer.sender}\r\nTo: {answer.receiver}\r\nCall-ID: {answer.call_id}\r\nCSeq: {cseq} {method}\r\n"
+            answer.sender,
+            f"To: {answer.receiver}\r\nCall-ID: {answer.call_id}\r\nCSeq: {cseq} {method}\r\n"
             f"Max-Forwards: 70\r\n{''.join(f'Route: {route}{chr(13)}{chr(10)}' for route in routes)}",
         )
         for method, cseq in (("ACK", answer.cseq), ("BYE", answer.cseq + 1))

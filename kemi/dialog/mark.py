@@ -22,7 +22,8 @@ PARAMETER = "ta"  # of our Record-Route
 KEY_BYTES = 32
 LONGEST_LIFE = 86400  # seconds
 
-_TRUNK_IS_CALLED, _TRUNK_CALLS = 2, 3  # versions of the form: 2 is that of every mark before there were inbound calls
+# Versions of the form: 2 is that of every mark before there were inbound calls.
+_TRUNK_IS_CALLED, _TRUNK_CALLS, _LIMITED = 2, 3, 4
 _FORM = struct.Struct(">BIIIII8s8s")
 _SEAL_BYTES = 12
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # RFC 4648 5
@@ -34,7 +35,8 @@ class Mark(NamedTuple):
     row: the id of the trunk's row. destination: fingerprint() of the destination that it named. pbx: fingerprint() of
     where requests to the PBX go. cseq: of the request that set the dialog up, as its sender wrote it. raised: by how
     much it was raised. since: when, in seconds of the epoch. run: a random number of the Kamailio that sent it, another
-    one after each start. is_inbound: True if the trunk's carrier has called, False if the PBX has.
+    one after each start. is_inbound: True if the trunk's carrier has called, False if the PBX has. is_limited: True if
+    the PBX has, and the call holds a place of a trunk with `max_calls`.
     """
 
     row: int
@@ -45,6 +47,7 @@ class Mark(NamedTuple):
     since: int
     run: int
     is_inbound: bool = False
+    is_limited: bool = False
 
 
 class Direction(Enum):
@@ -67,8 +70,9 @@ def dialog_id(call_id: str, tag: str) -> str:
 
 def seal(key: bytes, mark: Mark, dialog: str) -> str:
     """Return the parameter's value for a dialog (dialog_id of its first request): letters, digits, `-` and `_`."""
-    row, destination, pbx, *numbers, is_inbound = mark
-    body = _FORM.pack(_TRUNK_CALLS if is_inbound else _TRUNK_IS_CALLED, row, *numbers, destination, pbx)
+    row, destination, pbx, *numbers, is_inbound, is_limited = mark
+    version = _TRUNK_CALLS if is_inbound else _LIMITED if is_limited else _TRUNK_IS_CALLED
+    body = _FORM.pack(version, row, *numbers, destination, pbx)
     text = b2a_base64(body + _seal(key, body, dialog), newline=False).translate(_TO_URL)
     return text.decode().rstrip("=")
 
@@ -83,9 +87,9 @@ def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     if len(body) != _FORM.size or not compare_digest(seal, _seal(key, body, dialog)):
         return None
     version, row, cseq, raised, since, run, destination, pbx = _FORM.unpack(body)
-    if version not in (_TRUNK_IS_CALLED, _TRUNK_CALLS):
+    if version not in (_TRUNK_IS_CALLED, _TRUNK_CALLS, _LIMITED):
         return None
-    return Mark(row, destination, pbx, cseq, raised, since, run, version == _TRUNK_CALLS)
+    return Mark(row, destination, pbx, cseq, raised, since, run, version == _TRUNK_CALLS, version == _LIMITED)
 
 
 def _seal(key: bytes, body: bytes, dialog: str) -> bytes:

@@ -33,6 +33,11 @@ class Opened(NamedTuple):
     direction: Direction
     sequence: str
 
+    @property
+    def dialog(self) -> str:
+        """Its name: mark.dialog_id."""
+        return self.sequence[:32]
+
 
 @dataclass(frozen=True)
 class Dialogs:
@@ -83,12 +88,13 @@ class Dialogs:
         name, destination = dialog_id(incoming.call_id, incoming.from_tag), fingerprint(self.key, trunk.destination)
         sequence = f"{name}{destination.hex()}"
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
-        sealed = ""
+        sealed, is_limited = "", method == "INVITE" and trunk.policy.max_calls > 0
         if method in STARTS_DIALOG:
             back = fingerprint(self.key, place.way_back().text)
-            mark = Mark(trunk.row, destination, back, caller, number - caller, int(time.time()), self.run)
+            now = int(time.time())
+            mark = Mark(trunk.row, destination, back, caller, number - caller, now, self.run, is_limited=is_limited)
             sealed = seal(self.key, mark, name)
-        return Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number, sealed)
+        return Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number, sealed, is_limited=is_limited)
 
     def to_pbx(self, incoming: Incoming, trunk: Trunk) -> Attempt:
         """Return the first attempt of a new request of the trunk's carrier, whose number no PBX sees raised."""
@@ -169,11 +175,15 @@ class Dialogs:
         sequence = f"{attempt.dialog}{destination.hex()}"
         method, caller = attempt.method, attempt.cseq
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.resend(sent, attempt.number), KEPT))
-        moved = Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number, answered=attempt.answered)
+        is_limited = method == "INVITE" and trunk.policy.max_calls > 0
+        moved = Attempt(
+            trunk.uuid, trunk.destination, method, sequence, caller, number,
+            answered=attempt.answered, is_limited=is_limited,
+        )  # fmt: skip
         mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
         if mark is None:
             return moved
-        marked = mark._replace(row=trunk.row, destination=destination, raised=number - caller)
+        marked = mark._replace(row=trunk.row, destination=destination, raised=number - caller, is_limited=is_limited)
         return moved._replace(mark=seal(self.key, marked, attempt.dialog))
 
     def number_of_invite(self, opened: Opened, caller: int) -> int:

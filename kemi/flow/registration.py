@@ -1,4 +1,4 @@
-"""The requests that Kamailio sends on its own: registrations, and the dialog module's keepalives.
+"""The requests that Kamailio sends on its own: registrations, the dialog module's keepalives, and ours.
 
 The uac module sends REGISTERs, and answers the challenges to them by C code of its own. Before it sees a challenge,
 REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in it; if that cannot be done,
@@ -8,26 +8,44 @@ REGISTER ends, for replica/registrations.py.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kemi.auth.attempt import CHALLENGES
 from kemi.auth.plain import first_plain
 from kemi.outcome import Unregistered
-from kemi.sip import api, dialog, edit, registrar, registration, relay
+from kemi.sip import api, dialog, edit, own, registrar, registration, relay
 from kemi.sip.api import guarded
+
+if TYPE_CHECKING:
+    from kemi.settings import Settings
 
 
 class Registration:
     """The handlers of requests that Kamailio sends on its own."""
 
+    _settings: Settings
+
     def LOCAL_REQUEST(self, _message: object, _event: object) -> int:
         """Kamailio is about to send a request of its own: a REGISTER, or what the dialog module sends."""
         try:
-            if registration.is_register():
+            if request := own.being_sent():
+                own.write_sender(request)
+                if request.method == "OPTIONS":
+                    own.hear("PROBE_REPLY", self._settings.try_seconds)
+            elif registration.is_register():
                 registration.screen_replies("REGISTER_REPLY")
                 registrar.note_sent()
             elif dialog.is_keepalive():
                 edit.set_cseq(0, "OPTIONS")  # below all that the callee will send; the module may take a number of his
         except Exception as error:
             api.error(f"fault={api.fault(error)} in=LOCAL_REQUEST")
+        return 1
+
+    @guarded(relay.reply_nothing)
+    def PROBE_REPLY(self, _message: object) -> int:
+        """A reply to a probe, whatever it says."""
+        if (status := relay.reply_status()) >= 200:
+            own.note_reply(status)
         return 1
 
     @guarded(registration.refuse)

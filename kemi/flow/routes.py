@@ -14,6 +14,8 @@ A handler that raises answers 500, and the worker goes on. The caller never sees
 
 from __future__ import annotations
 
+import time
+
 from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.dialog.cseq import rack as with_cseq
 from kemi.dialog.cseq import rack_cseq
@@ -24,7 +26,7 @@ from kemi.flow.dialogs import Opened
 from kemi.flow.going_on import GoingOn
 from kemi.health import memory
 from kemi.outcome import AnsweredLate
-from kemi.sip import api, carrier, edit, failure, late, place, relay, request, shared, strays
+from kemi.sip import api, carrier, edit, failure, late, own, place, relay, request, room, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 from kemi.trunks.places import Place, Places
@@ -97,6 +99,8 @@ class TrunkAuth(GoingOn):
             edit.remove_headers(PRIVATE_HEADERS)
             if (there := nexthop.settled(self.trunks)) is None:
                 return
+            if opened.mark.is_limited and incoming.method == "BYE":
+                room.note_over(opened.dialog)
             if opened.direction is Direction.FROM_TRUNK:
                 self._pass_on(incoming)
             elif incoming.method == "ACK":
@@ -161,6 +165,7 @@ class TrunkAuth(GoingOn):
         try:
             if attempt.is_moved:
                 late.note_branch()
+                room.leave_now()
             if attempt.sent and not attempt.by_uac_auth and (trunk := self.trunk_now(attempt)):
                 responses.add_to_branch(attempt, trunk.credentials)
         finally:  # whatever the responses came to, the numbers have to be right
@@ -203,6 +208,8 @@ class TrunkAuth(GoingOn):
             self._dialogs.answered(attempt)
             if attempt.sent and attempt.method == "INVITE":
                 shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
+            if attempt.is_limited:
+                room.note_up(attempt.dialog, attempt.trunk, int(time.time()))
         return 1
 
     def _late(self, status: int, attempt: Attempt) -> None:
@@ -216,7 +223,7 @@ class TrunkAuth(GoingOn):
             return
         api.tell(AnsweredLate(attempt.trunk))
         for one in farewell(late.answer()):
-            late.send(one)
+            own.send(one)
 
     def STRAY(self, _message: object, _event: object) -> int:
         """A reply that matches no transaction: only the 200 of an INVITE goes on, to or from who may call."""

@@ -1,14 +1,15 @@
-"""Which trunks serve, told by the requests that go over them (kemi/trunks/standing.py has the rules)."""
+"""Which trunks serve, told by requests that go over them and by probes (kemi/trunks/standing.py has the rules)."""
 
 from __future__ import annotations
 
 import time
 
+from kemi.health.probes import Verdict
 from kemi.outcome import Down, Up
 from kemi.sip import api, standings
 from kemi.trunks import standing
 from kemi.trunks.selection import Candidates
-from kemi.trunks.standing import UP
+from kemi.trunks.standing import MOST_FAILURES, UP
 
 
 def serving(trunks: Candidates) -> Candidates:
@@ -40,3 +41,20 @@ def note_tried(trunk: str) -> None:
     if standings.are_kept():
         now = int(time.time())
         standings.change(trunk, lambda found: standing.tried(found, now))
+
+
+def note_probe(verdict: Verdict, call_id: str) -> None:
+    """Note what a probe of the trunk has shown. call_id: of its last OPTIONS."""
+    uuid, every = verdict.trunk.uuid, verdict.trunk.every
+    now = int(time.time())
+    if verdict.in_a_row >= MOST_FAILURES or verdict.retry_after:
+        in_a_row, retry_after = verdict.in_a_row, verdict.retry_after
+        before, after = standings.change(
+            uuid, lambda found: standing.unanswered(found, now, in_a_row, every, retry_after)
+        )
+        if after.since and not before.since:
+            api.tell(Down(uuid, verdict.reason), call_id)
+    elif not verdict.in_a_row and standings.are_kept() and standings.standing(uuid).since:
+        before, after = standings.change(uuid, lambda found: standing.answered(found, now))
+        if before.since and not after.since:
+            api.tell(Up(uuid, now - before.since), call_id)

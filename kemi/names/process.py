@@ -1,9 +1,13 @@
-"""The process that resolves names: an rtimer's of its own, so that a silent name server keeps nothing else waiting."""
+"""The process that resolves names, and asks who has them: an rtimer's of its own, so that a silent name server keeps
+nothing else waiting.
+"""
 
 from __future__ import annotations
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from kemi.health.holding import Holding
+from kemi.health.probing import Probing
 from kemi.names.file import NamesFile
 from kemi.names.learned import Learned
 from kemi.names.names import Names
@@ -24,13 +28,14 @@ class NamesProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._holding = Holding(settings)
         self._work: _Work | None = None
 
     def NAMES(self, _message: object, _event: object) -> int:
-        """Keep names resolved for SIP workers, and the rows that register for the uac module."""
+        """Keep names resolved for SIP workers, and the rows that register for the uac module; probe trunks."""
         try:
             if self._work is None:
-                self._work = _Work(self._settings)
+                self._work = _Work(self._settings, self._holding)
                 self._work.tick(0)  # hops of an earlier run are of use before anybody answers
             self._work.tick(WORK_LIMIT)
         except Exception as error:
@@ -41,7 +46,7 @@ class NamesProcess:
 class _Work:
     """The names that rows and workers want, and the file that holds what became of them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, holding: Holding) -> None:
         self._rows = Rows(settings.local_file)
         self._file = NamesFile(settings.names_file)
         self._file_fault = ""
@@ -50,6 +55,8 @@ class _Work:
         except (SQLAlchemyError, OSError) as error:
             self._say_file_fault(cause(error))
         self._registering = Registering()
+        self._probing = Probing(settings.try_seconds)
+        self._holding = holding
         self._asked = 0
         self._learned = Learned()
         self._learned.add(self._file.hops)
@@ -63,7 +70,8 @@ class _Work:
             return
         keys, self._asked = wanted.wanted_since(self._asked)
         self._learned.add(keys)
-        lines = self._names.tick(found.targets | self._learned.targets(), seconds)
+        wanted_targets = found.targets | self._learned.targets() | self._holding.targets()
+        lines = self._names.tick(wanted_targets, seconds)
         hops = self._names.hops()
         registering = resolved(found.registering, hops, self._file.registering)
         try:
@@ -75,6 +83,8 @@ class _Work:
             self._say_file_fault("")
             self._registering.changed(sorted(changed))
         self._registering.look(registering)
+        self._probing.tick(found.probed, hops)
+        self._holding.tick(hops)
         for is_warning, line in lines:
             (api.warning if is_warning else api.notice)(line)
 

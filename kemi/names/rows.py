@@ -1,4 +1,6 @@
-"""Read from the local file what has to be resolved: the next hops of all rows, and the rows that register."""
+"""Read from the local file what has to be resolved: the next hops of all rows, the rows that register, and those that
+are probed.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from kemi.health.probes import Probed
 from kemi.trunks.hops import Hops, Target, literal, places, target_of
 from kemi.trunks.rows import SECRETS
 from kemi.trunks.secret import SecretError, revealed
@@ -24,6 +27,16 @@ _POLICY_FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == 
 _PBXS = select(trunk.c.inbound_uri).where(trunk.c.inbound_uri != "", trunk.c.id.not_in(_POLICY_FAULTS)).distinct()
 _NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain).where(uacreg.c.id.not_in(_UNUSABLE)).distinct()
 _REGISTERING = select(uacreg).where(uacreg.c.expires > 0, uacreg.c.id.not_in(_FAULTS))
+_PROBED = (
+    select(uacreg.c.l_uuid, trunk.c.probe, uacreg.c.auth_proxy, uacreg.c.r_domain, uacreg.c.socket)
+    .join(trunk, trunk.c.l_uuid == uacreg.c.l_uuid)
+    .where(
+        trunk.c.probe > 0,
+        func.coalesce(trunk.c.enabled, 1) == 1,
+        uacreg.c.id.not_in(_UNUSABLE),
+        trunk.c.id.not_in(_POLICY_FAULTS),
+    )
+)
 _COLUMNS = list(uacreg.columns.keys())
 _UUID, _PROXY = _COLUMNS.index("l_uuid"), _COLUMNS.index("auth_proxy")
 _SECRETS = frozenset(_COLUMNS.index(name) for name in SECRETS)
@@ -33,13 +46,14 @@ Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
 
 class Found(NamedTuple):
     """The findings of one look: targets that are names, of next hops and of PBXs; those of next hops alone; the places
-    of next hops that are addresses (hops.places); and the rows that register, by l_uuid.
+    of next hops that are addresses (hops.places); and the rows that register or are probed, by l_uuid.
     """
 
     targets: frozenset[Target]
     next_hops: frozenset[Target]
     places: frozenset[str]
     registering: Mapping[str, Registration]
+    probed: Mapping[str, Probed]
 
     def all_places(self, hops: Mapping[Target, Hops]) -> frozenset[str]:
         """Return the places of all next hops. hops: of those that are names."""
@@ -91,13 +105,19 @@ class Rows:
         next_hops = frozenset(target_of(str(proxy or ""), str(domain or "")) for proxy, domain in rows)
         pbxs = frozenset(target_of(uri.strip(), "") for (uris,) in execute(_PBXS) for uri in str(uris).split(","))
         registering = (_revealed(row) for row in execute(_REGISTERING))
+        probed = (_probed(*row) for row in execute(_PROBED))
         self._found = Found(
             frozenset(target for target in next_hops | pbxs if target.is_name),
             frozenset(target for target in next_hops if target.is_name),
             places(tuple(hop for target in next_hops if target.host and not target.is_name for hop in literal(target))),
             {str(row[_UUID]): row for row in registering if row},
+            {row.uuid: row for row in probed if row.target.host},
         )
         self._version = version
+
+
+def _probed(uuid: str, every: int, proxy: str | None, domain: str | None, socket: str | None) -> Probed:
+    return Probed(uuid, every, target_of(proxy or "", domain or ""), domain or "", socket or "")
 
 
 def _revealed(row: Sequence[Any]) -> Registration:

@@ -43,10 +43,12 @@ def source() -> str:
     return str(KSR.pv.gete("$si"))
 
 
-def tell(outcome: Outcome) -> None:
-    """Log an outcome: as a notice if all went as it should, as a warning otherwise."""
+def tell(outcome: Outcome, request: str = "") -> None:
+    """Log an outcome: as a notice if all went as it should, as a warning otherwise. request: the Call-ID of the one it
+    is about, empty for the message at hand.
+    """
     log = notice if isinstance(outcome, Answered | BackedOff | Up) else warning
-    log(outcome.line(call_id()))
+    log(outcome.line(request or call_id()))
 
 
 def notice(line: str) -> None:

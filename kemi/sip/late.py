@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import KSR
 
-from kemi.dialog.late import Answer, Request
+from kemi.dialog.late import Answer
 from kemi.sip import api, place
 
 
@@ -43,9 +41,3 @@ def answer() -> Answer:
         routes=api.line("(hdr(Record-Route)[*])"),
         source=f"sip:{address}:{port};transport={transport}",
     )
-
-
-def send(request: Request) -> None:
-    """Send a request of our own, and wait for nothing."""
-    params = [request.method, request.uri, request.next_hop, ".", request.fields]
-    KSR.jsonrpcs.exec(json.dumps({"jsonrpc": "2.0", "method": "tm.t_uac_start", "params": params, "id": 1}))

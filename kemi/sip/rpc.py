@@ -14,17 +14,17 @@ from kemi.health.memory import Memory
 
 def refresh_registration(uuid: str) -> bool:
     """Make the uac module register the trunk as its row says now, or forget it if it has none."""
-    return _run("uac.reg_refresh", uuid) == 200 or _run("uac.reg_remove", uuid) in (200, 404)
+    return run("uac.reg_refresh", uuid) == 200 or run("uac.reg_remove", uuid) in (200, 404)
 
 
 def reload_addresses() -> bool:
     """Make the permissions module read the address table again. Return False if it cannot now."""
-    return _run("permissions.addressReload") == 200
+    return run("permissions.addressReload") == 200
 
 
 def shared_memory() -> Memory | None:
     """Return how much shared memory there is; None if Kamailio does not tell."""
-    if _run("core.shmmem", "k") != 200:  # in KiB: bytes do not fit the answer's int
+    if run("core.shmmem", "k") != 200:  # in KiB: bytes do not fit the answer's int
         return None
     answer = _result()
     return Memory(answer["total"], answer["free"])
@@ -32,14 +32,14 @@ def shared_memory() -> Memory | None:
 
 def count_of_connections() -> int:
     """Return how many TCP connections there are, to carriers too."""
-    if _run("core.tcp_info") != 200:
+    if run("core.tcp_info") != 200:
         return 0
     return int(_result()["opened_connections"])
 
 
 def connections() -> list[Connection]:
     """Return all TCP connections; none if Kamailio does not tell."""
-    if _run("core.tcp_list") != 200:
+    if run("core.tcp_list") != 200:
         return []
     return [
         Connection(one["id"], normalised(one["src_ip"]), one["src_port"], one["dst_port"]) for one in _result() or ()
@@ -50,7 +50,7 @@ def _result() -> Any:
     return json.loads(str(KSR.pv.gete("$jsonrpl(body)")))["result"]
 
 
-def _run(method: str, *params: str) -> int:
+def run(method: str, *params: str) -> int:
     """Run an RPC command in this process; return the status of its answer."""
     KSR.jsonrpcs.exec(json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}))
     code = KSR.pv.get("$jsonrpl(code)")

@@ -17,8 +17,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kemi.settings import Settings
@@ -102,7 +102,7 @@ class Proxy:
         self.check_running()
         self.calls += load.calls - seen.lost
         self.carrier.wait_until_settled(self.calls)
-        return Calls(seen.lost, seen.counts + self.carrier.counts() - before, seen.setup, seen.rate)
+        return replace(seen, counts=seen.counts + self.carrier.counts() - before)
 
     def rpc(self, *words: str) -> str:
         """What kamcmd prints for this command."""
@@ -136,9 +136,11 @@ def running(
     workers: int = WORKERS,
     is_right: bool = True,
     config: str = "",
+    also: Mapping[str, str] | None = None,
 ) -> Iterator[Proxy]:
     """A Kamailio so configured, and its carrier. server: of SQLOPS. is_right: whether the trunk's password is the one
-    that the carrier takes. config: in the place of kamailio.cfg; empty: that one. Raises BenchError.
+    that the carrier takes. config: in the place of kamailio.cfg; empty: that one. also: more of its environment. Raises
+    BenchError.
     """
     account = Account(REALM, TRUNK, secrets.token_hex(16))
     given = account.password if is_right else secrets.token_hex(16)
@@ -150,6 +152,7 @@ def running(
         environment = own_environment(state, address) | {
             "PATH": SBIN,
             "TRUNKAUTH_PREEMPTIVE": configuration.preemptive or "auto",
+            **(also or {}),
         }
         command = [sys.executable, "-m", "kemi", "db"]
         subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)

@@ -70,12 +70,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class Calls:
-    """What the caller saw. setup: seconds from each INVITE to its 200. rate: calls per second that it came to."""
+    """What the caller saw. setup: seconds from each INVITE to its 200. rate: calls per second that it came to.
+    answered: calls that got a 200, whatever came of them then.
+    """
 
     lost: int
     counts: Counts
     setup: list[float]
     rate: float
+    answered: int
 
 
 class Carrier:
@@ -97,13 +100,13 @@ class Carrier:
     def wait_until_settled(self, calls: int) -> None:
         """Until it has counted the end of this many calls in all; where some are lost, for SETTLE_LIMIT."""
         with contextlib.suppress(BenchError):
-            _wait_for(f"the end of {calls} calls", lambda: self._ended_calls() >= calls, SETTLE_LIMIT, self._sipp)
+            _wait_for(f"the end of {calls} calls", lambda: self.ended_calls() >= calls, SETTLE_LIMIT, self._sipp)
 
     def _has_ended_or_counted(self) -> bool:
         return not self._sipp.alive() or bool(self._row())
 
-    def _ended_calls(self) -> int:
-        """The scenario's last message is the 200 to BYE."""
+    def ended_calls(self) -> int:
+        """Of how many calls it has seen the end: the scenario's last message is the 200 to BYE."""
         row = self._row()
         return next((row[name] for name in reversed(row) if name.endswith("_Sent")), 0)
 
@@ -169,7 +172,8 @@ def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -
     sent = sorted(seconds + micro / 1e6 for seconds, micro, _, _ in times)
     setup = [came - seconds + (came_micro - micro) / 1e6 for seconds, micro, came, came_micro in times]
     lasted = sent[-1] - sent[0] if sent else 0.0
-    return Calls(load.calls - successful, counts, setup, (len(sent) - 1) / lasted if lasted else 0.0)
+    rate = (len(sent) - 1) / lasted if lasted else 0.0
+    return Calls(load.calls - successful, counts, setup, rate, len(lines))
 
 
 @contextlib.contextmanager

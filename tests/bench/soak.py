@@ -1,6 +1,7 @@
 """`python -m tests.bench.soak [--minutes M] [--rate R]`: this package under a steady load for long. Every call counts:
 one that is lost makes the exit status 1. Without a rate it measures its capacity first, and takes half of it.
-`--up N` is another test: N calls are up at once (upkeep.py).
+`--up N` is another test: N calls are up at once (upkeep.py). So is `--failover N`: N calls over two trunks, the first
+of whose carriers goes up and down (swing.py).
 
 Figures go to var/bench/soak.json as well, in seconds, calls, messages and bytes.
 """
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass
 
 from tqdm import tqdm
 
-from tests.bench import scale, upkeep
+from tests.bench import scale, swing, upkeep
 from tests.bench.calls import PACKAGE, running
 from tests.bench.report import MEBIBYTE, machine, output
 from tests.bench.sipp import BenchError, Load
@@ -85,17 +86,30 @@ def told(held: upkeep.Held) -> int:
     return 1 if held.lost or held.up < held.calls else 0
 
 
+def told_of_failover(seen: swing.Swing) -> int:
+    """Print how it went and return the exit status: 0 if every call was answered, and the carrier was gone for some."""
+    (output() / "failover.json").write_text(json.dumps({"machine": machine(), **asdict(seen)}, indent=1) + "\n")
+    print(
+        f"{seen.calls:,} calls at {seen.rate} a second, while the first of two carriers went away {seen.downs} times: "
+        f"{seen.unanswered} were not answered, {seen.dropped} were and then lost it, {seen.taken} were all its own"
+    )
+    return 1 if seen.unanswered or not seen.downs else 0
+
+
 def main() -> int:
     """Measure and print; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=int, default=0, help="calls per second; default: half of the capacity")
     parser.add_argument("--up", type=int, default=0, help="hold so many calls at once instead")
+    parser.add_argument("--failover", type=int, default=0, help="place so many calls, and have a carrier go, instead")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         if asked.up:
             return told(upkeep.hold(asked.up, asked.rate or upkeep.RATE))
+        if asked.failover:
+            return told_of_failover(swing.swing(asked.failover, asked.rate or swing.RATE))
         done = soak(asked.minutes, asked.rate or half_of_capacity())
     except BenchError as error:
         print(f"FAILED: {error}", file=sys.stderr)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import calls, handlers, plot, processes, report, scale, sipp, soak, upkeep
+from tests.bench import calls, handlers, plot, processes, report, scale, sipp, soak, swing, upkeep
 from tests.bench.calls import CONFIGURATIONS, LINES, PACKAGE, Configuration, Proxy, postgresql, running
 from tests.bench.report import Figures
 from tests.bench.sipp import ROUND_TRIP, BenchError, Calls, Counts, Load
@@ -151,7 +151,9 @@ def test_rate_is_carried_with_no_call_lost_1_percent_sent_again_and_95_percent_r
     lost: int, sent_again: int, rate: float, carried: bool
 ) -> None:
     load = Load(rate=200, calls=100)
-    seen = Calls(lost, Counts(load.calls * PLAIN, sent_again), [0.001] * load.calls, rate)  # 1 % of 1100 is 11
+    seen = Calls(
+        lost, Counts(load.calls * PLAIN, sent_again), [0.001] * load.calls, rate, load.calls
+    )  # 1 % of 1100 is 11
     assert scale.is_carried(seen, load) is carried
 
 
@@ -223,6 +225,25 @@ def test_held_calls_have_to_be_up_all_at_once_and_to_their_end(
 def test_calls_that_would_outlast_the_keepalive_are_not_held() -> None:
     with pytest.raises(BenchError, match="choose a higher RATE"):
         upkeep.hold(100_000, rate=100)
+
+
+def test_no_call_is_lost_while_one_of_two_carriers_goes_up_and_down() -> None:
+    seen = swing.swing(1000, rate=125, up=2.0, down=3.0)
+    assert seen.unanswered == 0
+    assert seen.downs > 1
+    assert seen.taken > 0
+
+
+@pytest.mark.parametrize(("unanswered", "downs", "exit_status"), [(0, 3, 0), (1, 3, 1), (0, 0, 1)])
+def test_a_call_that_is_lost_to_a_carrier_that_went_down_makes_it_fail(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unanswered: int, downs: int, exit_status: int
+) -> None:
+    seen = swing.Swing(10, 50, unanswered, dropped=1, taken=5, downs=downs)
+    monkeypatch.setattr(soak, "output", lambda: tmp_path)
+    monkeypatch.setattr(swing, "swing", lambda calls, rate: seen)
+    monkeypatch.setattr(sys, "argv", ["soak", "--failover", "10"])
+    assert soak.main() == exit_status
+    assert json.loads((tmp_path / "failover.json").read_text())["unanswered"] == unanswered
 
 
 def test_soak_says_by_its_status_that_calls_were_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -175,3 +175,21 @@ def test_only_a_source_with_the_tag_may_use_a_trunk(pbx: MockKSR, routes: Handle
     send(pbx, routes)
     assert pbx.replies == [Reply(403, "Forbidden")]
     assert any(f"trunk=one outcome=forbidden source={PBX} call-id=call-1" in line for _, line in pbx.log)
+
+
+@pytest.mark.parametrize(("reason", "headers", "hops"), [
+    ("User channel limit exceeded", (), [ONE, TWO]), ("Forbidden", ("Retry-After: 5",), [ONE, TWO]),
+    ("Forbidden", (), [ONE, ONE]),
+])  # fmt: skip
+def test_a_carrier_that_is_over_its_limit_is_not_asked_again_without_credentials(
+    pbx: MockKSR, routes: Handlers, reason: str, headers: tuple[str, ...], hops: list[str]
+) -> None:
+    send(pbx, routes)
+    challenge(pbx, routes)
+    reply(pbx, routes, 200)
+    send(pbx, routes)
+    assert "u1" in (pbx.relayed[0].message.get("Proxy-Authorization") or "")
+    reply(pbx, routes, 403)
+    with pbx.failure_route(403, reason, headers) as route:
+        getattr(routes, route)(None)
+    assert [hop for hop, *_ in went(pbx)] == hops

@@ -359,7 +359,7 @@ def test_only_the_first_accepting_reply_teaches(pbx: MockKSR, routes: Handlers, 
     for status in (183, 183, 200):
         reply(pbx, routes, status)
     assert shared.record(*carrier).held[0].challenge.nonce == "n3"
-    kept = [args for args in pbx.called("pv.sets") if args[0] == "$avp(attempt)" and ",true,true,[[" in args[1]]
+    kept = [args for args in pbx.called("pv.sets") if args[0] == "$avp(attempt)" and ",true,true,false,[[" in args[1]]
     assert len(kept) == 2  # this call's, and that of the one before
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from tests.harness.agent import SDP, Agent, Exchange, Served
 from tests.harness.endpoint import WITHIN
 from tests.harness.message import Header, Message
+from tests.harness.rules import is_probe
 from tests.harness.verifier import ACCEPTED, Challenge, Verifier
 
 RELIABLE = (("Require", "100rel"), ("RSeq", "1"))  # RFC 3262 3
@@ -24,6 +25,7 @@ class Script:
     behind: what the far end asks for, once the carrier's own challenge is answered. together: both ask in one reply, as
     a proxy that forks puts them together (RFC 3261 16.7). reliable: it rings as RFC 3262 has it, and wants a PRACK.
     hangs_up: its TCP connection ends with each challenge of its own. retry_after: seconds, with the final response.
+    probed: the answer to a probe, None for silence.
     """
 
     challenge: Challenge | None = None
@@ -36,6 +38,7 @@ class Script:
     registrar: int | None = 200
     hangs_up: bool = False
     retry_after: int = 0
+    probed: int | None = 200
 
 
 class Carrier(Agent):
@@ -143,6 +146,11 @@ class Carrier(Agent):
             for verifier, challenge in zip(self._verifiers, challenges, strict=True):
                 verifier.pose(challenge)
 
+    def answer_probes(self, status: int | None) -> None:
+        """Answer every probe from now on like this, or with silence."""
+        with self.changed:
+            self.script = replace(self.script, probed=status)
+
     def come_back(self) -> None:
         """Register whoever asks from now on."""
         with self.changed:
@@ -195,6 +203,10 @@ class Carrier(Agent):
 
     def answer(self, served: Served) -> None:
         if self.script.silent and served.request.method == "INVITE":
+            return
+        if is_probe(served.request) and self.script.probed != 200:
+            if self.script.probed:
+                self.respond(served, self.script.probed)
             return
         if self._held is None:
             self._decide(served)

@@ -14,7 +14,7 @@ Requests from the proxy
  6. CANCEL: branch, R-URI, CSeq number, From, To and Call-ID of a pending INVITE, after a provisional response (9.1).
  7. Relayed: one Via more than the sender's, Max-Forwards one less, Record-Route in an INVITE, no Route left (16.6).
  8. No header that is the proxy's own business; credentials for no realm that this end never named, and one set for
-    each (22.3).
+    each (22.3); one tag in From and in To (19.3).
  9. PRACK: RAck names a reliable response given here, and the INVITE by the CSeq that it had here (RFC 3262 7.2).
     A keepalive, the proxy's own OPTIONS inside a dialog, has CSeq 0, so that rule 2 holds for what its peer sends.
 
@@ -45,6 +45,11 @@ FROM_PROXY = ("REGISTER",)
 KEEPALIVE = (0, "OPTIONS")
 
 
+def is_probe(request: Message) -> bool:
+    """Return True for the proxy's own OPTIONS outside any dialog: what it relays is for somebody."""
+    return request.method == "OPTIONS" and not request.to_tag and "@" not in request.uri
+
+
 @dataclass
 class _Transaction:
     request: Message
@@ -66,7 +71,7 @@ class RequestRules:
 
     def received(self, request: Message) -> None:
         check = {"ACK": self._ack, "CANCEL": self._cancel}.get(request.method, self._transaction)
-        self.faults += [f"{request}: {fault}" for fault in (*check(request), *_private(request))]
+        self.faults += [f"{request}: {fault}" for fault in (*check(request), *_private(request), *_tags(request))]
 
     def answered(self, response: Message) -> None:
         """What this end sent back: rules 3 to 6 and 9 depend on it."""
@@ -241,7 +246,7 @@ def _hop_by_hop(request: Message, invite: Message) -> Iterator[str]:
 def _relayed(request: Message) -> Iterator[str]:
     if not request.first("Max-Forwards").isdigit():
         yield "no Max-Forwards"
-    own = request.method in FROM_PROXY or (request.cseq == KEEPALIVE and bool(request.to_tag))
+    own = request.method in FROM_PROXY or (request.cseq == KEEPALIVE and bool(request.to_tag)) or is_probe(request)
     if len(request.vias) != (1 if own else 2):
         yield f"{len(request.vias)} Via"
     if own:
@@ -257,6 +262,10 @@ def _relayed(request: Message) -> Iterator[str]:
 def _private(request: Message) -> Iterator[str]:
     yield from (f"{name} reached this end" for name in PRIVATE if request.has(name))
     yield from (f"{name} in a request" for name in CHALLENGES if request.has(name))
+
+
+def _tags(request: Message) -> Iterator[str]:
+    yield from (f"more than one tag in {name}" for name in ("From", "To") if request.first(name).count(";tag=") > 1)
 
 
 def _credentials(request: Message, realms: Collection[str]) -> Iterator[str]:

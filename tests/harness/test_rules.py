@@ -132,6 +132,7 @@ def _uri(of: Message, uri: str) -> Message:
         ([FIRST.without("Record-Route")], "no Record-Route"),
         ([_edit(FIRST, "Route", "<sip:127.0.0.1:5060;lr>")], "a Route is left over"),
         ([_edit(FIRST, "X-Trunk", "t1")], "X-Trunk reached"),
+        ([_edit(FIRST, "From", "<sip:100@pbx.test>;tag=a;tag=b")], "more than one tag in From"),
         ([FIRST, BUSY, _edit(hop("ACK", FIRST, BUSY), "X-Trunk", "2")], "X-Trunk reached"),
         (
             [_edit(FIRST, "Authorization", CREDENTIALS.replace("carrier.test", "pbx.test"))],

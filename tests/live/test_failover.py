@@ -76,12 +76,30 @@ def test_what_the_second_carrier_has_accepted_goes_to_it_at_once(scene: Scene) -
     ]  # fmt: skip
 
 
+def test_prack_names_the_invite_as_the_second_carrier_knows_it(scene: Scene) -> None:
+    first, second = (
+        scene.trunk(Script(MD5, ring=False, final=503)),
+        scene.trunk(Script(SHA256, final=None, reliable=True)),
+    )
+    trunks = ("X-Trunk", f"{first.uuid}, {second.uuid}")
+    made = scene.pbx.invite("sip:5551234@pbx.test", headers=[trunks, ("Supported", "100rel")])
+    made.expect(180)
+    made.inside("PRACK", headers=[("RAck", "1 1 INVITE")]).expect(200)
+    assert cseqs(second, "INVITE") == [3, 4]
+    assert second.carrier.expect("PRACK").first("RAck") == "1 4 INVITE"
+    second.carrier.pick_up()
+    made.expect(200)
+    made.inside("BYE").expect(200)
+    assert not first.carrier.received("PRACK")
+
+
 def test_a_503_after_the_challenge(scene: Scene) -> None:
     first, second = scene.trunk(Script(MD5, ring=False, final=503)), scene.trunk(Script(SHA256))
     made = call(scene, first, second)
     made.expect(200)
     assert [kind for *kind, verdict in second.carrier.verdicts if verdict == ACCEPTED]
     assert not any(m.has("Proxy-Authorization") for m in second.carrier.received("INVITE"))
+    first.carrier.expect_acks()
     assert cseqs(first, "INVITE") == cseqs(first, "ACK") == [1, 2]
     made.inside("BYE").expect(200)
 
@@ -165,8 +183,9 @@ def test_a_place_that_answers_late_is_left_without_a_call(scene: Scene) -> None:
     (served,) = first.carrier.served.values()
     scene.agents.remove(first.carrier)  # its rules are for what a PBX sends
     first.carrier.respond(served, 200, body=SDP)
-    assert first.carrier.expect("BYE").cseq[0] == 2
-    assert cseqs(first, "ACK") == [1]
+    bye = first.carrier.expect("BYE")
+    assert (bye.cseq[0], cseqs(first, "ACK")) == (2, [1])
+    assert {m.first("From") for m in first.carrier.received("ACK")} == {bye.first("From"), made.request.first("From")}
     second.carrier.pick_up()
     made.expect(200)
     made.inside("BYE").expect(200)
@@ -200,11 +219,11 @@ def test_a_full_trunk_is_passed_over_and_a_call_that_ends_gives_its_place_back(s
 
 def test_of_many_calls_at_once_no_more_than_the_limit_go_over_a_trunk(scene: Scene) -> None:
     first, second = scene.trunk(Script()), scene.trunk(Script())
-    policy(scene, first, max_calls=30)
-    calls = [call(scene, first, second) for _ in range(100)]
+    policy(scene, first, max_calls=60)
+    calls = [call(scene, first, second) for _ in range(200)]
     for made in calls:
         made.expect(200)
-    assert [len(trunk.carrier.received("INVITE")) for trunk in (first, second)] == [30, 70]
+    assert [len(trunk.carrier.received("INVITE")) for trunk in (first, second)] == [60, 140]
     for made in calls:
         made.inside("BYE").expect(200)
 
@@ -276,3 +295,19 @@ def test_a_carriers_retry_after_keeps_its_trunk_aside(scene: Scene) -> None:
         call(scene, first, second).expect(200)
     assert len(first.carrier.received("INVITE")) == 1
     assert call(scene, first).expect(503).first("Retry-After") == "60"
+
+
+def test_a_call_that_could_not_be_sent_over_a_trunk_holds_no_place_of_it(scene: Scene) -> None:
+    refused, second = scene.trunk(auth_proxy="sip:127.0.0.1:9;transport=tcp"), scene.trunk(Script(MD5))
+    policy(scene, refused, max_calls=1)
+    policy(scene, second, max_calls=1)
+    made = call(scene, refused, second)
+    made.expect(200)
+    assert [up(scene, trunk) for trunk in (refused, second)] == [0, 1]
+    made.inside("BYE").expect(200)
+    assert "ERROR: dialog" not in scene.kamailio.log()
+
+
+def up(scene: Scene, trunk: Trunk) -> int:
+    """Calls that hold a place of the trunk."""
+    return int(scene.kamailio.rpc("dlg.profile_get_size", "trunk", trunk.uuid))

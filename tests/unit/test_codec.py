@@ -39,7 +39,7 @@ ATTEMPTS = st.builds(
     TEXTS,
     st.booleans(),
     st.integers(0, 9),
-    *[st.booleans()] * 4,
+    *[st.booleans()] * 5,
     st.lists(SENT).map(tuple),
 )
 

@@ -18,7 +18,8 @@ ANSWER = Answer(
 def test_they_go_where_the_answer_came_from() -> None:
     ack, bye = farewell(ANSWER)
     assert (ack.method, ack.uri, ack.next_hop) == ("ACK", "sip:gw@192.0.2.9:5070;transport=tcp", ANSWER.source)
-    dialog = "From: <sip:100@pbx.test>;tag=a\r\nTo: <sip:1@carrier.test>;tag=b\r\nCall-ID: c\r\n"
+    assert {ack.sender, bye.sender} == {ANSWER.sender}
+    dialog = "To: <sip:1@carrier.test>;tag=b\r\nCall-ID: c\r\n"
     assert ack.fields == f"{dialog}CSeq: 7 ACK\r\nMax-Forwards: 70\r\n"
     assert bye.fields == f"{dialog}CSeq: 8 BYE\r\nMax-Forwards: 70\r\n"
 

@@ -1,0 +1,18 @@
+"""A request that we send on our own: an OPTIONS, or the end of a call that nobody waits for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Request(NamedTuple):
+    """next_hop: a URI that needs no name server. sender: the value of From. fields: the other header fields, each with
+    its CRLF. socket: the sending one, empty for any.
+    """
+
+    method: str
+    uri: str
+    next_hop: str
+    sender: str
+    fields: str
+    socket: str = ""

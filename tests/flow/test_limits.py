@@ -1,0 +1,217 @@
+"""Trunks with `max_calls`, and a Kamailio that starts again while calls are up."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from kemi.settings import Settings
+from kemi.start import key
+from tests.flow.scene import CALLER, PBX, Marks, copied, in_dialog, reply, request, routes_with, started
+from tests.ksr.fixtures import installed
+from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
+
+ROWS = """
+INSERT INTO uacreg (l_uuid, l_username, r_domain, realm, auth_proxy, auth_username, auth_password)
+VALUES
+ ('narrow', 'alice', 'one.test', 'carrier', 'sip:203.0.113.1', 'u1', 'p1'),
+ ('wide', 'bob', 'two.test', 'carrier', 'sip:203.0.113.2', 'u2', 'p2')
+"""
+LIMIT = "INSERT INTO trunk (l_uuid, max_calls) VALUES ('narrow', 1)"
+FULL = [Reply(503, "Trunk Full")]
+
+
+class Node:
+    """One run of a Kamailio: its dialog module counts calls of profiles, and those are gone with it."""
+
+    def __init__(self, ksr: MockKSR, settings: Settings) -> None:
+        self.ksr = ksr
+        self.settings = settings
+        self.up = Counter[str]()
+        self.asked: list[list[str]] = []
+        self.routes = routes_with(settings)
+        ksr.handlers = self.routes
+        ksr.trust(f"{PBX}/32")
+        ksr.world.sane, ksr.world.rpc_code = True, 200
+        ksr.answer("permissions.allow_address", 1)
+        ksr.answer("dialog.set_dlg_profile", self._enter)
+        ksr.answer("dialog.unset_dlg_profile", self._leave)
+        ksr.answer("dialog.get_profile_size", self._size)
+        ksr.answer("tm.t_newtran", 1)
+        ksr.answer("jsonrpcs.exec", self._command)
+
+    def close(self) -> None:
+        self.routes.trunks.close()
+        if self.routes._work:
+            self.routes._work.close()
+
+    def call(self, call_id: str, user: str = "alice") -> list[Reply]:
+        """Place a call, which the carrier answers if it gets it; return what we have answered."""
+        self.ksr.receive(request(call_id=call_id, caller=f"<sip:{user}@pbx.test>"), source=(PBX, 5060))
+        self.routes.ksr_request_route(None)
+        if self.ksr.relayed:
+            reply(self.ksr, self.routes, 200)
+            return []
+        return self.ksr.replies
+
+    def bye(self, call_id: str, side: str = "the caller") -> None:
+        """Hang a call up."""
+        marks = Marks(key.load(self.settings.key_file), self.routes._dialogs.run)
+        in_dialog(self.ksr)
+        value = marks.sealed(call_id=call_id, is_limited=True)
+        if side == "the caller":
+            self.ksr.receive(marks.request("BYE", value, call_id=call_id), source=(PBX, 5060))
+        else:
+            message = marks.request("BYE", value, call_id=call_id, uri=CALLER)
+            tags = str.maketrans({"a": "b", "b": "a"})
+            sides = re.sub("(?<=;tag=)[ab]", lambda found: found[0].translate(tags), message)
+            self.ksr.receive(sides, source=("203.0.113.9", 5060))
+        self.routes.ksr_request_route(None)
+        self.ksr.world.loose_route, self.ksr.world.dialog = -1, None
+
+    def tick(self) -> None:
+        self.ksr.receive(request())  # rtimer gives its routes a message of its own
+        assert self.routes.NAMES(None, None) == 1
+
+    def log(self) -> list[str]:
+        return [line for level, line in self.ksr.log if level in ("warn", "notice", "err")]
+
+    def _enter(self, _profile: str, trunk: str) -> int:
+        self.up[trunk] += 1
+        return 1
+
+    def _leave(self, _profile: str, trunk: str) -> int:
+        self.up[trunk] -= 1
+        return 1
+
+    def _size(self, _profile: str, trunk: str, _variable: str) -> int:
+        self.ksr.state.avps["calls"] = [self.up[trunk]]
+        return 1
+
+    def _command(self, text: str) -> int:
+        self.asked.append(json.loads(text)["params"])
+        return 1
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state"))})
+    started(settings, ROWS)
+    copied(settings, LIMIT)
+    return settings
+
+
+@pytest.fixture
+def settings(state: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A state directory in which no call has been noted."""
+    monkeypatch.setattr("kemi.names.rows.REST", 0)
+    state.calls_file.unlink(missing_ok=True)
+    return state
+
+
+@pytest.fixture
+def node(ksr: MockKSR, settings: Settings) -> Iterator[Node]:
+    found = Node(ksr, settings)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def restarted(node: Node, ksr_version: str) -> Iterator[Node]:
+    """The next Kamailio, after one call over each trunk; nothing of the first one's memory is left."""
+    assert (node.call("call-1"), node.call("call-2", "bob")) == ([], [])
+    node.tick()
+    other = MockKSR(ksr_version)
+    with installed(other):
+        found = Node(other, node.settings)
+        yield found
+        found.close()
+
+
+def test_calls_of_before_a_restart_hold_their_places(restarted: Node) -> None:
+    assert restarted.call("call-3") == FULL  # before that process has done anything
+    restarted.tick()
+    assert restarted.call("call-4") == FULL
+    assert restarted.call("call-5", "bob") == []
+
+
+@pytest.mark.parametrize("side", ["the caller", "the callee"])
+def test_a_bye_of_either_side_gives_the_place_back(restarted: Node, side: str) -> None:
+    restarted.bye("call-1", side)
+    restarted.tick()
+    assert restarted.call("call-3") == []
+
+
+def test_a_bye_gives_it_back_for_every_kamailio_to_come(restarted: Node, ksr_version: str) -> None:
+    restarted.bye("call-1")
+    restarted.tick()
+    with installed(MockKSR(ksr_version)) as third:
+        found = Node(third, restarted.settings)
+        assert found.call("call-3") == []
+        found.close()
+
+
+def test_a_call_that_outlives_two_restarts_is_counted_once(restarted: Node, ksr_version: str) -> None:
+    restarted.tick()
+    with installed(MockKSR(ksr_version)) as third:
+        found = Node(third, restarted.settings)
+        assert found.call("call-3") == FULL
+        found.bye("call-1")
+        found.tick()
+        assert found.call("call-4") == []
+        found.close()
+
+
+def test_a_caller_who_does_not_know_the_call_gives_it_back(restarted: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    restarted.tick()
+    inherited = restarted.routes._holding._inherited
+    (state,) = inherited._states.values()
+    state.due = 0.0
+    restarted.tick()
+    (asked,) = restarted.asked
+    assert asked[:4] == ["OPTIONS", f"sip:alice@{PBX}", f"sip:{PBX}:5060;transport=udp", "."]
+    assert "To: <sip:alice@pbx.test>;tag=a\r\nCall-ID: call-1\r\nCSeq: 0 OPTIONS\r\n" in asked[4]
+    restarted.ksr.tables.put("probes", "call-1", "[481, 0]")
+    restarted.tick()
+    assert restarted.call("call-3") == []
+
+
+def test_calls_of_trunks_without_a_limit_are_not_noted(node: Node, settings: Settings) -> None:
+    assert node.call("call-1", "bob") == []
+    node.tick()
+    assert not settings.calls_file.exists()
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b'[1, "torn', b"\0" * 100])
+def test_a_damaged_file_costs_one_line_and_no_call(
+    node: Node, settings: Settings, ksr_version: str, damage: bytes
+) -> None:
+    assert node.call("call-1") == []
+    node.tick()
+    settings.calls_file.write_bytes(damage + b"\n" + settings.calls_file.read_bytes())
+    with installed(MockKSR(ksr_version)) as other:
+        found = Node(other, settings)
+        assert found.call("call-2") == FULL
+        for _ in range(3):
+            found.tick()
+        assert found.log()[1:] == ["calls of before are not all counted: 1 of 2 lines cannot be read\n"]
+        found.close()
+
+
+def test_a_file_that_cannot_be_written_is_said_once_and_once_that_it_can_again(node: Node, settings: Settings) -> None:
+    settings.calls_file.mkdir()
+    for call_id in ("call-1", "call-2"):
+        node.call(call_id)
+        node.tick()
+        node.bye(call_id)
+        node.up.clear()
+    settings.calls_file.rmdir()
+    node.tick()
+    node.tick()
+    lines = [line for line in node.log() if "kept" in line]
+    assert [line.split(":")[0] for line in lines] == ["calls cannot be kept", "calls are kept again\n"]
