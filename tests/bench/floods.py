@@ -59,6 +59,10 @@ class Flood:
     p99: float
     lost: int
 
+    @property
+    def times_p99(self) -> float:
+        return self.p99 / self.quiet_p99
+
 
 def measure(gate: str, rate: int = RATE, seconds: float = SECONDS) -> Flood:
     """One gate: calls in quiet, then under the flood. Raises BenchError."""
@@ -160,12 +164,20 @@ def floods_table(measured: list[Flood]) -> str:
                 f"{one.dropped * 1e6:.1f} µs",
                 f"{one.quiet_p50 * 1e3:.2f} / {one.quiet_p99 * 1e3:.2f} ms",
                 f"{one.p50 * 1e3:.2f} / {one.p99 * 1e3:.2f} ms",
-                f"{one.p99 / one.quiet_p99:.2f}",
+                f"{one.times_p99:.2f}",
                 str(one.lost),
             ]
             for one in measured
         ],
     )
+
+
+def verdict(measured: list[Flood]) -> tuple[str, bool]:
+    """Say whether a listed source's calls go on as they should behind the gate that ships, and return True if so."""
+    ours = next(one for one in measured if one.gate == SHIPS)
+    holds = ours.times_p99 <= MOST_TIMES_P99 and not ours.lost
+    said = "held" if holds else "NOT HELD"
+    return f"{said}: p99 within {MOST_TIMES_P99:g} times that in quiet, and no call lost, behind {SHIPS}", holds
 
 
 def main(argv: list[str]) -> int:
@@ -175,8 +187,10 @@ def main(argv: list[str]) -> int:
         "--seconds", type=float, default=SECONDS, help="of calls for each gate, in quiet and in the flood"
     )
     asked = parser.parse_args(argv)
-    print(floods_table([measure(gate, asked.rate, asked.seconds) for gate in GATES]))
-    return 0
+    measured = [measure(gate, asked.rate, asked.seconds) for gate in GATES]
+    said, holds = verdict(measured)
+    print(floods_table(measured), said, sep="\n\n")
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":

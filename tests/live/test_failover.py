@@ -176,12 +176,14 @@ def test_a_cancel_while_the_first_is_silent(scene: Scene) -> None:
     assert not second.carrier.received("INVITE")
 
 
-def test_a_place_that_answers_late_is_left_without_a_call(scene: Scene) -> None:
+@pytest.mark.parametrize("name", ["", "M\udcfcller"], ids=["", "not UTF-8"])
+def test_a_place_that_answers_late_is_left_without_a_call(scene: Scene, name: str) -> None:
     first, second = scene.trunk(Script(silent=True)), scene.trunk(Script(MD5, final=None))
     made = call(scene, first, second)
     made.expect(180)
     (served,) = first.carrier.served.values()
     scene.agents.remove(first.carrier)  # its rules are for what a PBX sends
+    first.carrier.contact = f'{first.carrier.uri}>;name="{name}"' * bool(name)
     first.carrier.respond(served, 200, body=SDP)
     bye = first.carrier.expect("BYE")
     assert (bye.cseq[0], cseqs(first, "ACK")) == (2, [1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -296,6 +297,15 @@ def test_responses_are_made_ready_once_per_row_and_record() -> None:
     assert first_request(record, TRUNK) is ready
     assert first_request(record, replace(TRUNK)) is not ready
     assert first_request(UNKNOWN, TRUNK) is None
+
+
+def test_what_is_ready_goes_with_its_row() -> None:
+    row, record = replace(TRUNK), Record((Sent(407, parse(MD5)[0]),), ("counter",))
+    ready = first_request(record, row)
+    assert ready is not None
+    secret = weakref.ref(ready.responses.made[0])
+    del row, ready
+    assert secret() is None
 
 
 # --- who may get credentials

@@ -8,6 +8,7 @@ import contextlib
 import selectors
 import socket
 from collections import Counter, deque
+from functools import partial
 from random import Random
 from typing import Self
 
@@ -19,7 +20,7 @@ AT_ONCE = 32  # messages; then an OPTIONS shows that all of them are dealt with
 SILENCE = 8.0  # seconds
 REMEMBERED = 256
 LEFT_WITHOUT_ANSWER = 0.02
-PBX = "127.0.0.1"
+PBX, CARRIER = "127.0.0.1", "127.0.0.7"
 CARRIER_BUSY = 480
 VICTIM = "127.0.0.9"
 CREDENTIALS = b'username="u"'  # of the rows
@@ -27,6 +28,30 @@ CREDENTIALS = b'username="u"'  # of the rows
 
 class SilentError(Exception):
     """Kamailio answers no more."""
+
+
+class End:
+    """A caller or a carrier. calls: the last that it knows. answered: the requests that it has answered before."""
+
+    def __init__(self, name: str, host: str) -> None:
+        self.name = name
+        self.socket = _bound(host)
+        self.calls: deque[Call] = deque(maxlen=REMEMBERED)
+        self.answered: dict[bytes, None] = {}
+
+    @property
+    def address(self) -> Address:
+        found: Address = self.socket.getsockname()
+        return found
+
+    def has_answered(self, request: bytes) -> bool:
+        """Return True if this request has come before."""
+        if request in self.answered:
+            return True
+        self.answered[request] = None
+        if len(self.answered) > 16 * REMEMBERED:
+            del self.answered[next(iter(self.answered))]
+        return False
 
 
 class Ends:
@@ -38,41 +63,32 @@ class Ends:
         self.counts: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.sent: deque[bytes] = deque(maxlen=4 * AT_ONCE)
-        self._random = Random(seed)
         self.stolen: list[bytes] = []
-        self._caller, self._carrier, self._asker = (_bound(PBX) for _ in range(3))
-        self._victim = _bound(VICTIM)
+        self.caller, self.carrier = End("caller", PBX), End("carrier", CARRIER)
+        self._random = Random(seed)
+        self._victim, self._asker = _bound(VICTIM), _bound(PBX)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._caller, selectors.EVENT_READ, self._take_at_caller)
-        self._selector.register(self._carrier, selectors.EVENT_READ, self._take_at_carrier)
+        for end in (self.caller, self.carrier):
+            self._selector.register(end.socket, selectors.EVENT_READ, partial(self._take, end))
         self._selector.register(self._victim, selectors.EVENT_READ, self._take_at_victim)
         self._selector.register(self._asker, selectors.EVENT_READ, self._take_answer)
-        self._by_caller: deque[Call] = deque(maxlen=REMEMBERED)
-        self._by_carrier: deque[Call] = deque(maxlen=REMEMBERED)
         self._invites: deque[bytes] = deque(maxlen=REMEMBERED)
-        self._requests: deque[bytes] = deque(maxlen=REMEMBERED)  # that came to the carrier
-        self._answered: dict[bytes, None] = {}
+        self._requests: deque[bytes] = deque(maxlen=REMEMBERED)  # that came to an end
         self._connections: list[socket.socket] = []
         self._asked, self._heard = 0, 0
-
-    @property
-    def carrier(self) -> Address:
-        """Where the carrier is."""
-        found: Address = self._carrier.getsockname()
-        return found
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._selector.close()
-        for each in (self._caller, self._carrier, self._victim, self._asker, *self._connections):
+        for each in (self.caller.socket, self.carrier.socket, self._victim, self._asker, *self._connections):
             each.close()
 
     def run(self, kamailio: Address, count: int) -> None:
         """Send so many messages. Raises SilentError."""
         self._kamailio = kamailio
-        self._party = Party(self._random, _name(kamailio), _name(self.carrier))
+        self._party = Party(self._random, _name(kamailio), _name(self.carrier.address))
         while self.counts.total() < count:
             for _ in range(AT_ONCE):
                 self._random.choice(_STEPS)(self)
@@ -81,37 +97,34 @@ class Ends:
     # --- what is sent
 
     def _send_new(self) -> None:
-        message = broken(self._random, self._party.new_request())
-        octets = self._send("caller", self._caller, message)
+        octets = self._send(self.caller.name, self.caller.socket, self._party.new_request())
         if octets.startswith(b"INVITE "):
             self._invites.append(octets)
 
+    def _send_new_as_carrier(self) -> None:
+        self._send(self.carrier.name, self.carrier.socket, self._party.inbound())
+
     def _send_new_as_stranger(self) -> None:
-        self._send_as_stranger(self._party.new_request())
+        self._send_as_stranger(self._random.choice((self._party.new_request, self._party.inbound))())
 
     def _send_inside(self) -> None:
         """By who is in the dialog, or by somebody else who knows it."""
-        calls = self._random.choice((self._by_caller, self._by_carrier))
-        if not calls:
+        end = self._random.choice((self.caller, self.carrier))
+        if not end.calls:
             return
-        message = self._party.inside(self._random.choice(calls))
-        is_foreign = self._random.random() < 0.2
-        if is_foreign:
+        message = self._party.inside(self._random.choice(end.calls))
+        if self._random.random() < 0.2:
             self._send_as_stranger(message)
-        elif calls is self._by_caller:
-            self._send("caller", self._caller, broken(self._random, message))
         else:
-            self._send("carrier", self._carrier, broken(self._random, message))
+            self._send(end.name, end.socket, message)
 
     def _send_cancel(self) -> None:
         if self._invites:
-            self._send(
-                "caller", self._caller, broken(self._random, self._party.cancel(self._random.choice(self._invites)))
-            )
+            self._send(self.caller.name, self.caller.socket, self._party.cancel(self._random.choice(self._invites)))
 
     def _send_again(self) -> None:
         if self._invites:
-            self._raw("caller", self._caller, self._random.choice(self._invites))
+            self._raw(self.caller.name, self.caller.socket, self._random.choice(self._invites))
 
     def _send_stray(self) -> None:
         """A reply to a request that was answered before, by the carrier or a stranger."""
@@ -119,7 +132,7 @@ class Ends:
             return
         message = self._party.reply(self._random.choice(self._requests), self._random.choice((200, 200, 180, 503, 0)))
         if self._random.random() < 0.5:
-            self._send("carrier", self._carrier, broken(self._random, message))
+            self._send(self.carrier.name, self.carrier.socket, message)
         else:
             self._send_as_stranger(message)
 
@@ -138,13 +151,14 @@ class Ends:
 
     def _send_as_stranger(self, message: Message) -> None:
         with contextlib.closing(_bound(self._stranger())) as stranger:
-            self._send("stranger", stranger, broken(self._random, message))
+            self._send("stranger", stranger, message)
 
     def _stranger(self) -> str:
         return f"127.5.{self._random.randrange(256)}.{self._random.randrange(1, 255)}"
 
     def _send(self, who: str, by: socket.socket, message: Message) -> bytes:
-        return self._raw(who, by, self._placed(message.octets(), by))
+        """Send the message, broken in some places."""
+        return self._raw(who, by, self._placed(broken(self._random, message).octets(), by))
 
     def _placed(self, octets: bytes, by: socket.socket) -> bytes:
         victim = _name(self._victim.getsockname())
@@ -159,45 +173,40 @@ class Ends:
 
     # --- what comes
 
-    def _take_at_caller(self) -> None:
-        octets = self._caller.recv(65535)
+    def _take(self, end: End) -> None:
+        octets = end.socket.recv(65535)
         start, fields = read(octets)
-        if not start.startswith(b"SIP/2.0 "):
-            if not start.startswith(b"ACK "):
-                self._send("caller", self._caller, broken(self._random, self._party.reply(octets, 200)))
-            return
-        status, is_invite = int(start[8:11]), b"INVITE" in first(fields, b"CSeq")
+        if start.startswith(b"SIP/2.0 "):
+            self._go_on(end, octets, int(start[8:11]), is_invite=b"INVITE" in first(fields, b"CSeq"))
+        elif not start.startswith(b"ACK ") and self._random.random() > LEFT_WITHOUT_ANSWER:
+            self._answer(end, octets, start, first(fields, b"Via") + first(fields, b"CSeq"))
+
+    def _go_on(self, end: End, reply: bytes, status: int, *, is_invite: bool) -> None:
+        """Acknowledge the final reply to an INVITE, and remember the call."""
         if status < 200:
             return
-        self.statuses[status] += 1
-        if status >= 300 and is_invite:
-            self._send("caller", self._caller, self._party.acknowledgement(octets))
+        if end is self.caller:
+            self.statuses[status] += 1
+        if is_invite and status >= 300:
+            self._send(end.name, end.socket, self._party.acknowledgement(reply))
         elif is_invite:
-            call = of_caller(octets)
-            self._send("caller", self._caller, broken(self._random, self._party.inside(call, b"ACK")))
-            self._by_caller.append(call)
+            call = of_caller(reply)
+            self._send(end.name, end.socket, self._party.inside(call, b"ACK"))
+            end.calls.append(call)
 
-    def _take_at_carrier(self) -> None:
-        octets = self._carrier.recv(65535)
-        start, fields = read(octets)
-        if start.startswith((b"SIP/2.0 ", b"ACK ")) or self._random.random() < LEFT_WITHOUT_ANSWER:
+    def _answer(self, end: End, request: bytes, start: bytes, branch: bytes) -> None:
+        """Answer a request in some way; once it comes again, in one that ends it."""
+        if end.has_answered(branch):
+            status = 200 if start.startswith(b"BYE ") else CARRIER_BUSY
+            self._send(end.name, end.socket, self._party.reply(request, status))
             return
-        branch = first(fields, b"Via") + first(fields, b"CSeq")
-        if branch in self._answered:
-            self._send(
-                "carrier", self._carrier, self._party.reply(octets, 200 if start.startswith(b"BYE ") else CARRIER_BUSY)
-            )
-            return
-        self._answered[branch] = None
-        if len(self._answered) > 16 * REMEMBERED:
-            del self._answered[next(iter(self._answered))]
-        self._requests.append(octets)
-        reply = self._party.reply(octets)
+        self._requests.append(request)
+        reply = self._party.reply(request)
         if start.startswith(b"INVITE ") and reply.start.startswith(b"SIP/2.0 200"):
-            self._by_carrier.append(of_callee(octets, reply))
-        self._send("carrier", self._carrier, broken(self._random, reply))
+            end.calls.append(of_callee(request, reply))
+        self._send(end.name, end.socket, reply)
         if reply.start.startswith(b"SIP/2.0 1"):
-            self._send("carrier", self._carrier, broken(self._random, self._party.reply(octets)))
+            self._send(end.name, end.socket, self._party.reply(request))
 
     def _take_at_victim(self) -> None:
         """Ask for credentials whatever comes."""
@@ -243,7 +252,8 @@ class Ends:
 
 
 _STEPS = (
-    *[Ends._send_new] * 20, *[Ends._send_new_as_stranger] * 4, *[Ends._send_inside] * 10, *[Ends._send_stray] * 4,
+    *[Ends._send_new] * 20, *[Ends._send_new_as_carrier] * 6, *[Ends._send_new_as_stranger] * 4,
+    *[Ends._send_inside] * 10, *[Ends._send_stray] * 4,
     *[Ends._send_cancel] * 2, Ends._send_again, Ends._send_over_tcp,
 )  # fmt: skip
 

@@ -121,7 +121,7 @@ VALUES: dict[bytes, tuple[bytes, ...]] = {
     b"Authentication-Info": (b'nextnonce="n"', b"nextnonce=n, nc=1", b'nextnonce="\xff"',
     b'nextnonce="' + b"n" * 3000 + b'"', b"", b'"'),
     b"Proxy-Authentication-Info": (b'nextnonce="n"', b'qop=auth, nextnonce="n"', b"\xfc"),
-    b"Refer-To": _NAMED, b"Event": (b"refer", b"presence;id=1", b"\xff", b""),
+    b"Refer-To": _NAMED, b"P-Called-Party-ID": _NAMED, b"Event": (b"refer", b"presence;id=1", b"\xff", b""),
 }  # fmt: skip
 REASONS = (
     b"OK",

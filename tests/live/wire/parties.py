@@ -24,6 +24,7 @@ STATUSES = (
     503,
     503, 603, 699,
 )  # fmt: skip
+ROWS = (b"fuzz", b"kept", b"domain", b"dialled")
 DARING = tuple(uri for uri in TARGETS if b"{victim}" in uri)  # to dial over a row without a next hop
 TRUNKS = (b"fuzz", b"kept", b"domain", b"domain", b"dialled", b"kept, fuzz", b"dialled, kept")
 COPIED = (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
@@ -93,6 +94,22 @@ class Party:
             (b"Contact", b"<sip:pbx@{host}>"),
             *([(b"X-Trunk", trunk)] if trunk else []),
         ]
+        return Message(
+            b"%b %b SIP/2.0" % (method, target), fields, random.choice(BODIES) if method == b"INVITE" else b""
+        )
+
+    def inbound(self) -> Message:
+        """Return a carrier's request outside a dialog."""
+        random, number = self._random, self.next_id()
+        method = random.choice(METHODS)
+        user = random.choice((*ROWS, b"5551234", b"5551234", b"%35551234", b"u;line=fuzz"))
+        target = b"sip:%b@%b%b" % (user, self._kamailio, random.choice((b"", b"", b";line=kept")))
+        fields = [
+            *self._head(number, method, b"<sip:far@{host}>;tag=" + number, b"<sip:5551234@{host}>", b"i" + number, 1),
+            (b"Contact", b"<sip:far@{host}>"),
+        ]
+        if random.random() < 0.3:
+            fields.append((b"P-Called-Party-ID", random.choice(VALUES[b"P-Called-Party-ID"])))
         return Message(
             b"%b %b SIP/2.0" % (method, target), fields, random.choice(BODIES) if method == b"INVITE" else b""
         )
