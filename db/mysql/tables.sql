@@ -50,6 +50,8 @@ CREATE TABLE IF NOT EXISTS trunk (
     probe INT DEFAULT 0 NOT NULL,
     source_tag VARCHAR(64) DEFAULT '' NOT NULL,
     inbound_uri VARCHAR(255) DEFAULT '' NOT NULL,
+    from_user VARCHAR(64) DEFAULT '' NOT NULL,
+    from_domain VARCHAR(128) DEFAULT '' NOT NULL,
     weakest_algorithm VARCHAR(16) DEFAULT '' NOT NULL,
     answers_far_end INT DEFAULT 0 NOT NULL,
     CONSTRAINT trunk_l_uuid_idx UNIQUE (l_uuid)

@@ -56,7 +56,8 @@ class Attempt(NamedTuple):
     trunk: l_uuid, empty if no trunk may answer for it. destination: the carrier that the trunk's row named then
     (Trunk.destination). method: the request's. sequence: the key of its CSeqs, which begins with mark.dialog_id. cseq:
     its caller's. number: the CSeq that the carrier sees (cseq.py). mark: for our Record-Route, empty if the request
-    starts no dialog. in_dialog: True if it has a To tag. answered: challenges, over all attempts.
+    starts no dialog. sender: what From says, with its tag, if not what the caller wrote; own: the caller's own, for our
+    Record-Route (dialog/sender.py). in_dialog: True if it has a To tag. answered: challenges, over all attempts.
     goes_on: True if there is another place to try (plan.py). is_moved: True if it goes elsewhere than the first
     attempt. is_accepted: True once the carrier let it pass: it rings, or was answered. by_uac_auth: True if uac_auth()
     has added the response, False if the branch route is to add them all. is_limited: True if it is a call that holds a
@@ -71,6 +72,8 @@ class Attempt(NamedTuple):
     cseq: int = 0
     number: int = 0
     mark: str = ""
+    sender: str = ""
+    own: str = ""
     in_dialog: bool = False
     answered: int = 0
     goes_on: bool = False

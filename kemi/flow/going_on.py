@@ -67,6 +67,8 @@ class GoingOn(Receiving):
             else:
                 admitted = trunk
                 attempt = self.bound(self._dialogs.over(attempt, trunk)._replace(is_moved=True), trunk)
+                if trunk.has_sender:
+                    attempt = self.shown(attempt, trunk, moving.caller(), moving.tag())
                 if self.send(attempt, plan, self.preemptive_credentials(trunk)):
                     moving.forget_replies()
                     return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kemi.auth import nonces, session
 from kemi.auth.attempt import Attempt
 from kemi.auth.credentials import Credentials
+from kemi.dialog import sender
 from kemi.flow import nexthop, rate, responses, standings
 from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
@@ -111,6 +112,8 @@ class Placing:
                 if trunk is admitted or self.admits(trunk, admitted, incoming.method):
                     admitted = trunk
                     attempt = self.bound(self._dialogs.new(incoming, trunk), trunk)
+                    if trunk.has_sender:
+                        attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag)
                     if is_moved:
                         attempt = attempt._replace(is_moved=True)
                     if self.send(attempt, plan, self.preemptive_credentials(trunk)):
@@ -139,6 +142,17 @@ class Placing:
     def bound(self, attempt: Attempt, trunk: Trunk) -> Attempt:
         """Return the attempt with no carrier that may get an answer, if its trunk names none and it goes elsewhere."""
         return attempt if trunk.destination else nexthop.bound(attempt, self.trunks.places(trunk), place.next_hop())
+
+    def shown(self, attempt: Attempt, trunk: Trunk, caller: str, tag: str) -> Attempt:
+        """Return the attempt with what From says to the trunk's carrier; that of an anonymous caller stays. caller,
+        tag: of the caller's own.
+        """
+        uri = trunk.sender(caller)
+        own = "" if sender.is_anonymous(caller) else sender.own(request.header("From"), caller)
+        if not (uri and own):
+            return attempt
+        kept = sender.conceal(self._dialogs.key, own, attempt.dialog) if attempt.mark else ""
+        return attempt._replace(sender=f"{sender.shown(own, uri)};tag={tag}", own=kept)
 
     def admits(self, trunk: Trunk, before: Trunk | None, method: str) -> bool:
         """Count a new request, and return False if the trunk has no room for it. before: the one that has it so far."""
@@ -202,7 +216,7 @@ class Placing:
                 attempt = responses.preemptive(attempt, record, credentials)
         is_heard = attempt.method == "INVITE" and (attempt.sent or not attempt.in_dialog)
         teaches = record.names_next if attempt.in_dialog else self._settings.preemptive
-        if is_heard or teaches or attempt.number != attempt.cseq:
+        if is_heard or teaches or attempt.number != attempt.cseq or attempt.sender:
             relay.listen()
         if plan.goes_on or attempt.is_moved:
             relay.keep_plan(plan)

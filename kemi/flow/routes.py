@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 
 from kemi.auth.attempt import TO_PBX, Attempt
+from kemi.dialog import sender
 from kemi.dialog.cseq import rack as with_cseq
 from kemi.dialog.cseq import rack_cseq
 from kemi.dialog.late import farewell
@@ -102,7 +103,7 @@ class TrunkAuth(GoingOn):
             if opened.mark.is_limited and incoming.method == "BYE":
                 room.note_over(opened.dialog)
             if opened.direction is Direction.FROM_TRUNK:
-                self._pass_on(incoming)
+                self._pass_on(incoming, opened)
             elif incoming.method == "ACK":
                 self._acknowledge(incoming, opened, there)
             else:
@@ -112,6 +113,9 @@ class TrunkAuth(GoingOn):
 
     def _acknowledge(self, incoming: Incoming, opened: Opened, there: Place) -> None:
         """Relay the ACK of a success to this place, with the CSeq and the credentials of its INVITE."""
+        trunk = self._trunk_of(opened) if incoming.sender else None
+        if trunk and (seen := self.shown(Attempt(), trunk, incoming.caller, incoming.from_tag).sender):
+            edit.set_party("From", seen)
         number = self._dialogs.number_of_invite(opened, incoming.cseq)
         if number != incoming.cseq:
             edit.set_cseq(number, "ACK")
@@ -129,6 +133,8 @@ class TrunkAuth(GoingOn):
         attempt = self._dialogs.inside(incoming, opened, trunk)
         places = nexthop.of_dialog(self.trunks, trunk) if trunk else Places()
         attempt = nexthop.bound(attempt, places, there)
+        if trunk and incoming.sender and trunk.has_sender and not opened.mark.is_inbound:
+            attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag)._replace(own="")
         if attempt.mark:
             edit.add_record_route()
         is_known = trunk and trunk.destination == attempt.destination and there in places.exact
@@ -149,8 +155,11 @@ class TrunkAuth(GoingOn):
             return None
         return trunk
 
-    def _pass_on(self, incoming: Incoming) -> None:
-        """Relay a request that gets no credentials of ours."""
+    def _pass_on(self, incoming: Incoming, opened: Opened) -> None:
+        """Relay a request that gets no credentials of ours. To the PBX, it is for whom the PBX has named in From."""
+        if incoming.sender and (own := sender.reveal(self._dialogs.key, incoming.sender, opened.sequence[:32])):
+            edit.set_party("To", f"{own};tag={incoming.to_tag}")
+            relay.listen("PASSED")
         if incoming.method == "INVITE":
             edit.add_record_route(incoming.mark)  # by which its 200 is known, if it comes late (STRAY)
         if not relay.relay():
@@ -191,6 +200,8 @@ class TrunkAuth(GoingOn):
             return 1
         if attempt.number != attempt.cseq:
             relay.restore_cseq()
+        if attempt.sender:
+            relay.restore_party("From")
         is_placed = not attempt.in_dialog and attempt.destination != TO_PBX
         if attempt.trunk and is_placed and status not in self.concerns:
             standings.note_served(attempt.trunk)
@@ -203,13 +214,23 @@ class TrunkAuth(GoingOn):
             if attempt.goes_on and not attempt.is_accepted:
                 relay.keep(attempt._replace(is_accepted=True))  # the caller hears it, and the call goes nowhere else
         if 200 <= status < 300:
-            if attempt.is_moved:
-                late.note_answered()
-            self._dialogs.answered(attempt)
-            if attempt.sent and attempt.method == "INVITE":
-                shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
-            if attempt.is_limited:
-                room.note_up(attempt.dialog, attempt.trunk, int(time.time()))
+            self._answered(attempt)
+        return 1
+
+    def _answered(self, attempt: Attempt) -> None:
+        """Note what outlives a request that has its 2xx."""
+        if attempt.is_moved:
+            late.note_answered()
+        self._dialogs.answered(attempt)
+        if attempt.sent and attempt.method == "INVITE":
+            shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
+        if attempt.is_limited:
+            room.note_up(attempt.dialog, attempt.trunk, int(time.time()))
+
+    @guarded(relay.reply_nothing)
+    def PASSED(self, _message: object) -> int:
+        """A reply of the PBX to a request from the trunk: the carrier sees its own To."""
+        relay.restore_party("To")
         return 1
 
     def _late(self, status: int, attempt: Attempt) -> None:
@@ -241,6 +262,8 @@ class TrunkAuth(GoingOn):
         elif strays.goes_to_a_caller(reply) and (cseq := self._dialogs.cseq_of(opened, reply.cseq)) is not None:
             if cseq != reply.cseq:
                 edit.set_cseq(cseq, reply.method)
+            if own := reply.own and sender.reveal(self._dialogs.key, reply.own, opened.sequence[:32]):
+                edit.set_party("From", f"{own};tag={reply.from_tag}")
         else:
             strays.drop()
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import KSR
 
 from kemi.dialog.mark import PARAMETER
+from kemi.dialog.sender import PARAMETER as SENDER
 
 
 def discard_surplus() -> bool:
@@ -33,9 +34,11 @@ def add_record_route(mark: str = "") -> None:
         add_mark(mark)
 
 
-def add_mark(mark: str) -> None:
-    """Put the mark into our Record-Route; in a branch route into that of the branch alone."""
-    KSR.rr.add_rr_param(f";{PARAMETER}={mark}")
+def add_mark(mark: str, own: str = "") -> None:
+    """Put the mark into our Record-Route, and the caller's own From (dialog/sender.py); in a branch route into that of
+    the branch alone.
+    """
+    KSR.rr.add_rr_param(f";{PARAMETER}={mark};{SENDER}={own}" if own else f";{PARAMETER}={mark}")
 
 
 def address_to(uri: str, next_hop: str, sip_socket: str) -> None:
@@ -65,6 +68,12 @@ def set_cseq(number: int, method: str) -> None:
     """Give the request this CSeq."""
     KSR.hdr.remove("CSeq")
     KSR.hdr.append(f"CSeq: {number} {method}\r\n")
+
+
+def set_party(name: str, value: str) -> None:
+    """Give the message this From or To."""
+    KSR.hdr.remove(name)
+    KSR.hdr.append(f"{name}: {value}\r\n")
 
 
 def set_rack(value: str) -> None:

@@ -10,6 +10,16 @@ def dialled() -> str:
     return str(KSR.pv.gete("$ou"))
 
 
+def caller() -> str:
+    """Return the URI of From as it came in."""
+    return str(KSR.pv.gete("$fu"))
+
+
+def tag() -> str:
+    """Return the tag of From."""
+    return str(KSR.pv.gete("$ft"))
+
+
 def forget_address(dialled: str) -> None:
     """Forget where the request route sent the request, with which a failure route starts. dialled: the caller's R-URI,
     which makes a branch for the next relay.

@@ -25,9 +25,9 @@ def relay() -> bool:
     return KSR.tm.t_relay() > 0
 
 
-def listen() -> None:
-    """Have REPLY called for every reply to the request, to later attempts as well."""
-    KSR.tm.t_on_reply("REPLY")
+def listen(handler: str = "REPLY") -> None:
+    """Have a handler called for every reply to the request, to later attempts as well."""
+    KSR.tm.t_on_reply(handler)
 
 
 def send(attempt: Attempt) -> bool:
@@ -76,11 +76,13 @@ def try_for(seconds: int, ring_seconds: int) -> None:
 
 
 def shape_branch(attempt: Attempt) -> None:
-    """Give the branch at hand, and no other, the attempt's CSeq and mark."""
+    """Give the branch at hand, and no other, the attempt's CSeq, From and mark."""
     if attempt.number != attempt.cseq:
         edit.set_cseq(attempt.number, attempt.method)
+    if attempt.sender:
+        edit.set_party("From", attempt.sender)
     if attempt.mark:
-        edit.add_mark(attempt.mark)
+        edit.add_mark(attempt.mark, attempt.own)
 
 
 def add_to_branch(headers: list[str]) -> None:
@@ -133,6 +135,11 @@ def sent_credentials() -> bytes:
     """Return the header fields with which the INVITE that this reply answers was authenticated."""
     head, _, _ = bytes.fromhex(str(KSR.pv.gete("$(avp(sent){s.encode.hexa})"))).partition(b"\r\n\r\n")
     return b"".join(_CREDENTIALS.findall(head + b"\r\n"))
+
+
+def restore_party(name: str) -> None:
+    """Give the reply From or To as the request had it when it came in."""
+    edit.set_party(name, str(KSR.pv.gete(f"$T_req($hdr({name}))")))
 
 
 def restore_cseq() -> None:

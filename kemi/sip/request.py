@@ -10,6 +10,7 @@ import KSR
 from kemi.auth.digest import Request
 from kemi.dialog.cseq import BEYOND
 from kemi.dialog.mark import PARAMETER
+from kemi.dialog.sender import PARAMETER as SENDER
 from kemi.sip import edit
 from kemi.trunks.groups import CALLERS
 
@@ -24,7 +25,7 @@ _FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri\n$si $sp $proto"
 _URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])\n$hdr(X-Trunk)"
 _LINES = 11
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
-_MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;|$)")
+_MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;{SENDER}=([A-Za-z0-9_-]{{1,300}}))?(?:;|$)")
 
 _LONGEST_BODY = 32767  # bytes that Kamailio converts to hex (pv/pv_trans.c)
 
@@ -33,10 +34,10 @@ class Incoming(NamedTuple):
     """A request that came in.
 
     method, call_id, from_tag: as written. to_tag: empty if it belongs to no dialog. cseq: its number. mark: the value
-    of our parameter in its top Route, empty if there is none. source: where it came from: address, port and transport,
-    as Kamailio writes them. caller: the URI of From; dialled: the R-URI; both empty if one of them is not UTF-8. order:
-    X-Trunk, None if there is none, or one of those is not UTF-8. belongs_to_transaction: True if the transaction of a
-    CANCEL, or of a failure's ACK, is known.
+    of our parameter in its top Route, empty if there is none; sender: of the one beside it (dialog/sender.py). source:
+    where it came from: address, port and transport, as Kamailio writes them. caller: the URI of From; dialled: the
+    R-URI; both empty if one of them is not UTF-8. order: X-Trunk, None if there is none, or one of those is not UTF-8.
+    belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is known.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Incoming(NamedTuple):
     to_tag: str
     cseq: int
     mark: str
+    sender: str
     source: str
     caller: str
     dialled: str
@@ -61,13 +63,10 @@ def header(name: str) -> str:
 
 
 def take_trunk(order: str | None) -> str:
-    """Return the trunk that X-Trunk names, empty for none. The header is an order to us, and is taken off. order:
-    Incoming's.
-    """
-    if order is None:
-        return ""
-    KSR.hdr.remove("X-Trunk")
-    return order.strip()
+    """Return the trunk that X-Trunk names (Incoming.order), empty for none, and take the order to us off."""
+    if order is not None:
+        KSR.hdr.remove("X-Trunk")
+    return (order or "").strip()
 
 
 def next_hop() -> str:
@@ -122,10 +121,12 @@ def incoming() -> Incoming | None:
     transaction = KSR.tm.t_check_trans()
     if transaction == 0 and method != "CANCEL":
         return None
-    mark = found[1] if (found := _MARK.search(route)) else ""
+    mark, sender = (found[1], found[2] or "") if (found := _MARK.search(route)) else ("", "")
     from_tag, to_tag = "" if from_tag == _NULL else from_tag, "" if to_tag == _NULL else to_tag
     named = None if order == _NULL else order
-    return Incoming(method, call_id, from_tag, to_tag, int(cseq), mark, source, caller, dialled, named, transaction > 0)
+    return Incoming(
+        method, call_id, from_tag, to_tag, int(cseq), mark, sender, source, caller, dialled, named, transaction > 0
+    )
 
 
 def _is_sane() -> bool:

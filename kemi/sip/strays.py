@@ -9,11 +9,12 @@ import KSR
 
 from kemi.address import is_address
 from kemi.dialog.mark import PARAMETER
+from kemi.dialog.sender import PARAMETER as SENDER
 from kemi.trunks.groups import CALLERS
 
 _FACTS = "$rs\n$rm\n$ci\n$ft\n$tt\n$cs\n$(hdr(Record-Route)[*])\n$(hdr(Via)[*])"  # read at once
 _LINES = 8
-_MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?=[;>])")
+_MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;{SENDER}=([A-Za-z0-9_-]{{1,300}}))?(?=[;>])")
 _MOST_MARKS = 4  # that are looked at
 _SECOND_VIA = re.compile(
     r"[^,]*,\s*SIP\s*/\s*2\.0\s*/\s*\w+\s+(?P<host>\[[^\]]*\]|[^\s:;,]+)(?:\s*:\s*(?P<port>[0-9]{1,5}))?(?P<rest>[^,]*)"
@@ -25,7 +26,8 @@ _VIA_PARAMETER = re.compile(r";\s*(\w+)\s*=\s*([^\s;]+)")
 
 class Stray(NamedTuple):
     """A reply. status, method, call_id, from_tag, to_tag, cseq: as it says. marks: the values of our parameter in its
-    Record-Routes. host, port: where its second Via leads, empty if it leads nowhere that is plain.
+    Record-Routes; own: of the first one beside them (dialog/sender.py). host, port: where its second Via leads, empty
+    if it leads nowhere that is plain.
     """
 
     status: int
@@ -35,6 +37,7 @@ class Stray(NamedTuple):
     to_tag: str
     cseq: int
     marks: tuple[str, ...]
+    own: str
     host: str
     port: int
 
@@ -46,8 +49,9 @@ def stray() -> Stray | None:
         return None
     status, method, call_id, from_tag, to_tag, cseq, routes, vias = lines
     host, port = second_via(vias)
-    marks = tuple(_MARK.findall(routes)[:_MOST_MARKS])
-    return Stray(int(status), method, call_id, from_tag, to_tag, int(cseq), marks, host, port)
+    found = _MARK.findall(routes)[:_MOST_MARKS]
+    marks, own = tuple(mark for mark, _ in found), next((own for _, own in found if own), "")
+    return Stray(int(status), method, call_id, from_tag, to_tag, int(cseq), marks, own, host, port)
 
 
 def second_via(vias: str) -> tuple[str, int]:

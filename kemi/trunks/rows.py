@@ -20,7 +20,7 @@ from kemi.trunks.hops import PORTS, target_of
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 4  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 6  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -36,7 +36,7 @@ TRUNK_TEXTS = (
 )  # fmt: skip
 SECRETS = ("auth_password", "auth_ha1")
 _TRUNK_NUMBERS = ("expires", "flags", "reg_delay")
-_POLICY_TEXTS = ("l_uuid", "source_tag", "inbound_uri", "weakest_algorithm")
+_POLICY_TEXTS = ("l_uuid", "source_tag", "inbound_uri", "from_user", "from_domain", "weakest_algorithm")
 POLICY_NUMBERS = {  # column of trunk -> default, most
     "enabled": (1, 1), "priority": (0, MOST_GROUP), "weight": (1, MOST_PORT), "max_calls": (0, MOST_GROUP),
     "max_cps": (0, MOST_GROUP), "probe": (0, 86400), "answers_far_end": (0, 1),
@@ -49,6 +49,7 @@ _HOST_PORT = re.compile(rf"(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?(?P<para
 _SIP_URI = re.compile(rf"(?P<scheme>sips?):(?:[^@\s<>]+@)?(?P<rest>(?:{_HOST})(?::[0-9]{{1,5}})?(?:;[^\s<>]*)?)", re.I)
 _TRANSPORT = re.compile(r";transport(?:=([^;?]*))?(?=[;?]|$)", re.IGNORECASE)
 _SOCKET = re.compile(rf"(?P<transport>[A-Za-z]+):(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})")
+_USER = re.compile(r"(?:\$|(?:[A-Za-z0-9_.!~*'()&=+,;?/-]|%[0-9A-Fa-f]{2})*)")  # RFC 3261 25.1
 _URI_PART = re.compile(r'[^\x00-\x20\x7f<>"@]+')
 
 
@@ -144,6 +145,10 @@ class Rules:
                 return Verdict(kept, f"{name} is not a number from 0 to {most}")
         if kept["weakest_algorithm"] not in ("", *HASHES):
             return Verdict(kept, f"weakest_algorithm is none of {', '.join(HASHES)}")
+        if not _USER.fullmatch(str(kept["from_user"])):
+            return Verdict(kept, "from_user is neither $ nor the user of a SIP URI")
+        if kept["from_domain"] and not _is_domain(str(kept["from_domain"])):
+            return Verdict(kept, "from_domain is not a host")
         faults = map(self._pbx, filter(None, map(str.strip, str(kept["inbound_uri"]).split(","))))
         return Verdict(kept, next(filter(None, faults), ""))
 

@@ -86,6 +86,8 @@ trunk = Table(
     Column("probe", Integer),
     Column("source_tag", String(64)),
     Column("inbound_uri", String(255)),
+    Column("from_user", String(64)),
+    Column("from_domain", String(128)),
     Column("weakest_algorithm", String(16)),
     Column("answers_far_end", Integer),
 )

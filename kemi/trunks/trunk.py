@@ -27,6 +27,8 @@ class Policy(NamedTuple):
     probe: int = 0
     source_tag: str = ""
     inbound_uri: str = ""
+    from_user: str = ""
+    from_domain: str = ""
     weakest_algorithm: str = ""
     answers_far_end: int = 0
 
@@ -91,6 +93,20 @@ class Trunk:
     def inbound(self) -> tuple[str, ...]:
         """The PBXs that take its calls, as SIP URIs, in the order to try."""
         return tuple([pbx for one in self.policy.inbound_uri.split(",") if (pbx := one.strip())])
+
+    @cached_property
+    def has_sender(self) -> bool:
+        """True if From is to say something else than the caller wrote."""
+        return bool(self.policy.from_user or self.policy.from_domain)
+
+    def sender(self, caller: str) -> str:
+        """Return the URI that From says to the carrier; empty if it cannot be made of the caller's. `$` is the caller's
+        user.
+        """
+        known = uri.split(caller)
+        user = known.user if self.policy.from_user in ("", "$") else self.policy.from_user
+        host = self.policy.from_domain or known.host
+        return f"sip:{user}{'@' if user else ''}{host}" if host else ""
 
     @cached_property
     def target(self) -> Target:

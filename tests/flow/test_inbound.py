@@ -23,10 +23,10 @@ ROWS = """
 INSERT INTO uacreg (l_uuid, l_username, r_domain, realm, auth_proxy, auth_username, auth_password)
 VALUES
  ('berlin', '4930123', 'carrier.test', 'carrier', 'sip:203.0.113.5', 'u1', 'p1'),
- ('hamburg', '4940123', 'carrier.test', 'carrier', 'sip:203.0.113.6:5070;transport=tcp', 'u2', 'p2'),
- ('two', '49421', 'carrier.test', 'carrier', 'sip:203.0.113.5', 'u3', 'p3'),
- ('named', '49422', 'carrier.test', 'carrier', 'sip:203.0.113.5', 'u4', 'p4'),
- ('loop', '49423', 'carrier.test', 'carrier', 'sip:203.0.113.5', 'u5', 'p5')
+ ('hamburg', '4940123', 'other.test', 'carrier', 'sip:203.0.113.6:5070;transport=tcp', 'u2', 'p2'),
+ ('two', '49421', 'other.test', 'carrier', 'sip:203.0.113.5', 'u3', 'p3'),
+ ('named', '49422', 'other.test', 'carrier', 'sip:203.0.113.5', 'u4', 'p4'),
+ ('loop', '49423', 'other.test', 'carrier', 'sip:203.0.113.5', 'u5', 'p5')
 """
 POLICIES = """
 INSERT INTO trunk (l_uuid, inbound_uri) VALUES
@@ -279,6 +279,8 @@ def test_a_carrier_sees_no_challenge_of_a_pbx_and_the_pbx_no_credentials(
     challenge(pbx, routes, code=status)
     assert len(pbx.relayed) == 1
     assert pbx.replies == [Reply(503, "Trunk Authentication Failed")]
+    assert "trunk=berlin realm='carrier' algorithm='MD5' outcome=refused" not in told(pbx)
+    assert "outcome=refused reason='no trunk that may answer'" in told(pbx)
 
 
 def test_the_standing_of_the_trunk_is_not_that_of_its_pbx(pbx: MockKSR, routes: Handlers, come: Come) -> None:

@@ -198,7 +198,8 @@ def test_the_rules_have_another_name_where_kamailio_listens_elsewhere() -> None:
 
 POLICY: dict[str, object] = {
     "id": 7, "l_uuid": "berlin", "enabled": 1, "priority": 0, "weight": 1, "max_calls": 0, "max_cps": 0, "probe": 0,
-    "source_tag": "", "inbound_uri": "", "weakest_algorithm": "", "answers_far_end": 0,
+    "source_tag": "", "inbound_uri": "", "from_user": "", "from_domain": "", "weakest_algorithm": "",
+    "answers_far_end": 0,
 }  # fmt: skip
 
 
@@ -208,6 +209,9 @@ POLICY: dict[str, object] = {
     ({"weakest_algorithm": "SHA-512-256", "source_tag": "träger"}, {}),
     ({"enabled": None, "weight": None, "source_tag": None}, {"enabled": 1, "weight": 1, "source_tag": ""}),
     ({"inbound_uri": None}, {"inbound_uri": ""}),
+    ({"from_user": None, "from_domain": None}, {"from_user": "", "from_domain": ""}),
+    ({"from_user": "$", "from_domain": "carrier.test:5070"}, {}),
+    ({"from_user": "+4930123;ext=1", "from_domain": "[2001:db8::1]"}, {}),
     ({"inbound_uri": "sip:192.0.2.10"}, {}),
     ({"inbound_uri": "sip:pbx.test:5062 , sip:[2001:db8::9];transport=tcp,"}, {}),
     ({"inbound_uri": "sip:192.0.2.1:5062"}, {}),
@@ -223,6 +227,10 @@ def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, o
     ({"weight": "x"}, "weight is not a number from 0 to 65535"),
     ({"probe": 86401}, "probe is not a number from 0 to 86400"),
     ({"answers_far_end": 2}, "answers_far_end is not a number from 0 to 1"),
+    ({"from_user": "$1"}, "from_user is neither $ nor the user of a SIP URI"),
+    ({"from_user": "a@b"}, "from_user is neither $ nor the user of a SIP URI"),
+    ({"from_user": "a b"}, "from_user is neither $ nor the user of a SIP URI"),
+    ({"from_domain": "a/b"}, "from_domain is not a host"),
     ({"inbound_uri": "192.0.2.10"}, "inbound_uri is not a SIP URI"),
     ({"inbound_uri": "sip:192.0.2.10, tel:100"}, "inbound_uri is not a SIP URI"),
     ({"inbound_uri": "sip:100@192.0.2.10"}, "inbound_uri has a user, where the called number goes"),

@@ -1,0 +1,132 @@
+"""From towards a carrier, by the row of its trunk; the PBX sees its own again, in replies and inside the dialog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kemi.handlers import Handlers
+from kemi.settings import Settings
+from tests.flow.scene import PBX, challenge, copied, fail, request, started
+from tests.ksr.mock import MockKSR
+
+ROWS = """
+INSERT INTO uacreg (l_uuid, l_username, r_domain, realm, auth_proxy, auth_username, auth_password)
+VALUES
+ ('one', 'alice', 'one.test', 'carrier', 'sip:203.0.113.5', 'u1', 'p1'),
+ ('two', 'alice', 'two.test', 'carrier', 'sip:203.0.113.6', 'u2', 'p2'),
+ ('plain', 'bob', 'plain.test', 'carrier', 'sip:203.0.113.7', 'u3', 'p3')
+"""
+POLICIES = """
+INSERT INTO trunk (l_uuid, priority, from_user, from_domain)
+VALUES ('one', 1, 'u4711', 'one.test'), ('two', 2, '$', 'two.test')
+"""
+OWN = '"Alice" <sip:alice@pbx.test>;tag=a'
+SEEN = '"Alice" <sip:u4711@one.test>;tag=a'
+NAMED = '"Alice" <sip:alice@pbx.test>'
+CARRIER = "203.0.113.5"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings.from_environment({
+        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
+    })  # fmt: skip
+    started(settings, ROWS)
+    copied(settings, POLICIES)
+    return settings
+
+
+@pytest.fixture
+def routes(settings: Settings, pbx: MockKSR) -> Iterator[Handlers]:
+    routes = Handlers(settings)
+    routes.child_init(1)
+    pbx.handlers = routes
+    pbx.answer("tm.t_drop_replies_all", 1)
+    yield routes
+    routes.trunks.close()
+
+
+def send(pbx: MockKSR, routes: Handlers, message: str, source: str = PBX) -> None:
+    pbx.receive(message, source=(source, 5060))
+    assert routes.ksr_request_route(None) == 1
+
+
+def froms(pbx: MockKSR) -> list[str | None]:
+    return [sent.message.get("From") for sent in pbx.relayed]
+
+
+def replied(pbx: MockKSR, name: str) -> str:
+    """A field of the last reply as it went on, after the reply route's edits."""
+    assert pbx.state.reply is not None
+    return pbx.state.reply_edits.apply(pbx.state.reply, pbx.state.reply.start_line).get(name) or ""
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_each_attempt_says_what_its_trunk_wants(pbx: MockKSR, routes: Handlers, method: str) -> None:
+    send(pbx, routes, request(method, caller=NAMED))
+    challenge(pbx, routes)
+    fail(pbx, routes, 503)
+    assert froms(pbx) == [SEEN, SEEN, '"Alice" <sip:alice@two.test>;tag=a']
+    with pbx.reply_route(180) as route:
+        getattr(routes, route)(None)
+        assert replied(pbx, "From") == OWN
+
+
+def test_a_row_that_says_nothing_leaves_it(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, request(caller="<sip:bob@pbx.test>"))
+    assert froms(pbx) == ["<sip:bob@pbx.test>;tag=a"]
+    assert ";tf=" not in (pbx.relayed[0].message.get("Record-Route") or "")
+
+
+def test_an_anonymous_caller_stays_anonymous(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, request(caller='"Anonymous" <sip:anonymous@anonymous.invalid>', headers="X-Trunk: one\r\n"))
+    assert froms(pbx) == ['"Anonymous" <sip:anonymous@anonymous.invalid>;tag=a']
+
+
+def route(pbx: MockKSR) -> str:
+    """The Route that the dialog's requests come with."""
+    return (pbx.relayed[-1].message.get("Record-Route") or "").replace("<sip:", "Route: <sip:") + "\r\n"
+
+
+def test_inside_the_dialog_either_end_sees_what_it_knows(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, request(caller=NAMED))
+    back = route(pbx)
+    assert ";tf=" in back
+    assert "alice" not in back
+    pbx.world.loose_route = 1
+    for method in ("BYE", "INFO", "INVITE", "ACK"):
+        send(pbx, routes, request(method, uri=f"sip:x@{CARRIER}", caller=NAMED, to_tag="b", headers=back))
+        assert froms(pbx) == [SEEN]
+    send(pbx, routes, request("INFO", uri=f"sip:x@{CARRIER}", caller=NAMED, to_tag="b", headers=back))
+    with pbx.reply_route(200) as name:
+        getattr(routes, name)(None)
+        assert replied(pbx, "From") == OWN
+    sent = request("INFO", uri=f"sip:alice@{PBX}", caller="<sip:4930123@one.test>", to_tag="a", headers=back)
+    sent = sent.replace("one.test>;tag=a", "one.test>;tag=b").replace("4930123@192.0.2.1>", "u4711@one.test>")
+    send(pbx, routes, sent, CARRIER)
+    assert [relayed.message.get("To") for relayed in pbx.relayed] == [OWN]
+    with pbx.reply_route(200) as name:
+        getattr(routes, name)(None)
+        assert replied(pbx, "To") == "<sip:u4711@one.test>;tag=a"
+
+
+def test_a_parameter_that_is_not_ours_changes_nothing(pbx: MockKSR, routes: Handlers, settings: Settings) -> None:
+    send(pbx, routes, request(caller=NAMED))
+    back = route(pbx)
+    pbx.world.loose_route = 1
+    value = back.partition(";tf=")[2].rstrip(">\r\n")
+    forged = back.replace(value, value[::-1])
+    sent = request("INFO", uri=f"sip:alice@{PBX}", caller="<sip:x@one.test>", to_tag="a", headers=forged)
+    send(pbx, routes, sent.replace("one.test>;tag=a", "one.test>;tag=b"), CARRIER)
+    assert [relayed.message.get("To") for relayed in pbx.relayed] == ["<sip:4930123@192.0.2.1>;tag=a"]
+
+
+def test_diversion_and_history_info_pass(pbx: MockKSR, routes: Handlers) -> None:
+    fields = "Diversion: <sip:100@pbx.test>;reason=unconditional\r\nHistory-Info: <sip:100@pbx.test>;index=1\r\n"
+    send(pbx, routes, request(caller=NAMED, headers=fields))
+    message = pbx.relayed[0].message
+    assert message.get("Diversion") == "<sip:100@pbx.test>;reason=unconditional"
+    assert message.get("History-Info") == "<sip:100@pbx.test>;index=1"
