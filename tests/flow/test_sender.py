@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -29,10 +28,10 @@ NAMED = '"Alice" <sip:alice@pbx.test>'
 CARRIER = "203.0.113.5"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
+        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
     })  # fmt: skip
     started(settings, ROWS)
     copied(settings, POLICIES)
@@ -143,7 +142,7 @@ def identities(pbx: MockKSR) -> list[dict[str, str | None]]:
 
 
 @pytest.fixture
-def asserting(settings: Settings, routes: Handlers) -> None:
+def asserting(settings: Settings, routes: Handlers) -> Iterator[None]:
     copied(
         settings,
         "UPDATE trunk SET identity = 'pai' WHERE l_uuid = 'one'",
@@ -151,6 +150,8 @@ def asserting(settings: Settings, routes: Handlers) -> None:
         "INSERT INTO trunk (l_uuid, identity) VALUES ('plain', 'none')",
     )
     routes.trunks.look_again()
+    yield
+    copied(settings, "DELETE FROM trunk", POLICIES)
 
 
 @pytest.mark.usefixtures("asserting")
