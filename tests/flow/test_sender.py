@@ -8,7 +8,7 @@ import pytest
 
 from kemi.handlers import Handlers
 from kemi.settings import Settings
-from tests.flow.scene import PBX, challenge, copied, fail, request, started
+from tests.flow.scene import PBX, challenge, copied, fail, request, routes_with, started
 from tests.ksr.mock import MockKSR
 
 ROWS = """
@@ -72,6 +72,18 @@ def test_each_attempt_says_what_its_trunk_wants(pbx: MockKSR, routes: Handlers, 
     with pbx.reply_route(180) as route:
         getattr(routes, route)(None)
         assert replied(pbx, "From") == OWN
+
+
+def test_the_pbx_sees_its_own_if_nothing_else_is_to_be_learned_of_a_reply(
+    pbx: MockKSR, settings: Settings, routes: Handlers
+) -> None:
+    plain = routes_with(settings, {"TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060", "TRUNKAUTH_PREEMPTIVE": "off"})
+    pbx.handlers = plain
+    send(pbx, plain, request("MESSAGE", caller=NAMED))
+    with pbx.reply_route(200) as route:
+        getattr(plain, route)(None)
+        assert replied(pbx, "From") == OWN
+    plain.trunks.close()
 
 
 def test_a_row_that_says_nothing_leaves_it(pbx: MockKSR, routes: Handlers) -> None:
