@@ -229,6 +229,15 @@ def test_a_message_comes_in(pbx: MockKSR, come: Come) -> None:
     assert pbx.relayed[0].message.get("Record-Route") is None
 
 
+def test_a_next_hop_passes_the_gate_from_then_on_and_nobody_else(pbx: MockKSR, come: Come) -> None:
+    come(source=STRANGER)
+    assert pbx.tables.content("carriers") == {}
+    come()
+    assert pbx.tables.content("carriers") == {BERLINS: 1}
+    pbx.tables.pass_time(61)
+    assert pbx.tables.content("carriers") == {}
+
+
 def test_a_carrier_may_ask_if_we_are_there_and_nothing_else(pbx: MockKSR, come: Come) -> None:
     come(method="OPTIONS")
     assert pbx.replies == [Reply(200, "OK")]

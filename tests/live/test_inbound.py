@@ -154,6 +154,13 @@ def test_over_tcp(scene: Scene, carrier: str, there: str) -> None:
     assert {verdict for *_, verdict in trunk.carrier.verdicts} == {MISSING, ACCEPTED}
 
 
+def test_a_next_hop_that_is_in_no_group_may_send_more_than_a_stranger(scene: Scene) -> None:
+    there = pbx(scene)
+    trunk = open_to(scene, Script(), there, host="127.0.0.10")
+    for _ in range(25):
+        called(scene, trunk.carrier, contact(scene, trunk), "MESSAGE").expect(200)
+
+
 def test_a_carrier_cancels(scene: Scene) -> None:
     there = pbx(scene, Script(final=None))
     trunk = open_to(scene, Script(), there)
