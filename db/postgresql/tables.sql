@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS trunk (
     inbound_uri VARCHAR(255) DEFAULT '' NOT NULL,
     from_user VARCHAR(64) DEFAULT '' NOT NULL,
     from_domain VARCHAR(128) DEFAULT '' NOT NULL,
+    identity VARCHAR(8) DEFAULT '' NOT NULL,
     weakest_algorithm VARCHAR(16) DEFAULT '' NOT NULL,
     answers_far_end INTEGER DEFAULT 0 NOT NULL,
     CONSTRAINT trunk_l_uuid_idx UNIQUE (l_uuid)

@@ -57,11 +57,12 @@ class Attempt(NamedTuple):
     (Trunk.destination). method: the request's. sequence: the key of its CSeqs, which begins with mark.dialog_id. cseq:
     its caller's. number: the CSeq that the carrier sees (cseq.py). mark: for our Record-Route, empty if the request
     starts no dialog. sender: what From says, with its tag, if not what the caller wrote; own: the caller's own, for our
-    Record-Route (dialog/sender.py). in_dialog: True if it has a To tag. answered: challenges, over all attempts.
-    goes_on: True if there is another place to try (plan.py). is_moved: True if it goes elsewhere than the first
-    attempt. is_accepted: True once the carrier let it pass: it rings, or was answered. by_uac_auth: True if uac_auth()
-    has added the response, False if the branch route is to add them all. is_limited: True if it is a call that holds a
-    place of a trunk with `max_calls`. sent: the challenges whose responses it
+    Record-Route (dialog/sender.py). identity: the fields, each with a line end, in place of the caller's own
+    (dialog/identity.py); a line end alone for none; empty if those stay. in_dialog: True if it has a To tag. answered:
+    challenges, over all attempts. goes_on: True if there is another place to try (plan.py). is_moved: True if it goes
+    elsewhere than the first attempt. is_accepted: True once the carrier let it pass: it rings, or was answered.
+    by_uac_auth: True if uac_auth() has added the response, False if the branch route is to add them all. is_limited:
+    True if it is a call that holds a place of a trunk with `max_calls`. sent: the challenges whose responses it
     carries, in the order in which their servers first challenged.
     """
 
@@ -74,6 +75,7 @@ class Attempt(NamedTuple):
     mark: str = ""
     sender: str = ""
     own: str = ""
+    identity: str = ""
     in_dialog: bool = False
     answered: int = 0
     goes_on: bool = False

@@ -109,7 +109,7 @@ def _explained(call: Call, found: Plan, settings: Settings) -> Iterator[str]:
         yield _line("reply", found.reply)
         return
     yield _line("R-URI", found.request_uri)
-    yield _line("From", "as the caller wrote it")
+    yield _line("From", found.trunks[0].sender(call.sender) or "as the caller wrote it")
     target = target_of(found.next_hop, "")
     hops, fault = look_up([target], settings.listen)[target]
     addresses = ", ".join(hop.uri.removeprefix("sip:") for hop in hops) or f"503 while it is unresolved: {fault}"

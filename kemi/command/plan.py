@@ -15,7 +15,7 @@ from kemi.command.base import Failure
 from kemi.command.snapshot import Snapshot
 from kemi.settings import Settings
 from kemi.trunks import selection
-from kemi.trunks.groups import CALLERS
+from kemi.trunks.groups import CALLERS, CARRIERS
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import UNUSABLE, address, replica_fault, uacreg
@@ -121,6 +121,8 @@ def plan(copy: Snapshot, call: Call, settings: Settings) -> Plan:
         trunks = selection.in_order(trunks, lambda _: 0)
     out = (*_out(copy, watched.rows), *_closed(found, allowed))
     known = Plan(source and source.row, watched.rule, trunks, out)
+    if call.source and (row := _source_row(copy, call.source, CARRIERS)):
+        return known._replace(source=None, reply=f"it comes in: the source is a carrier, address {row.row}")
     if call.source and source is None:
         return known._replace(reply="403 Forbidden: the source is not in address, group 1")
     if not found:
@@ -158,10 +160,10 @@ def _is_ours(dialled: str, settings: Settings) -> bool:
     return normalised(uri.split(dialled).host) in map(normalised, filter(None, hosts))
 
 
-def _source_row(copy: Snapshot, source: str) -> Source | None:
-    """Return the first row of address that lets a source call, as the permissions module goes by them."""
+def _source_row(copy: Snapshot, source: str, group: int = CALLERS) -> Source | None:
+    """Return the first row of a group of address that lists a source, as the permissions module goes by them."""
     host, port = _host_port(source)
-    for row in copy.select(select(address).where(address.c.grp == CALLERS).order_by(address.c.id)):
+    for row in copy.select(select(address).where(address.c.grp == group).order_by(address.c.id)):
         network = ip_network(f"{row['ip_addr']}/{row['mask']}", strict=False)
         if host in network and (not port or row["port"] in (0, port)):
             return Source(int(str(row["id"])), str(row["tag"] or ""))

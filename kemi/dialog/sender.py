@@ -21,6 +21,7 @@ LONGEST = 192  # octets of a caller's own name and URI; of a longer one the name
 
 _FOLD = re.compile(r"\r?\n[ \t]+")
 _NAME_ADDR = re.compile(r'((?:"(?:\\.|[^"\\])*"|[^"<>]*)\s*)<([^<>]*)>')
+_HIDDEN = ">"  # begins no From
 _SEAL_BYTES = 8
 _BLOCK = 64
 
@@ -48,6 +49,16 @@ def is_anonymous(caller: str) -> bool:
     return parts.host.lower() == "anonymous.invalid" or parts.user.lower() == "anonymous"
 
 
+def hidden(own: str) -> str:
+    """Return the caller's own From, to be kept with the note that the carrier was not to see it."""
+    return f"{_HIDDEN}{own}"
+
+
+def is_hidden(kept: str) -> bool:
+    """Return True if the carrier was not to see what was kept."""
+    return kept.startswith(_HIDDEN)
+
+
 def conceal(key: bytes, own: str, dialog: str) -> str:
     """Return the parameter's value for a dialog (mark.dialog_id): letters, digits, `-` and `_`."""
     body = _covered(key, own.encode(), dialog)
@@ -64,6 +75,11 @@ def reveal(key: bytes, value: str, dialog: str) -> str:
     if not body or not compare_digest(seal, _seal(key, body, dialog)):
         return ""
     return _covered(key, body, dialog).decode()
+
+
+def of_pbx(kept: str) -> str:
+    """Return the caller's own From of what was kept."""
+    return kept.removeprefix(_HIDDEN)
 
 
 def _covered(key: bytes, octets: bytes, dialog: str) -> bytes:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from kemi.auth import nonces, session
 from kemi.auth.attempt import Attempt
 from kemi.auth.credentials import Credentials
-from kemi.dialog import sender
+from kemi.dialog import identity, sender
+from kemi.dialog.identity import FIELDS, Claims
 from kemi.flow import nexthop, rate, responses, standings
 from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
@@ -143,16 +144,24 @@ class Placing:
         """Return the attempt with no carrier that may get an answer, if its trunk names none and it goes elsewhere."""
         return attempt if trunk.destination else nexthop.bound(attempt, self.trunks.places(trunk), place.next_hop())
 
-    def shown(self, attempt: Attempt, trunk: Trunk, caller: str, tag: str) -> Attempt:
-        """Return the attempt with what From says to the trunk's carrier; that of an anonymous caller stays. caller,
-        tag: of the caller's own.
+    def shown(self, attempt: Attempt, trunk: Trunk, caller: str, tag: str, before: str | None = None) -> Attempt:
+        """Return the attempt with what its trunk's carrier sees of the caller. caller, tag: of its own From. before:
+        what the dialog keeps of it (sender.py), empty if From stays as it is; None if the request is in no dialog.
         """
-        uri = trunk.sender(caller)
-        own = "" if sender.is_anonymous(caller) else sender.own(request.header("From"), caller)
-        if not (uri and own):
+        uri, is_private = trunk.sender(caller), bool(before) and sender.is_hidden(before or "")
+        if kind := trunk.policy.identity:
+            said = tuple([request.header(name) for name in FIELDS])
+            claims = Claims(said, request.header("Privacy"), caller, is_private)
+            given, is_private = identity.fields(kind, claims, trunk.asserted(claims.known)), claims.is_private
+            attempt = attempt._replace(identity="".join([f"{field}\n" for field in given]) or "\n")
+        own = "" if sender.is_anonymous(caller) or before == "" else sender.own(request.header("From"), caller)
+        named = identity.NOBODY if is_private else uri and sender.shown(own, uri)
+        if not (named and own):
             return attempt
-        kept = sender.conceal(self._dialogs.key, own, attempt.dialog) if attempt.mark else ""
-        return attempt._replace(sender=f"{sender.shown(own, uri)};tag={tag}", own=kept)
+        kept = ""
+        if attempt.mark and before is None:
+            kept = sender.conceal(self._dialogs.key, sender.hidden(own) if is_private else own, attempt.dialog)
+        return attempt._replace(sender=f"{named};tag={tag}", own=kept)
 
     def admits(self, trunk: Trunk, before: Trunk | None, method: str) -> bool:
         """Count a new request, and return False if the trunk has no room for it. before: the one that has it so far."""

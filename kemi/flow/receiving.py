@@ -27,6 +27,7 @@ class Receiving(Placing):
 
     def receive(self, incoming: Incoming) -> None:
         """Answer a carrier's new request, or bring it in."""
+        carrier.note(incoming.source)
         if incoming.method == "OPTIONS":  # asks if the registered contact is still there
             relay.reply(200, "OK")
         elif incoming.method not in BROUGHT_IN:

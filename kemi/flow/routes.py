@@ -113,9 +113,9 @@ class TrunkAuth(GoingOn):
 
     def _acknowledge(self, incoming: Incoming, opened: Opened, there: Place) -> None:
         """Relay the ACK of a success to this place, with the CSeq and the credentials of its INVITE."""
-        trunk = self._trunk_of(opened) if incoming.sender else None
-        if trunk and (seen := self.shown(Attempt(), trunk, incoming.caller, incoming.from_tag).sender):
-            edit.set_party("From", seen)
+        if (kept := self._kept(incoming.sender, opened)) and (trunk := self._trunk_of(opened)):
+            seen = self.shown(Attempt(), trunk, incoming.caller, incoming.from_tag, kept).sender
+            edit.set_party("From", seen or request.header("From"))
         number = self._dialogs.number_of_invite(opened, incoming.cseq)
         if number != incoming.cseq:
             edit.set_cseq(number, "ACK")
@@ -133,8 +133,10 @@ class TrunkAuth(GoingOn):
         attempt = self._dialogs.inside(incoming, opened, trunk)
         places = nexthop.of_dialog(self.trunks, trunk) if trunk else Places()
         attempt = nexthop.bound(attempt, places, there)
-        if trunk and incoming.sender and trunk.has_sender and not opened.mark.is_inbound:
-            attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag)._replace(own="")
+        if trunk and trunk.has_sender and not opened.mark.is_inbound:
+            attempt = self.shown(
+                attempt, trunk, incoming.caller, incoming.from_tag, self._kept(incoming.sender, opened)
+            )
         if attempt.mark:
             edit.add_record_route()
         is_known = trunk and trunk.destination == attempt.destination and there in places.exact
@@ -155,10 +157,14 @@ class TrunkAuth(GoingOn):
             return None
         return trunk
 
+    def _kept(self, value: str, opened: Opened) -> str:
+        """Return what the dialog keeps of its caller's own From; empty if that has stayed. value: as it came."""
+        return sender.reveal(self._dialogs.key, value, opened.sequence[:32]) if value else ""
+
     def _pass_on(self, incoming: Incoming, opened: Opened) -> None:
         """Relay a request that gets no credentials of ours. To the PBX, it is for whom the PBX has named in From."""
-        if incoming.sender and (own := sender.reveal(self._dialogs.key, incoming.sender, opened.sequence[:32])):
-            edit.set_party("To", f"{own};tag={incoming.to_tag}")
+        if kept := self._kept(incoming.sender, opened):
+            edit.set_party("To", f"{sender.of_pbx(kept)};tag={incoming.to_tag}")
             relay.listen("PASSED")
         if incoming.method == "INVITE":
             edit.add_record_route(incoming.mark)  # by which its 200 is known, if it comes late (STRAY)
@@ -262,8 +268,8 @@ class TrunkAuth(GoingOn):
         elif strays.goes_to_a_caller(reply) and (cseq := self._dialogs.cseq_of(opened, reply.cseq)) is not None:
             if cseq != reply.cseq:
                 edit.set_cseq(cseq, reply.method)
-            if own := reply.own and sender.reveal(self._dialogs.key, reply.own, opened.sequence[:32]):
-                edit.set_party("From", f"{own};tag={reply.from_tag}")
+            if kept := self._kept(reply.own, opened):
+                edit.set_party("From", f"{sender.of_pbx(kept)};tag={reply.from_tag}")
         else:
             strays.drop()
         return 1

@@ -15,6 +15,11 @@ def is_listed() -> bool:
     return KSR.permissions.allow_source_address(CARRIERS) > 0
 
 
+def note(source: str) -> None:
+    """Have the gate in front of the routes pass the address of a source for a minute. source: Incoming's."""
+    KSR.htable.sht_seti("carriers", source.partition(" ")[0], 1)
+
+
 def tag() -> str:
     """Return the tag of the source's row of the address table, group 2; empty if it has none, or no row."""
     KSR.pv.unset("$(avp(source_tag)[*])")  # of a row of group 1

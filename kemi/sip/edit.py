@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import KSR
 
+from kemi.dialog.identity import FIELDS
 from kemi.dialog.mark import PARAMETER
 from kemi.dialog.sender import PARAMETER as SENDER
 
@@ -74,6 +75,13 @@ def set_party(name: str, value: str) -> None:
     """Give the message this From or To."""
     KSR.hdr.remove(name)
     KSR.hdr.append(f"{name}: {value}\r\n")
+
+
+def set_identity(fields: str) -> None:
+    """Give the request these fields, each with a line end, in place of those that say who calls."""
+    remove_headers(FIELDS)
+    for field in filter(None, fields.split("\n")):
+        KSR.hdr.append(f"{field}\r\n")
 
 
 def set_rack(value: str) -> None:

@@ -76,11 +76,13 @@ def try_for(seconds: int, ring_seconds: int) -> None:
 
 
 def shape_branch(attempt: Attempt) -> None:
-    """Give the branch at hand, and no other, the attempt's CSeq, From and mark."""
+    """Give the branch at hand, and no other, the attempt's CSeq, caller and mark."""
     if attempt.number != attempt.cseq:
         edit.set_cseq(attempt.number, attempt.method)
     if attempt.sender:
         edit.set_party("From", attempt.sender)
+    if attempt.identity:
+        edit.set_identity(attempt.identity)
     if attempt.mark:
         edit.add_mark(attempt.mark, attempt.own)
 

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from kemi.address import literal, normalised
 from kemi.auth.digest import HASHES
+from kemi.dialog.identity import KINDS
 from kemi.trunks.hops import PORTS, target_of
 
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 6  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 7  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -36,7 +37,7 @@ TRUNK_TEXTS = (
 )  # fmt: skip
 SECRETS = ("auth_password", "auth_ha1")
 _TRUNK_NUMBERS = ("expires", "flags", "reg_delay")
-_POLICY_TEXTS = ("l_uuid", "source_tag", "inbound_uri", "from_user", "from_domain", "weakest_algorithm")
+_POLICY_TEXTS = ("l_uuid", "source_tag", "inbound_uri", "from_user", "from_domain", "identity", "weakest_algorithm")
 POLICY_NUMBERS = {  # column of trunk -> default, most
     "enabled": (1, 1), "priority": (0, MOST_GROUP), "weight": (1, MOST_PORT), "max_calls": (0, MOST_GROUP),
     "max_cps": (0, MOST_GROUP), "probe": (0, 86400), "answers_far_end": (0, 1),
@@ -149,6 +150,8 @@ class Rules:
             return Verdict(kept, "from_user is neither $ nor the user of a SIP URI")
         if kept["from_domain"] and not _is_domain(str(kept["from_domain"])):
             return Verdict(kept, "from_domain is not a host")
+        if kept["identity"] not in ("", *KINDS):
+            return Verdict(kept, f"identity is none of {', '.join(KINDS)}")
         faults = map(self._pbx, filter(None, map(str.strip, str(kept["inbound_uri"]).split(","))))
         return Verdict(kept, next(filter(None, faults), ""))
 

@@ -88,6 +88,7 @@ trunk = Table(
     Column("inbound_uri", String(255)),
     Column("from_user", String(64)),
     Column("from_domain", String(128)),
+    Column("identity", String(8)),
     Column("weakest_algorithm", String(16)),
     Column("answers_far_end", Integer),
 )

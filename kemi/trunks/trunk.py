@@ -29,6 +29,7 @@ class Policy(NamedTuple):
     inbound_uri: str = ""
     from_user: str = ""
     from_domain: str = ""
+    identity: str = ""
     weakest_algorithm: str = ""
     answers_far_end: int = 0
 
@@ -96,17 +97,27 @@ class Trunk:
 
     @cached_property
     def has_sender(self) -> bool:
-        """True if From is to say something else than the caller wrote."""
-        return bool(self.policy.from_user or self.policy.from_domain)
+        """True if the carrier is to see another caller than the PBX wrote."""
+        return bool(self.policy.from_user or self.policy.from_domain or self.policy.identity)
 
     def sender(self, caller: str) -> str:
         """Return the URI that From says to the carrier; empty if it cannot be made of the caller's. `$` is the caller's
         user.
         """
+        if not (self.policy.from_user or self.policy.from_domain):
+            return ""
         known = uri.split(caller)
         user = known.user if self.policy.from_user in ("", "$") else self.policy.from_user
         host = self.policy.from_domain or known.host
         return f"sip:{user}{'@' if user else ''}{host}" if host else ""
+
+    def asserted(self, known: str) -> str:
+        """Return the URI asserted to the carrier, of a caller who is known by this one; empty if there is none."""
+        parts = uri.split(known)
+        host = self.policy.from_domain or parts.host
+        if not (parts.user and known):
+            return ""
+        return f"sip:{parts.user}@{host}" if host else f"tel:{parts.user}"
 
     @cached_property
     def target(self) -> Target:

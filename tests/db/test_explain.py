@@ -65,6 +65,12 @@ def test_a_call_is_explained(operator: Shell) -> None:
     }
 
 
+def test_from_is_what_the_carrier_sees(operator: Shell) -> None:
+    named = "INSERT INTO trunk (l_uuid, from_user, from_domain) VALUES ('hamburg', 'u4711', 'carrier.test')"
+    said = explained(operator, "100@pbx.test", "4930123", "--trunk", "hamburg", "--with", named)
+    assert said["From"] == ["as the caller wrote it", "sip:u4711@carrier.test"]
+
+
 RULES = {
     "X-Trunk": (["300", "1", "--trunk", "hamburg"], "1: X-Trunk is l_uuid", "sip:1@hamburg.test"),
     "From user": (["200@else.test", "1"], "3: From user is l_username, and l_domain is empty", "sip:1@any.test"),
@@ -84,7 +90,7 @@ def test_each_rule_is_named(operator: Shell, call: list[str], rule: str, request
 REFUSED = {
     "an unlisted source": (["200", "1", "--source", "203.0.113.1"],
                            "403 Forbidden: the source is not in address, group 1"),
-    "a carrier": (["200", "1", "--source", "198.51.100.1"], "403 Forbidden: the source is not in address, group 1"),
+    "a carrier": (["200", "1", "--source", "198.51.100.1"], "it comes in: the source is a carrier, address 2"),
     "another port": (["200", "1", "--source", "198.51.100.2:5060"],
                      "403 Forbidden: the source is not in address, group 1"),
     "nobody's call": (["300", "1"], "404 No Trunk: no rule finds a row"),

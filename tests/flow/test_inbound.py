@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -37,10 +36,11 @@ NO_ROUTE = Reply(404, "No Route For This Number")
 CONTACT = f"sip:berlin@{OURS}:5060"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_LISTEN": f"udp:{OURS}:5060 tcp:{OURS}:5060",
+        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")),
+        "TRUNKAUTH_LISTEN": f"udp:{OURS}:5060 tcp:{OURS}:5060",
     })  # fmt: skip
     started(settings, ROWS)
     copied(settings, POLICIES, "INSERT INTO address (grp, ip_addr, tag) VALUES (2, '203.0.113.77', 'berlin')")
@@ -82,6 +82,18 @@ def come(pbx: MockKSR, routes: Handlers) -> Come:
         assert routes.ksr_request_route(None) == 1
 
     return come
+
+
+@pytest.fixture
+def changed(settings: Settings, routes: Handlers) -> Iterator[Callable[[str], None]]:
+    """The DBA changes the rows of `trunk`, which are as before after the test."""
+
+    def change(statement: str) -> None:
+        copied(settings, statement)
+        routes.trunks.look_again()
+
+    yield change
+    copied(settings, "DELETE FROM trunk", POLICIES)
 
 
 def went(pbx: MockKSR) -> list[tuple[str, str]]:
@@ -217,6 +229,15 @@ def test_a_message_comes_in(pbx: MockKSR, come: Come) -> None:
     assert pbx.relayed[0].message.get("Record-Route") is None
 
 
+def test_a_next_hop_passes_the_gate_from_then_on_and_nobody_else(pbx: MockKSR, come: Come) -> None:
+    come(source=STRANGER)
+    assert pbx.tables.content("carriers") == {}
+    come()
+    assert pbx.tables.content("carriers") == {BERLINS: 1}
+    pbx.tables.pass_time(61)
+    assert pbx.tables.content("carriers") == {}
+
+
 def test_a_carrier_may_ask_if_we_are_there_and_nothing_else(pbx: MockKSR, come: Come) -> None:
     come(method="OPTIONS")
     assert pbx.replies == [Reply(200, "OK")]
@@ -301,9 +322,8 @@ def test_an_inbound_uri_whose_name_leads_to_us_makes_no_loop(pbx: MockKSR, come:
     assert "trunk=loop source=203.0.113.5 outcome='no route' reason='inbound_uri leads to us'" in told(pbx)
 
 
-def test_without_a_pbx_there_is_no_route(pbx: MockKSR, routes: Handlers, come: Come, settings: Settings) -> None:
-    copied(settings, "UPDATE trunk SET inbound_uri = '' WHERE l_uuid = 'berlin'")
-    routes.trunks.look_again()
+def test_without_a_pbx_there_is_no_route(pbx: MockKSR, come: Come, changed: Callable[[str], None]) -> None:
+    changed("UPDATE trunk SET inbound_uri = '' WHERE l_uuid = 'berlin'")
     come()
     assert (went(pbx), pbx.replies) == ([], [NO_ROUTE])
 
@@ -311,9 +331,8 @@ def test_without_a_pbx_there_is_no_route(pbx: MockKSR, routes: Handlers, come: C
 # --- limits
 
 
-def test_a_trunk_that_is_full_takes_no_call_in(pbx: MockKSR, routes: Handlers, come: Come, settings: Settings) -> None:
-    copied(settings, "UPDATE trunk SET max_cps = 1 WHERE l_uuid = 'berlin'")
-    routes.trunks.look_again()
+def test_a_trunk_that_is_full_takes_no_call_in(pbx: MockKSR, come: Come, changed: Callable[[str], None]) -> None:
+    changed("UPDATE trunk SET max_cps = 1 WHERE l_uuid = 'berlin'")
     come()
     assert went(pbx) == TO_BERLINS_PBX
     come()

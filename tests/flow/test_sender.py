@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from kemi.handlers import Handlers
 from kemi.settings import Settings
-from tests.flow.scene import PBX, challenge, copied, fail, request, started
+from tests.flow.scene import PBX, challenge, copied, fail, request, routes_with, started
 from tests.ksr.mock import MockKSR
 
 ROWS = """
@@ -29,10 +28,10 @@ NAMED = '"Alice" <sip:alice@pbx.test>'
 CARRIER = "203.0.113.5"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
+        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
     })  # fmt: skip
     started(settings, ROWS)
     copied(settings, POLICIES)
@@ -73,6 +72,18 @@ def test_each_attempt_says_what_its_trunk_wants(pbx: MockKSR, routes: Handlers, 
     with pbx.reply_route(180) as route:
         getattr(routes, route)(None)
         assert replied(pbx, "From") == OWN
+
+
+def test_the_pbx_sees_its_own_if_nothing_else_is_to_be_learned_of_a_reply(
+    pbx: MockKSR, settings: Settings, routes: Handlers
+) -> None:
+    plain = routes_with(settings, {"TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060", "TRUNKAUTH_PREEMPTIVE": "off"})
+    pbx.handlers = plain
+    send(pbx, plain, request("MESSAGE", caller=NAMED))
+    with pbx.reply_route(200) as route:
+        getattr(plain, route)(None)
+        assert replied(pbx, "From") == OWN
+    plain.trunks.close()
 
 
 def test_a_row_that_says_nothing_leaves_it(pbx: MockKSR, routes: Handlers) -> None:
@@ -130,3 +141,69 @@ def test_diversion_and_history_info_pass(pbx: MockKSR, routes: Handlers) -> None
     message = pbx.relayed[0].message
     assert message.get("Diversion") == "<sip:100@pbx.test>;reason=unconditional"
     assert message.get("History-Info") == "<sip:100@pbx.test>;index=1"
+
+
+# --- identity
+
+SAYS = "P-Asserted-Identity: <sip:+4930@pbx.test>\r\nRemote-Party-ID: <sip:x@pbx.test>\r\n"
+FIELDS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Privacy")
+
+
+def identities(pbx: MockKSR) -> list[dict[str, str | None]]:
+    return [{name: sent.message.get(name) for name in FIELDS if name in sent.message.names} for sent in pbx.relayed]
+
+
+@pytest.fixture
+def asserting(settings: Settings, routes: Handlers) -> Iterator[None]:
+    copied(
+        settings,
+        "UPDATE trunk SET identity = 'pai' WHERE l_uuid = 'one'",
+        "UPDATE trunk SET identity = 'rpid' WHERE l_uuid = 'two'",
+        "INSERT INTO trunk (l_uuid, identity) VALUES ('plain', 'none')",
+    )
+    routes.trunks.look_again()
+    yield
+    copied(settings, "DELETE FROM trunk", POLICIES)
+
+
+@pytest.mark.usefixtures("asserting")
+def test_each_carrier_gets_the_identity_that_it_wants(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, request(caller=NAMED, headers=SAYS))
+    challenge(pbx, routes)
+    fail(pbx, routes, 503)
+    first = {"P-Asserted-Identity": "<sip:+4930@one.test>"}
+    second = {"Remote-Party-ID": "<sip:+4930@two.test>;party=calling;screen=yes;privacy=off"}
+    assert identities(pbx) == [first, first, second]
+    send(pbx, routes, request(caller="<sip:bob@pbx.test>", headers=SAYS))
+    assert identities(pbx) == [{}]
+
+
+def test_without_an_order_what_the_pbx_says_passes(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, request(caller="<sip:bob@pbx.test>", headers=SAYS))
+    assert list(identities(pbx)[0]) == ["P-Asserted-Identity", "Remote-Party-ID"]
+
+
+@pytest.mark.usefixtures("asserting")
+def test_the_identity_of_a_private_call_is_in_pai_alone(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, request(caller=NAMED, headers=f"{SAYS}Privacy: id\r\n"))
+    nobody = '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=a'
+    assert froms(pbx) == [nobody]
+    assert identities(pbx) == [{"P-Asserted-Identity": "<sip:+4930@one.test>", "Privacy": "id"}]
+    back = route(pbx)
+    fail(pbx, routes, 503)
+    assert (froms(pbx)[1], identities(pbx)[1]) == (nobody, {"Privacy": "id"})  # rpid would show it
+    pbx.world.loose_route = 1
+    for method in ("BYE", "ACK"):  # which say nothing of privacy themselves
+        send(pbx, routes, request(method, uri=f"sip:x@{CARRIER}", caller=NAMED, to_tag="b", headers=back))
+        assert froms(pbx) == [nobody]
+    sent = request("INFO", uri=f"sip:alice@{PBX}", caller="<sip:x@one.test>", to_tag="a", headers=back)
+    send(pbx, routes, sent.replace("one.test>;tag=a", "one.test>;tag=b"), CARRIER)
+    assert [relayed.message.get("To") for relayed in pbx.relayed] == [OWN]
+
+
+@pytest.mark.usefixtures("asserting")
+def test_an_anonymous_caller_is_asserted_with_privacy(pbx: MockKSR, routes: Handlers) -> None:
+    anonymous = '"Anonymous" <sip:anonymous@anonymous.invalid>'
+    send(pbx, routes, request(caller=anonymous, headers=f"X-Trunk: one\r\n{SAYS}"))
+    assert froms(pbx) == [f"{anonymous};tag=a"]
+    assert identities(pbx) == [{"P-Asserted-Identity": "<sip:+4930@one.test>", "Privacy": "id"}]

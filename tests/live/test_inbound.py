@@ -40,9 +40,9 @@ def scene(registering: Kamailio) -> Iterator[Scene]:
         yield stage
 
 
-def pbx(scene: Scene, script: Script = TAKES_CALLS, host: str = "127.0.0.1") -> Carrier:
+def pbx(scene: Scene, script: Script = TAKES_CALLS, host: str = "127.0.0.1", transport: str = "udp") -> Carrier:
     """A PBX that takes calls."""
-    made = scene._stack.enter_context(Carrier(script, {}, host=host))
+    made = scene._stack.enter_context(Carrier(script, {}, host=host, transport=transport))
     scene.agents.append(made)
     return made
 
@@ -137,6 +137,28 @@ def test_the_carrier_speaks_and_hangs_up(scene: Scene) -> None:
         call.inside(method, body=SDP if method == "INVITE" else b"").expect(200)
     assert [each.cseq[0] for each in there.received("BYE")] == [5]
     assert trunk.carrier.verdicts == []
+
+
+@pytest.mark.parametrize(("carrier", "there"), [("tcp", "tcp"), ("tcp", "udp"), ("udp", "tcp")])
+def test_over_tcp(scene: Scene, carrier: str, there: str) -> None:
+    """A carrier that is in no group connects from any port of its next hop's address."""
+    place = pbx(scene, transport=there)
+    trunk = open_to(scene, Script(Challenge(requests=ASKING)), place, host="127.0.0.9", transport=carrier)
+    for ends in ("carrier", "PBX"):
+        call = up(scene, trunk.carrier, place, contact(scene, trunk))
+        if ends == "carrier":
+            call.inside("BYE").expect(200)
+        else:
+            place.in_call(call.request.call_id, "INFO").expect(200)
+            place.in_call(call.request.call_id, "BYE").expect(200)
+    assert {verdict for *_, verdict in trunk.carrier.verdicts} == {MISSING, ACCEPTED}
+
+
+def test_a_next_hop_that_is_in_no_group_may_send_more_than_a_stranger(scene: Scene) -> None:
+    there = pbx(scene)
+    trunk = open_to(scene, Script(), there, host="127.0.0.10")
+    for _ in range(25):
+        called(scene, trunk.carrier, contact(scene, trunk), "MESSAGE").expect(200)
 
 
 def test_a_carrier_cancels(scene: Scene) -> None:

@@ -134,3 +134,26 @@ def test_a_200_repeated_after_a_restart_shows_the_caller_its_own(restarts: Resta
     assert {address(each.first("From")) for each in made.responses} == {"sip:100@pbx.test"}
     made.inside("BYE").expect(200)
     assert seen(trunk) == {"sip:u4711@carrier.test"}
+
+
+def test_a_private_caller_is_named_in_p_asserted_identity_alone(scene: Scene) -> None:
+    first = named(scene, Script(Challenge(), ring=False, final=503), identity="rpid")
+    second = named(
+        scene, Script(Challenge(requests=EVERY)), identity="pai", from_domain="carrier.test", from_user="u4711"
+    )
+    said = [("P-Asserted-Identity", "<sip:+4930123@pbx.test>"), ("Privacy", "id")]
+    order = ("X-Trunk", f"{first.uuid}, {second.uuid}")
+    made = scene.pbx.invite("sip:5551234@pbx.test", headers=[order, *said])
+    made.expect(200)
+    second.carrier.expect_acks()
+    made.inside("INFO").expect(200)
+    back = second.carrier.in_call(made.request.call_id, "INFO")
+    back.expect(200)
+    made.inside("BYE").expect(200)
+    for trunk, asserted in ((first, []), (second, ["<sip:+4930123@carrier.test>"])):
+        assert seen(trunk) == {"sip:anonymous@anonymous.invalid"}
+        for invite in trunk.carrier.received("INVITE"):
+            assert invite.all("P-Asserted-Identity") == asserted
+            assert (invite.all("Privacy"), invite.has("Remote-Party-ID")) == (["id"], False)
+    got = [each.message for each in scene.pbx.trace if not each.sent and each.message.start.startswith("INFO")]
+    assert {address(each.first("To")) for each in got} == {"sip:100@pbx.test"}

@@ -36,7 +36,7 @@ ATTEMPTS = st.builds(
     *[TEXTS] * 4,
     CSEQS,
     CSEQS,
-    *[TEXTS] * 3,
+    *[TEXTS] * 4,
     st.booleans(),
     st.integers(0, 9),
     *[st.booleans()] * 5,

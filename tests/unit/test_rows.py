@@ -198,7 +198,7 @@ def test_the_rules_have_another_name_where_kamailio_listens_elsewhere() -> None:
 
 POLICY: dict[str, object] = {
     "id": 7, "l_uuid": "berlin", "enabled": 1, "priority": 0, "weight": 1, "max_calls": 0, "max_cps": 0, "probe": 0,
-    "source_tag": "", "inbound_uri": "", "from_user": "", "from_domain": "", "weakest_algorithm": "",
+    "source_tag": "", "inbound_uri": "", "from_user": "", "from_domain": "", "identity": "", "weakest_algorithm": "",
     "answers_far_end": 0,
 }  # fmt: skip
 
@@ -208,7 +208,8 @@ POLICY: dict[str, object] = {
     ({"enabled": 0, "priority": 2**31 - 1, "weight": 65535, "probe": 86400}, {}),
     ({"weakest_algorithm": "SHA-512-256", "source_tag": "träger"}, {}),
     ({"enabled": None, "weight": None, "source_tag": None}, {"enabled": 1, "weight": 1, "source_tag": ""}),
-    ({"inbound_uri": None}, {"inbound_uri": ""}),
+    ({"inbound_uri": None, "identity": None}, {"inbound_uri": "", "identity": ""}),
+    ({"identity": "rpid"}, {}),
     ({"from_user": None, "from_domain": None}, {"from_user": "", "from_domain": ""}),
     ({"from_user": "$", "from_domain": "carrier.test:5070"}, {}),
     ({"from_user": "+4930123;ext=1", "from_domain": "[2001:db8::1]"}, {}),
@@ -230,6 +231,7 @@ def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, o
     ({"from_user": "$1"}, "from_user is neither $ nor the user of a SIP URI"),
     ({"from_user": "a@b"}, "from_user is neither $ nor the user of a SIP URI"),
     ({"from_user": "a b"}, "from_user is neither $ nor the user of a SIP URI"),
+    ({"identity": "PAI"}, "identity is none of none, pai, ppi, rpid"),
     ({"from_domain": "a/b"}, "from_domain is not a host"),
     ({"inbound_uri": "192.0.2.10"}, "inbound_uri is not a SIP URI"),
     ({"inbound_uri": "sip:192.0.2.10, tel:100"}, "inbound_uri is not a SIP URI"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode
 
 import pytest
 from hypothesis import given
@@ -58,7 +59,7 @@ def test_the_longest_fits_the_parameter() -> None:
 
 def test_it_serves_its_own_dialog_and_deployment_alone_and_cannot_be_changed() -> None:
     value = conceal(KEY, ALICE, DIALOG)
-    assert "alice" not in value
+    assert b"alice" not in urlsafe_b64decode(f"{value}==")
     assert reveal(KEY, value, dialog_id("call-2", "a")) == reveal(KEY[::-1], value, DIALOG) == ""
     for place, one in enumerate(value):
         assert reveal(KEY, f"{value[:place]}{'A' if one != 'A' else 'B'}{value[place + 1 :]}", DIALOG) == ""

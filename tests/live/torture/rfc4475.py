@@ -185,7 +185,7 @@ OTHERS = {
     "NUL in From": Case(plain(INVITE, "nulfrom", From="<sip:a\0b@h>;tag=1"), 400, 400),
     "NUL in R-URI": Case(plain("INVITE sip:a\0b@h SIP/2.0", "nuluri"), 400, 400),
     "NUL in the method": Case(plain("MESS\0AGE sip:a@h SIP/2.0", "nulmethod"), 400, 400),
-    "NUL in X-Trunk": Case(plain(INVITE, "nultrunk", "X-Trunk: a\0b"), 404, 403),
+    "NUL in X-Trunk": Case(plain(INVITE, "nultrunk", "X-Trunk: a\0b"), 400, 400),
     "not UTF-8 in Call-ID": Case(plain(INVITE, "utfid", Call_ID="\xff\xfe"), 400, 400),
     "not UTF-8 in From": Case(plain(INVITE, "utffrom", From="<sip:\xff@h>;tag=1"), 400, 403),
     "not UTF-8 in R-URI": Case(plain("INVITE sip:\xff@h SIP/2.0", "utfuri"), 400, 403),
