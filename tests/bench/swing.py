@@ -21,7 +21,8 @@ from tests.harness.database import Database, trunks_of
 
 RATE = 200  # calls per second, unless told
 UP, DOWN = 12.0, 8.0  # seconds
-TRY_SECONDS = 2  # a call may wait for a silent carrier more than once: it comes back, challenges, and is gone again
+TRY_SECONDS = 3  # a call may wait for a silent carrier more than once: it comes back, challenges, and is gone again
+PATIENCE = 12.0  # seconds
 UNSTEADY = "unsteady"
 COPIED_WITHIN = 10.0  # seconds
 
@@ -43,11 +44,11 @@ class Swing:
 def swing(calls: int, rate: int = RATE, up: float = UP, down: float = DOWN) -> Swing:
     """Place so many calls. Raises BenchError."""
     (address,) = free_addresses(1)
-    account = Account(REALM, UNSTEADY, secrets.token_hex(16))
+    account, load = Account(REALM, UNSTEADY, secrets.token_hex(16)), Load(rate, calls, patience=PATIENCE)
     with running(PACKAGE, "near", also={"TRUNKAUTH_TRY_SECONDS": str(TRY_SECONDS)}) as proxy:
         _add_trunk(proxy, address, account)
         with _unsteady(proxy.folder, address, account, up, down) as taken, _folder(proxy.folder) as folder:
-            seen = sipp.place_calls(folder, proxy.source, proxy.address, f"{UNSTEADY}, {TRUNK}", Load(rate, calls))
+            seen = sipp.place_calls(folder, proxy.source, proxy.address, f"{UNSTEADY}, {TRUNK}", load)
         proxy.check_running()
         if "fault=" in proxy.kamailio.log():
             raise BenchError(f"a fault in the log\n{proxy.kamailio.last_lines()}")
