@@ -25,6 +25,7 @@ START_LIMIT = 10.0  # seconds until SIPp runs
 SETTLE_LIMIT = 5.0  # seconds until the last call is counted on the other side as well
 END_LIMIT = 40.0  # seconds for the last calls of a load to end, those that nobody answers too
 LEAST_TIMED = 0.99  # of the calls that succeeded
+ERRORS = "errors.log"  # what the caller did not expect
 
 
 class BenchError(RuntimeError):
@@ -159,6 +160,7 @@ def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -
         str(load.calls),
     ]
     command += ["-trace_logs", "-log_file", "setup.log", "-trace_stat", "-stf", "statistics.csv"]
+    command += ["-trace_err", "-error_file", ERRORS]
     command += ["-recv_timeout", f"{load.patience * 1000:.0f}", "-default_behaviors", "all,-bye"]
     with _running(command, folder) as sipp:
         limit = load.seconds * 1.5 + END_LIMIT

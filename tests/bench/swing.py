@@ -16,6 +16,7 @@ from lab.demo import REALM, TRUNK, free_addresses
 from lab.programs import wait_for
 from tests.bench import sipp
 from tests.bench.calls import PACKAGE, Proxy, running
+from tests.bench.report import output
 from tests.bench.sipp import Account, BenchError, Load
 from tests.harness.database import Database, trunks_of
 
@@ -49,11 +50,20 @@ def swing(calls: int, rate: int = RATE, up: float = UP, down: float = DOWN) -> S
         _add_trunk(proxy, address, account)
         with _unsteady(proxy.folder, address, account, up, down) as taken, _folder(proxy.folder) as folder:
             seen = sipp.place_calls(folder, proxy.source, proxy.address, f"{UNSTEADY}, {TRUNK}", load)
+            if seen.answered < calls:
+                _keep(proxy.kamailio.log(), folder / sipp.ERRORS)
         proxy.check_running()
         if "fault=" in proxy.kamailio.log():
             raise BenchError(f"a fault in the log\n{proxy.kamailio.last_lines()}")
     unanswered = calls - seen.answered
     return Swing(calls, rate, unanswered, seen.lost - unanswered, sum(taken), len(taken) - 1)
+
+
+def _keep(log: str, errors: Path) -> None:
+    """Keep both logs, which tell why a call was not answered."""
+    (output() / "failover.log").write_text(log)
+    if errors.exists():
+        (output() / "failover-caller.log").write_text(errors.read_text(errors="replace"))
 
 
 def _add_trunk(proxy: Proxy, address: str, account: Account) -> None:
