@@ -26,7 +26,7 @@ class Registration:
     _settings: Settings
 
     def LOCAL_REQUEST(self, _message: object, _event: object) -> int:
-        """Kamailio is about to send a request of its own: a REGISTER, or what the dialog module sends."""
+        """A request of our own is about to leave: of the uac module, the dialog module, or one that we made."""
         try:
             if request := own.being_sent():
                 own.write_sender(request)
@@ -43,7 +43,7 @@ class Registration:
 
     @guarded(relay.reply_nothing)
     def PROBE_REPLY(self, _message: object) -> int:
-        """A reply to a probe, whatever it says."""
+        """A reply to an OPTIONS that we made, whatever it says."""
         if (status := relay.reply_status()) >= 200:
             own.note_reply(status)
         return 1

@@ -37,7 +37,7 @@ class Holding:
         self._is_whole = not lines  # the file holds what it ought to, and little else
         self._at_start = self._inherited.counts()
         self._told: dict[str, int] = {}
-        self._noted = 0
+        self._noted = self._last_noted = 0  # the number of the last note that was read, and of the last there was
         room.inherit(self._at_start)
 
     def targets(self) -> frozenset[Target]:
@@ -50,7 +50,8 @@ class Holding:
             api.warning(f"calls of before are not all counted: {self._unread}")
             self._unread = ""
         now = time.monotonic()
-        lines, self._noted = room.noted_since(self._noted)
+        lines = room.noted(self._noted, self._last_noted)  # no note is on its way any more since the last tick
+        self._noted, self._last_noted = self._last_noted, room.last_noted()
         for line in lines:
             if dialog := self._held.note(line):
                 self._inherited.over(dialog)

@@ -59,9 +59,12 @@ def note_reply(status: int) -> None:
 
 def take_reply(call_id: str) -> tuple[int, int] | None:
     """Return status and Retry-After (0 for none) of the reply with this Call-ID, None if none has come."""
-    text = KSR.htable.sht_get(_TABLE, call_id)
-    if not isinstance(text, str):
+    try:
+        text = KSR.htable.sht_get(_TABLE, call_id)
+        if not isinstance(text, str):
+            return None
+        status, retry_after = json.loads(text)
+    except ValueError:  # torn, as in shared.py: the next look will see it
         return None
     KSR.htable.sht_rm(_TABLE, call_id)
-    status, retry_after = json.loads(text)
     return status, retry_after

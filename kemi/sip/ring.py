@@ -13,9 +13,20 @@ def put(table: str, size: int, text: str) -> None:
     KSR.htable.sht_sets(table, str(number % size), text)
 
 
-def since(table: str, size: int, number: int) -> tuple[list[str], int]:
-    """Return the texts that were left since this number, and the number to go on with."""
+def last(table: str) -> int:
+    """Return how many texts have been left; the last of them may still be on its way into the table."""
     value = KSR.htable.sht_get(table, "last")
-    last = value if isinstance(value, int) else 0
-    texts = [KSR.htable.sht_get(table, str(n % size)) for n in range(max(number, last - size) + 1, last + 1)]
-    return [text for text in texts if isinstance(text, str)], last
+    return value if isinstance(value, int) else 0
+
+
+def between(table: str, size: int, first: int, last: int) -> list[str]:
+    """Return the texts behind the first number, up to the last one."""
+    found = [_text(table, str(number % size)) for number in range(max(first, last - size) + 1, last + 1)]
+    return [text for text in found if text]
+
+
+def _text(table: str, place: str) -> str:
+    try:
+        return str(KSR.htable.sht_get(table, place) or "")
+    except UnicodeDecodeError:  # torn, as in shared.py
+        return ""

@@ -82,9 +82,14 @@ def note_over(dialog: str) -> None:
     ring.put(_NOTED, _MOST_NOTED, held.ended(dialog))
 
 
-def noted_since(number: int) -> tuple[list[str], int]:
-    """Return what was noted since this number, and the number to go on with."""
-    return ring.since(_NOTED, _MOST_NOTED, number)
+def last_noted() -> int:
+    """Return the number of the last note, which may still be on its way."""
+    return ring.last(_NOTED)
+
+
+def noted(first: int, last: int) -> list[str]:
+    """Return the notes behind the first number, up to the last one."""
+    return ring.between(_NOTED, _MOST_NOTED, first, last)
 
 
 def take_second(trunk: str, second: int, most: int) -> bool:

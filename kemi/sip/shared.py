@@ -1,5 +1,7 @@
 """What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, how carriers ask, the CSeqs
 sent so far, the credentials that ACKs repeat, and what sources have sent.
+
+A text that is being written may be read torn, and then it may be no UTF-8: it counts as none.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ def record(trunk: str, destination: str) -> Record:
     """Return the record of a trunk and destination."""
     try:
         value = KSR.htable.sht_get("nonces", _key(trunk, destination))
-    except UnicodeDecodeError:  # torn: it is being written
+    except UnicodeDecodeError:  # torn
         return UNKNOWN
     return codec.record(value) if isinstance(value, str) else UNKNOWN
 
@@ -30,7 +32,10 @@ def set_record(trunk: str, destination: str, record: Record) -> None:
 
 def asked(trunk: str, destination: str) -> Asked:
     """Return how the carrier of a trunk and destination asks."""
-    return codec.asked(str(KSR.htable.sht_get("asked", _key(trunk, destination)) or ""))
+    try:
+        return codec.asked(str(KSR.htable.sht_get("asked", _key(trunk, destination)) or ""))
+    except UnicodeDecodeError:  # torn
+        return frozenset()
 
 
 def set_asked(trunk: str, destination: str, asked: Asked) -> None:
@@ -64,7 +69,10 @@ def _key(trunk: str, destination: str) -> str:
 
 def sequence(key: str) -> Sequence:
     """Return the CSeqs sent so far."""
-    return codec.sequence(str(KSR.htable.sht_get("sequences", key) or ""))
+    try:
+        return codec.sequence(str(KSR.htable.sht_get("sequences", key) or ""))
+    except UnicodeDecodeError:  # torn
+        return Sequence()
 
 
 def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], tuple[int, int]]) -> int:
@@ -112,7 +120,10 @@ def keep_credentials(key: str, cseq: int, fields: bytes) -> None:
 
 def credentials(key: str, cseq: int) -> bytes:
     """Return the credentials that the INVITE of this ACK had, empty if it had none."""
-    return str(KSR.htable.sht_get("acks", f"{key}/{cseq}") or "").encode("latin-1")
+    try:
+        return str(KSR.htable.sht_get("acks", f"{key}/{cseq}") or "").encode("latin-1")
+    except UnicodeError:  # torn
+        return b""
 
 
 def forget_sequence(key: str) -> None:

@@ -34,7 +34,10 @@ def forget_all() -> None:
 
 def standing(trunk: str) -> Standing:
     """Return the trunk's standing."""
-    return codec.standing(str(KSR.htable.sht_get(_TABLE, trunk) or ""))
+    try:
+        return codec.standing(str(KSR.htable.sht_get(_TABLE, trunk) or ""))
+    except (UnicodeDecodeError, TypeError):  # torn, as in shared.py
+        return UP
 
 
 def change(trunk: str, rule: Callable[[Standing], Standing]) -> tuple[Standing, Standing]:

@@ -14,4 +14,5 @@ def want(key: str) -> None:
 
 def wanted_since(number: int) -> tuple[list[str], int]:
     """Return the names asked for since this number, and the number to go on with. Of very many, the last ones."""
-    return ring.since(_TABLE, _SIZE, number)
+    last = ring.last(_TABLE)
+    return ring.between(_TABLE, _SIZE, number, last), last

@@ -23,9 +23,9 @@ COUNTED = "200ms"  # how often SIPp writes down what it has counted
 BUFFER = "2097152"  # bytes: SIPp's own sockets are not to be what drops a datagram
 START_LIMIT = 10.0  # seconds until SIPp runs
 SETTLE_LIMIT = 5.0  # seconds until the last call is counted on the other side as well
-CALL_LIMIT = 8.0  # seconds that a caller waits for an answer before its call is lost
 END_LIMIT = 40.0  # seconds for the last calls of a load to end, those that nobody answers too
 LEAST_TIMED = 0.99  # of the calls that succeeded
+ERRORS = "errors.log"  # what the caller did not expect
 
 
 class BenchError(RuntimeError):
@@ -43,11 +43,14 @@ class Account:
 
 @dataclass(frozen=True)
 class Load:
-    """So many calls, in calls per second. talk: seconds from the ACK of each to its BYE."""
+    """So many calls, in calls per second. talk: seconds from the ACK of each to its BYE. patience: seconds that its
+    caller waits for an answer before a call is lost.
+    """
 
     rate: int
     calls: int
     talk: float = 0.1  # two UDP workers that have ACK and BYE at the same moment may send them in the other order
+    patience: float = 8.0
 
     @property
     def seconds(self) -> float:
@@ -157,7 +160,8 @@ def place_calls(folder: Path, source: str, proxy: str, trunk: str, load: Load) -
         str(load.calls),
     ]
     command += ["-trace_logs", "-log_file", "setup.log", "-trace_stat", "-stf", "statistics.csv"]
-    command += ["-recv_timeout", f"{CALL_LIMIT * 1000:.0f}", "-default_behaviors", "all,-bye"]
+    command += ["-trace_err", "-error_file", ERRORS]
+    command += ["-recv_timeout", f"{load.patience * 1000:.0f}", "-default_behaviors", "all,-bye"]
     with _running(command, folder) as sipp:
         limit = load.seconds * 1.5 + END_LIMIT
         _wait_for(f"the end of {load.calls} calls", lambda: not sipp.alive(), limit, sipp)

@@ -16,12 +16,14 @@ from lab.demo import REALM, TRUNK, free_addresses
 from lab.programs import wait_for
 from tests.bench import sipp
 from tests.bench.calls import PACKAGE, Proxy, running
+from tests.bench.report import output
 from tests.bench.sipp import Account, BenchError, Load
 from tests.harness.database import Database, trunks_of
 
-RATE = 200  # calls per second, unless told
+RATE = 100  # calls per second, unless told: one that nothing is short of, because whoever is drops messages too
 UP, DOWN = 12.0, 8.0  # seconds
-TRY_SECONDS = 2  # a call may wait for a silent carrier more than once: it comes back, challenges, and is gone again
+TRY_SECONDS = 3  # a call may wait for a silent carrier more than once: it comes back, challenges, and is gone again
+PATIENCE = 12.0  # seconds
 UNSTEADY = "unsteady"
 COPIED_WITHIN = 10.0  # seconds
 
@@ -43,16 +45,25 @@ class Swing:
 def swing(calls: int, rate: int = RATE, up: float = UP, down: float = DOWN) -> Swing:
     """Place so many calls. Raises BenchError."""
     (address,) = free_addresses(1)
-    account = Account(REALM, UNSTEADY, secrets.token_hex(16))
+    account, load = Account(REALM, UNSTEADY, secrets.token_hex(16)), Load(rate, calls, patience=PATIENCE)
     with running(PACKAGE, "near", also={"TRUNKAUTH_TRY_SECONDS": str(TRY_SECONDS)}) as proxy:
         _add_trunk(proxy, address, account)
         with _unsteady(proxy.folder, address, account, up, down) as taken, _folder(proxy.folder) as folder:
-            seen = sipp.place_calls(folder, proxy.source, proxy.address, f"{UNSTEADY}, {TRUNK}", Load(rate, calls))
+            seen = sipp.place_calls(folder, proxy.source, proxy.address, f"{UNSTEADY}, {TRUNK}", load)
+            if seen.answered < calls:
+                _keep(proxy.kamailio.log(), folder / sipp.ERRORS)
         proxy.check_running()
         if "fault=" in proxy.kamailio.log():
             raise BenchError(f"a fault in the log\n{proxy.kamailio.last_lines()}")
     unanswered = calls - seen.answered
     return Swing(calls, rate, unanswered, seen.lost - unanswered, sum(taken), len(taken) - 1)
+
+
+def _keep(log: str, errors: Path) -> None:
+    """Keep both logs, which tell why a call was not answered."""
+    (output() / "failover.log").write_text(log)
+    if errors.exists():
+        (output() / "failover-caller.log").write_text(errors.read_text(errors="replace"))
 
 
 def _add_trunk(proxy: Proxy, address: str, account: Account) -> None:

@@ -228,7 +228,7 @@ def test_calls_that_would_outlast_the_keepalive_are_not_held() -> None:
 
 
 def test_no_call_is_lost_while_one_of_two_carriers_goes_up_and_down() -> None:
-    seen = swing.swing(1000, rate=125, up=2.0, down=3.0)
+    seen = swing.swing(1000, rate=80, up=2.0, down=4.0)
     assert seen.unanswered == 0
     assert seen.downs > 1
     assert seen.taken > 0

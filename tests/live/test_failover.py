@@ -149,8 +149,10 @@ def test_credentials_that_are_refused_move_a_call_on(scene: Scene) -> None:
     assert call(scene, third, first).expect(503).reason == "Trunk Authentication Failed"
 
 
-def test_a_trunk_whose_connection_is_refused(scene: Scene) -> None:
-    first, second = scene.trunk(auth_proxy="sip:127.0.0.1:9;transport=tcp"), scene.trunk(CHALLENGING)
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_trunk_whose_port_is_closed(scene: Scene, transport: str) -> None:
+    first = scene.trunk(auth_proxy=f"sip:127.0.0.1:9;transport={transport}")
+    second = scene.trunk(CHALLENGING)
     made = call(scene, first, second)
     made.expect(200)
     made.inside("BYE").expect(200)
