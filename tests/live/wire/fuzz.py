@@ -21,11 +21,6 @@ POLICIES = (  # rows of the table trunk: l_uuid, from_user, from_domain, probe, 
     ("domain", "4930", "pbx.test", 0, 0),
     ("dialled", "", "h.test", 0, 0),
 )
-    ("fuzz", "", "", 1),
-    ("kept", "4930", "", 0),
-    ("domain", "4930", "pbx.test", 0),
-    ("dialled", "", "h.test", 0),
-)
 # In the log. Not wrong is what Kamailio says of a dialog that goes no usual way, of a transport that no socket has, of
 # port 0, of a URI that ends in the name of a parameter, of a status below 100, and of an INVITE that came twice.
 _NOT_WRONG = (
