@@ -8,7 +8,7 @@ import KSR
 
 from kemi.auth import codec
 from kemi.auth.attempt import Attempt
-from kemi.sip import edit
+from kemi.sip import api, edit
 from kemi.trunks.plan import Plan, Word
 
 RETRY_AFTER = 10  # seconds, if calls cannot be served now
@@ -140,8 +140,8 @@ def sent_credentials() -> bytes:
 
 
 def restore_party(name: str) -> None:
-    """Give the reply From or To as the request had it when it came in."""
-    edit.set_party(name, str(KSR.pv.gete(f"$T_req($hdr({name}))")))
+    """Give the reply From or To as the request had it when it came in, in one line."""
+    edit.set_party(name, api.line(f"T_req($hdr({name}))"))
 
 
 def restore_cseq() -> None:

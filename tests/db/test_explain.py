@@ -149,6 +149,12 @@ def test_a_row_that_leads_nowhere_of_its_own_answers_whom_group_2_lists(operator
     assert said["answers"] == ["realm 'open.test' as 'u', if the next hop is listed in address, group 2"]
 
 
+def test_a_row_that_answers_far_ends_says_so(operator: Shell) -> None:
+    assert operator.run("set", "open", "answers_far_end=1").status == 0
+    said = explained(operator, "300", "1@192.0.2.66", "--trunk", "open")
+    assert said["answers"][0].startswith("realm 'open.test' of far ends too, as 'u'")
+
+
 def test_a_name_that_is_not_resolved_is_said_so(operator: Shell) -> None:
     operator.names.set("sbc.test", "A")
     said = explained(operator, "100@pbx.test", "1")

@@ -143,6 +143,16 @@ def test_diversion_and_history_info_pass(pbx: MockKSR, routes: Handlers) -> None
     assert message.get("History-Info") == "<sip:100@pbx.test>;index=1"
 
 
+@pytest.mark.parametrize("octet", ["\0", "\x7f"])
+def test_a_name_that_no_function_of_kamailio_takes_comes_back_without_it(
+    pbx: MockKSR, routes: Handlers, octet: str
+) -> None:
+    send(pbx, routes, request(caller=NAMED.replace("Al", f"Al{octet}")))
+    with pbx.reply_route(180) as route:
+        getattr(routes, route)(None)
+        assert replied(pbx, "From") == OWN.replace("Al", "Al ")
+
+
 # --- identity
 
 SAYS = "P-Asserted-Identity: <sip:+4930@pbx.test>\r\nRemote-Party-ID: <sip:x@pbx.test>\r\n"

@@ -13,7 +13,6 @@ from tests.harness.node import Installation, Kamailio, Options
 GONE = "ALTER TABLE uacreg RENAME TO uacreg_elsewhere"
 
 CALL_IDS = {
-    "a zero octet": (b"a\0b", r"'a\x00b'"),
     "quotes and spaces": (b"a' call-id=\"b", r"""'a\' call-id="b'"""),
     "not ASCII": ("aü\u202e".encode(), r"'a\xfc\u202e'"),
     "very long": (b"a" * 5000, f"'{'a' * 200}...'"),
@@ -36,13 +35,14 @@ def test_whatever_a_call_id_holds_a_fault_is_one_line_and_500(faulty: Kamailio, 
     with raw.udp(faulty.sip) as sock:
         sock.send(raw.request(sock, call_id=call_id))
         assert raw.status(sock.recv(65535)) == 500
-    log = faulty.wait_for_log("fault=OperationalError@", after=logged)
+    log = faulty.wait_for_log(f" call-id={shown}\n", after=logged)
     [line] = [each for each in log.splitlines() if "fault=" in each]
-    assert line.endswith(f" call-id={shown}")
+    assert "fault=OperationalError@" in line
 
 
-def test_a_call_id_with_a_line_end_is_refused(faulty: Kamailio) -> None:
+@pytest.mark.parametrize("end", [b"\r\n ", b"\0"], ids=["a line end", "a zero octet"])
+def test_a_call_id_with_a_line_end_or_a_zero_octet_is_refused(faulty: Kamailio, end: bytes) -> None:
     with raw.udp(faulty.sip) as sock:
-        sock.send(raw.request(sock, call_id=b"a\r\n fault=Forged"))
+        sock.send(raw.request(sock, call_id=b"a" + end + b"fault=Forged"))
         assert raw.status(sock.recv(65535)) == 400
     assert "Forged" not in faulty.log()

@@ -121,7 +121,10 @@ VALUES: dict[bytes, tuple[bytes, ...]] = {
     b"Authentication-Info": (b'nextnonce="n"', b"nextnonce=n, nc=1", b'nextnonce="\xff"',
     b'nextnonce="' + b"n" * 3000 + b'"', b"", b'"'),
     b"Proxy-Authentication-Info": (b'nextnonce="n"', b'qop=auth, nextnonce="n"', b"\xfc"),
-    b"Refer-To": _NAMED, b"P-Called-Party-ID": _NAMED, b"Event": (b"refer", b"presence;id=1", b"\xff", b""),
+    b"Refer-To": _NAMED, b"P-Called-Party-ID": _NAMED,
+    b"P-Asserted-Identity": _NAMED, b"P-Preferred-Identity": _NAMED, b"Remote-Party-ID": _NAMED,
+    b"Privacy": (b"id", b"none", b"id;critical", b"user;id", b"\xff", b""), b"Event": (b"refer", b"presence;id=1",
+    b"\xff", b""),
 }  # fmt: skip
 REASONS = (
     b"OK",

@@ -13,7 +13,8 @@ EXTRA = (
     b"Expires",
     b"Authorization", b"Proxy-Authorization", b"P-K-CSeq-Auth", b"P-K-CSeq-Refresh", b"Retry-After",
     b"Authentication-Info",
-    b"Proxy-Authentication-Info", b"Refer-To", b"P-Called-Party-ID", b"Event", b"RSeq", b"Content-Type",
+    b"Proxy-Authentication-Info", b"Refer-To", b"P-Called-Party-ID", b"Event", b"Privacy",
+    b"P-Asserted-Identity", b"P-Preferred-Identity", b"Remote-Party-ID", b"RSeq", b"Content-Type",
     b"Max-Forwards", b"From", b"To",
     b"CSeq", b"Unknown",
 )  # fmt: skip
