@@ -1,5 +1,5 @@
-"""All handlers in one object: the SIP flow, registrations, and the processes that keep the copy, resolve names and
-watch memory. The entry script hands it to Kamailio; a script of one's own derives from it.
+"""All handlers in one object: the SIP flow, registrations, and the processes that keep the copy, resolve names, watch
+memory and serve metrics. The entry script hands it to Kamailio; a script of one's own derives from it.
 """
 
 from __future__ import annotations

@@ -57,6 +57,24 @@ assert found["1f" + "\\u00fc" * 60][2] == 1
 assert os.fstat(counts._FILE).st_size < 1024 * (counts.MOST + 64)
 """
 
+WAITS = """
+import fcntl, os, time
+from pathlib import Path
+from kemi.metrics import counts
+
+fcntl.lockf(counts._FILE, fcntl.LOCK_EX)
+child = os.fork()
+if not child:
+    counts.count_call("berlin", "busy")
+    os._exit(0)
+until = time.monotonic() + 10
+while not any("->" in line and f" {child} " in line for line in Path("/proc/locks").read_text().splitlines()):
+    assert time.monotonic() < until, "it has taken memory while another process does"
+fcntl.lockf(counts._FILE, fcntl.LOCK_UN)
+assert os.waitpid(child, 0)[1] == 0
+assert counts.totals()["berlin"][2] == 1
+"""
+
 
 def run(program: str) -> None:
     """In a process of its own: these counters are for ever."""
@@ -68,6 +86,10 @@ def run(program: str) -> None:
 
 def test_what_processes_count_at_once_is_all_there() -> None:
     run(PROGRAM)
+
+
+def test_a_process_takes_memory_when_no_other_does() -> None:
+    run(WAITS)
 
 
 def test_ten_thousand_trunks_have_numbers_of_their_own_and_more_share_one() -> None:
