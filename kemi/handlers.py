@@ -1,5 +1,5 @@
-"""All handlers in one object: the SIP flow, registrations, and the processes that keep the copy, resolve names and
-watch memory. The entry script hands it to Kamailio; a script of one's own derives from it.
+"""All handlers in one object: the SIP flow, registrations, and the processes that keep the copy, resolve names, watch
+memory and serve metrics. The entry script hands it to Kamailio; a script of one's own derives from it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Self
 from kemi.flow.registration import Registration
 from kemi.flow.routes import TrunkAuth
 from kemi.health.process import MemoryProcess
+from kemi.metrics.process import HttpProcess
 from kemi.names.process import NamesProcess
 from kemi.replica.process import ReplicaProcess
 from kemi.settings import Settings
@@ -22,7 +23,7 @@ _MAIN = os.getpid()  # of the process that forks all others
 _FORKED_WITHIN = 1.0  # seconds
 
 
-class Handlers(TrunkAuth, Registration, ReplicaProcess, NamesProcess, MemoryProcess):
+class Handlers(TrunkAuth, Registration, ReplicaProcess, NamesProcess, MemoryProcess, HttpProcess):
     """The object that mod_init() returns."""
 
     def __init__(self, settings: Settings) -> None:
@@ -30,6 +31,7 @@ class Handlers(TrunkAuth, Registration, ReplicaProcess, NamesProcess, MemoryProc
         ReplicaProcess.__init__(self, settings)
         NamesProcess.__init__(self, settings)
         MemoryProcess.__init__(self, settings)
+        HttpProcess.__init__(self, settings)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -1,29 +1,13 @@
-"""What happened to a request, as events; each is one log line in `key=value` form and holds no secret.
-
-A value from the wire or from a row goes into a line through quoted() or word(), so that none can end its place in the
-line, or the line.
-"""
+"""What happened to a request, as events; each is one line of the log. No field of an event is a secret or a nonce."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from kemi.auth.challenge import Challenge
-
-MOST_SHOWN = 200  # characters of one value
-
-_WORD = re.compile(r"[A-Za-z0-9._~@%+*:/!?#$&(){}\[\]<>^|,;-]+")
-
-
-def quoted(text: str) -> str:
-    """Return a value in quotes, as Python writes a string: ASCII without control characters. A long one is cut."""
-    return ascii(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}...")
-
-
-def word(text: str) -> str:
-    """Return a value as it is if it is one short word without quotes, spaces and equals signs; quoted otherwise."""
-    return text if len(text) <= MOST_SHOWN and _WORD.fullmatch(text) else quoted(text)
+from kemi.line import Level, Line, Value
+from kemi.trunks.plan import NOT_AUTHENTICATED, SERVICE_UNAVAILABLE, TIMEOUT
 
 
 class Answered(NamedTuple):
@@ -31,9 +15,6 @@ class Answered(NamedTuple):
 
     trunk: str
     challenge: Challenge
-
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} {_about(self.challenge)} outcome=answered call-id={word(call_id)}"
 
 
 class Refused(NamedTuple):
@@ -43,19 +24,12 @@ class Refused(NamedTuple):
     challenge: Challenge | None
     reason: str
 
-    def line(self, call_id: str) -> str:
-        about = _about(self.challenge) if self.challenge else "realm='' algorithm=''"
-        return f"trunk={word(self.trunk)} {about} outcome=refused reason={quoted(self.reason)} call-id={word(call_id)}"
-
 
 class BackedOff(NamedTuple):
     """A carrier rejected so many preemptive responses in a row that it gets none for a while."""
 
     trunk: str
     seconds: int
-
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome='preemptive backed off for {self.seconds} s' call-id={word(call_id)}"
 
 
 class Unusable(NamedTuple):
@@ -64,17 +38,11 @@ class Unusable(NamedTuple):
     trunk: str
     reason: str
 
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome=unusable reason={quoted(self.reason)} call-id={word(call_id)}"
-
 
 class Unreachable(NamedTuple):
     """The next hop could not be sent to."""
 
     trunk: str
-
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome=unreachable call-id={word(call_id)}"
 
 
 class NextTried(NamedTuple):
@@ -83,17 +51,11 @@ class NextTried(NamedTuple):
     trunk: str
     reason: str
 
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome=next reason={quoted(self.reason)} call-id={word(call_id)}"
-
 
 class AnsweredLate(NamedTuple):
     """A place answered after the request had gone on; that call was ended. trunk: the one that has the request now."""
 
     trunk: str
-
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome='late answer of another place ended' call-id={word(call_id)}"
 
 
 class TrunkFull(NamedTuple):
@@ -102,18 +64,12 @@ class TrunkFull(NamedTuple):
     trunk: str
     reason: str
 
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome=full reason={quoted(self.reason)} call-id={word(call_id)}"
-
 
 class Down(NamedTuple):
     """A trunk could not serve several attempts in a row, and is left out for a while."""
 
     trunk: str
     reason: str
-
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome=down reason={quoted(self.reason)} call-id={word(call_id)}"
 
 
 class Up(NamedTuple):
@@ -122,18 +78,12 @@ class Up(NamedTuple):
     trunk: str
     seconds: int
 
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome='up again after {self.seconds} s' call-id={word(call_id)}"
-
 
 class Forbidden(NamedTuple):
     """The source may not use the trunks that it asked for."""
 
     trunk: str
     source: str
-
-    def line(self, call_id: str) -> str:
-        return f"trunk={word(self.trunk)} outcome=forbidden source={word(self.source)} call-id={word(call_id)}"
 
 
 class NoRoute(NamedTuple):
@@ -143,19 +93,12 @@ class NoRoute(NamedTuple):
     source: str
     reason: str
 
-    def line(self, call_id: str) -> str:
-        about = f"trunk={word(self.trunk)} source={word(self.source)}"
-        return f"{about} outcome='no route' reason={quoted(self.reason)} call-id={word(call_id)}"
-
 
 class Unregistered(NamedTuple):
     """A registrar's challenge was kept from the uac module, and the registration fails. account: the URI registered."""
 
     account: str
     reason: str
-
-    def line(self, call_id: str) -> str:
-        return f"register={quoted(self.account)} outcome=refused reason={quoted(self.reason)} call-id={word(call_id)}"
 
 
 class Limited(NamedTuple):
@@ -164,9 +107,24 @@ class Limited(NamedTuple):
     source: str
     most: int
 
-    def line(self, call_id: str) -> str:
-        reason = quoted(f"more than {self.most} new calls a second")
-        return f"source={word(self.source)} outcome=limited reason={reason} call-id={word(call_id)}"
+
+class Call(NamedTuple):
+    """A call got its final response, whoever gave it.
+
+    trunk: the last one tried, empty for none. carrier: its address; pbx: in its place, that of the PBX that a carrier's
+    call goes to. caller, dialled: URIs. status, reason: as the caller got them. attempts: places tried. seconds: from
+    the INVITE.
+    """
+
+    trunk: str
+    carrier: str | None
+    pbx: str | None
+    caller: str
+    dialled: str
+    status: int
+    reason: str
+    attempts: int
+    seconds: float
 
 
 Outcome = (
@@ -184,8 +142,79 @@ Outcome = (
     | NoRoute
     | Unregistered
     | Limited
+    | Call
 )
 
 
-def _about(challenge: Challenge) -> str:
-    return f"realm={quoted(challenge.realm)} algorithm={quoted(challenge.algorithm or 'MD5')}"
+class Told(NamedTuple):
+    """How the log tells an outcome. said: the value of `outcome` in the line."""
+
+    said: str
+    level: Level
+
+
+_TOLD: Mapping[type, Told] = {
+    Answered: Told("answered", Level.NOTICE),
+    Refused: Told("refused", Level.WARNING),
+    BackedOff: Told("backed-off", Level.NOTICE),
+    Unusable: Told("unusable", Level.WARNING),
+    Unreachable: Told("unreachable", Level.WARNING),
+    NextTried: Told("next", Level.WARNING),
+    AnsweredLate: Told("late-answer-ended", Level.WARNING),
+    TrunkFull: Told("full", Level.WARNING),
+    Down: Told("down", Level.WARNING),
+    Up: Told("up-again", Level.NOTICE),
+    Forbidden: Told("forbidden", Level.WARNING),
+    NoRoute: Told("no-route", Level.WARNING),
+    Unregistered: Told("refused", Level.WARNING),
+    Limited: Told("limited", Level.WARNING),
+}
+
+# How a call ends: its name in the metrics, and how the log tells it. A callee who is busy, or a caller who has
+# cancelled, is no failure of the trunk.
+_ANSWERED, _ENDED, _FAILED = (
+    Told("call-answered", Level.INFO),
+    Told("call-ended", Level.INFO),
+    Told("call-failed", Level.WARNING),
+)
+ENDS: Mapping[str, Told] = {
+    "answered": _ANSWERED,
+    "cancelled": _ENDED,
+    "busy": _ENDED,
+    "declined": _ENDED,
+    "rejected": _FAILED,
+    "silent": _FAILED,
+    "failed": _FAILED,
+    "unauthenticated": _FAILED,
+}
+_END_OF = {487: "cancelled", 486: "busy", 600: "busy", 403: "rejected", 404: "rejected", TIMEOUT: "silent"}
+
+_NAMES = {"account": "register", "caller": "from", "dialled": "to"}  # of fields, in the line
+
+
+def end(status: int, reason: str) -> str:
+    """Return the name of the end of a call that got this final response."""
+    if status < 300:
+        return "answered"
+    if status == SERVICE_UNAVAILABLE and reason == NOT_AUTHENTICATED:
+        return "unauthenticated"
+    return _END_OF.get(status) or ("failed" if 500 <= status < 600 else "declined")
+
+
+def line_of(outcome: Outcome, call_id: str) -> Line:
+    """Return the line of an outcome: what it is about, `outcome`, and the rest."""
+    told = ENDS[end(outcome.status, outcome.reason)] if isinstance(outcome, Call) else _TOLD[type(outcome)]
+    fields: dict[str, Value] = {}
+    for name, value in outcome._asdict().items():
+        if name == "challenge":
+            fields |= _about(value)
+        elif value is not None:
+            fields[_NAMES.get(name, name)] = value
+        fields.setdefault("outcome", told.said)
+    return Line(told.level, {**fields, "call-id": call_id})
+
+
+def _about(challenge: Challenge | None) -> dict[str, Value]:
+    if challenge is None:
+        return {"realm": "", "algorithm": ""}
+    return {"realm": challenge.realm, "algorithm": challenge.algorithm or "MD5"}

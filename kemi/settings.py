@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
+from kemi.line import FORMS
 from kemi.start.sockets import Socket
 from kemi.trunks.rows import Listen, Rules
 from kemi.trunks.secret import revealed
@@ -37,6 +38,8 @@ NEVER_NEXT_ON = frozenset({401, 407, 486, 487})  # challenges, the callee's own 
 
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
 _PREEMPTIVE = re.compile(r"auto|off")
+_FORMS = re.compile("|".join(FORMS))
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9.]+|localhost):(?P<port>[0-9]{1,5})")
 _CONTACT = re.compile(r"[A-Za-z0-9._:;=\[\]-]+")
 _PATH = re.compile(r'[^\s"\\\x00-\x1f\x7f]+')  # safe in a quoted string of kamailio.cfg and in a URL
 
@@ -62,11 +65,13 @@ class Settings:
     setup_seconds: int
     try_seconds: int
     next_on: frozenset[int]
+    log: str
     log_level: int
     may_log_passwords: bool
     preemptive: bool
     max_cps: int
     key_file: Path
+    http: tuple[str, int] | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -98,6 +103,7 @@ class Settings:
                                   ring, 3600),
             try_seconds=_number("TRUNKAUTH_TRY_SECONDS", value("TRUNKAUTH_TRY_SECONDS", "4"), 1, 60),
             next_on=_next_on(value("TRUNKAUTH_NEXT_ON", "408,500,502,503,504")),
+            log=_matching("TRUNKAUTH_LOG", value("TRUNKAUTH_LOG", "logfmt"), _FORMS, "logfmt or json"),
             log_level=_log_level(value("TRUNKAUTH_LOG_LEVEL", "1"), may_log_passwords),
             may_log_passwords=may_log_passwords,
             max_cps=_number("TRUNKAUTH_MAX_CPS", value("TRUNKAUTH_MAX_CPS", "0"), 0, 100000),
@@ -105,6 +111,7 @@ class Settings:
                                  "auto or off") == "auto",
             key_file=Path(_matching("TRUNKAUTH_KEY_FILE", value("TRUNKAUTH_KEY_FILE", f"{state_dir}/key"), _PATH,
                                     "a path without spaces, quotes and backslashes")).absolute(),
+            http=_http(value("TRUNKAUTH_HTTP", "")),
         )  # fmt: skip
 
     @property
@@ -206,6 +213,16 @@ def _fits_socket(state_dir: Path) -> Path:
             f"TRUNKAUTH_STATE_DIR: {state_dir} is too long a path for the RPC socket; at most {longest} characters"
         )
     return state_dir
+
+
+def _http(text: str) -> tuple[str, int] | None:
+    """Return the address and the port for HTTP, None for an empty text."""
+    if not text:
+        return None
+    match = _ADDRESS.fullmatch(text)
+    if not match or not 1 <= int(match["port"]) <= 65535:
+        raise SettingError(f"TRUNKAUTH_HTTP: {text!r} is not address:port, such as 127.0.0.1:9494")
+    return match["host"].strip("[]"), int(match["port"])
 
 
 def _listen(text: str) -> tuple[Socket, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from kamailio.options import ask
+from kemi.health.options import ask
 
 T = TypeVar("T")
 

@@ -60,7 +60,9 @@ class Attempt(NamedTuple):
     Record-Route (dialog/sender.py). identity: the fields, each with a line end, in place of the caller's own
     (dialog/identity.py); a line end alone for none; empty if those stay. in_dialog: True if it has a To tag. answered:
     challenges, over all attempts. goes_on: True if there is another place to try (plan.py). is_moved: True if it goes
-    elsewhere than the first attempt. is_accepted: True once the carrier let it pass: it rings, or was answered.
+    elsewhere than the first attempt. began: when its call came in, in milliseconds of the epoch; 0 if it is no new
+    request. tries: places that it was sent to, this one included. is_accepted: True once the carrier let it pass: it
+    rings, or was answered. is_answered: True once a 2xx of a call went to the caller, which may come again.
     by_uac_auth: True if uac_auth() has added the response, False if the branch route is to add them all. is_limited:
     True if it is a call that holds a place of a trunk with `max_calls`. sent: the challenges whose responses it
     carries, in the order in which their servers first challenged.
@@ -80,7 +82,10 @@ class Attempt(NamedTuple):
     answered: int = 0
     goes_on: bool = False
     is_moved: bool = False
+    began: int = 0
+    tries: int = 0
     is_accepted: bool = False
+    is_answered: bool = False
     by_uac_auth: bool = False
     is_limited: bool = False
     sent: tuple[Sent, ...] = ()

@@ -22,6 +22,8 @@ from kemi.trunks.standing import UP, Standing
 
 VERSION = 3
 
+LONGEST_REASON = 200
+
 # The two functions in C that JSONDecoder and JSONEncoder call, without the Python around them.
 _decode: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _chunks: Any = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
@@ -117,6 +119,28 @@ def sequence(text: str) -> Sequence:
         return Sequence()
     highest, invites = values
     return Sequence(highest, tuple([(cseq, number) for cseq, number in invites]))
+
+
+def failure_text(since: int, status: int, reason: str) -> str:
+    """Encode a trunk's last failure: when, and what the caller heard."""
+    return _encode(since, status, reason[:LONGEST_REASON])
+
+
+def failure(text: str) -> tuple[int, int, str] | None:
+    """Decode a trunk's last failure."""
+    values = _values(text) if text else None
+    return None if values is None else (values[0], values[1], values[2])
+
+
+def lately_text(calls: int, failed: int) -> str:
+    """Encode how many calls a trunk has had in the last minutes, and how many of them failed."""
+    return _encode(calls, failed)
+
+
+def lately(text: str) -> tuple[int, int]:
+    """Decode them."""
+    values = _values(text) if text else None
+    return (0, 0) if values is None else (values[0], values[1])
 
 
 def _values(text: str) -> list[Any] | None:

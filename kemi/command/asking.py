@@ -14,7 +14,7 @@ from kemi.auth.session import Refuse, Resend
 from kemi.command.base import Failure
 from kemi.command.client import Client
 from kemi.command.message import Reply, Request, new_token
-from kemi.outcome import quoted
+from kemi.line import quoted
 from kemi.trunks.trunk import Trunk
 
 

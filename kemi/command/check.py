@@ -13,6 +13,7 @@ from sqlalchemy import Table
 
 from kemi.command.database import judged, open_source
 from kemi.command.lookup import look_up
+from kemi.line import word
 from kemi.replica.writer import fault_of
 from kemi.settings import Settings
 from kemi.start import run as start
@@ -90,11 +91,12 @@ def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]
                 seen[kind] += 1
             if fault := fault_of(table, verdict):
                 subject, outcome, reason = fault
-                yield f"{subject} {outcome}: {reason}"
+                name, _, value = subject.partition("=")
+                yield f"{name}={word(value)} {outcome}: {reason}"
             if table is uacreg:
                 known.add(row["l_uuid"])
             elif table is trunk and row["l_uuid"] not in known:
-                yield f"trunk={row['l_uuid']!r} has a row in trunk, and none in uacreg"
+                yield f"trunk={word(str(row['l_uuid']))} has a row in trunk, and none in uacreg"
             if verdict.fault:
                 continue
             if table is address:
@@ -129,4 +131,4 @@ def _names(settings: Settings, seen: Counter[str], names: dict[Target, list[str]
         if fault := found[target].fault:
             named = ", ".join(islice(trunks, MOST_NAMED))
             more = f" and {len(trunks) - MOST_NAMED} more" if len(trunks) > MOST_NAMED else ""
-            yield f"name={target.host!r} unresolved: {fault}; trunks: {named}{more}"
+            yield f"name={word(target.host)} unresolved: {fault}; trunks: {named}{more}"

@@ -13,7 +13,7 @@ from kemi.command.base import Failure
 from kemi.command.lookup import look_up
 from kemi.command.plan import Call, Plan, plan
 from kemi.command.snapshot import snapshot
-from kemi.outcome import quoted
+from kemi.line import quoted
 from kemi.settings import Settings
 from kemi.trunks.hops import target_of
 from kemi.trunks.trunk import DEFAULT, Trunk

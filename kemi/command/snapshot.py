@@ -47,12 +47,12 @@ def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapsh
         prepare(file, settings.db_url, settings.rules)
         keeper = Keeper(file, settings.db_url, settings.compare_interval, settings.rules)
         try:
-            lines = [line for _ in range(2) for _, line in keeper.tick().lines]
+            lines = [line for _ in range(2) for line in keeper.tick().lines]
         finally:
             keeper.close()
         with contextlib.closing(Copy(file, settings.rules)) as copy:
             if copy.synced_at() is None:
-                raise Failure(lines[0] if lines else "the database cannot be copied")
+                raise Failure(str(lines[0].fields["reason"]) if lines else "the database cannot be copied")
         if changes:
             _carry_out(file, settings, changes)
         store = TrunkStore(file, settings.db_url)

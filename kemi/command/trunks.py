@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kemi.auth import codec
 from kemi.command.database import judged, open_source
 from kemi.command.rpc import Rpc, RpcError
-from kemi.outcome import word
+from kemi.line import quoted, word
 from kemi.settings import Settings
 from kemi.trunks.standing import Standing, is_out
 from kemi.trunks.tables import trunk, uacreg
@@ -21,10 +21,19 @@ _DISABLED, _UNDER_WAY, _ONLINE = 1, 2, 4
 _NO_RECORD = "404 "
 
 
+class LastFailure(NamedTuple):
+    """The last call that failed over a trunk: what its caller heard, and how many seconds ago."""
+
+    seconds: int
+    status: int
+    reason: str
+
+
 class Line(NamedTuple):
     """One trunk. enabled: False if no new call may use it. fault: why it cannot be used, empty if it can. calls: those
     up, of a trunk with max_calls. state: up, down or left out. registered: empty if it is not to be. nonce: True if the
-    nonce cache has one of its carrier's. Without a running Kamailio, calls and nonce are None, and the others empty.
+    nonce cache has one of its carrier's. lately: its calls of the last five minutes, and how many of them failed.
+    last_failure: of the last day. Without a running Kamailio, what it knows is None or empty.
     """
 
     trunk: str
@@ -37,6 +46,8 @@ class Line(NamedTuple):
     state: str = ""
     registered: str = ""
     nonce: bool | None = None
+    lately: tuple[int, int] | None = None
+    last_failure: LastFailure | None = None
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -54,11 +65,13 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
             nonces = frozenset(name.partition("\n")[0] for name in _entries(rpc, "nonces"))
             standings, inherited = _entries(rpc, "standings"), _entries(rpc, "inherited")
             lines = [_with_state(line, rpc, nonces, standings, inherited) for line in lines]
+            lately, failures = _entries(rpc, "lately"), _entries(rpc, "failures")
+            lines = [_with_calls(line, lately, failures) for line in lines]
         state = ""
     except (OSError, RpcError) as error:
         state = f"no running Kamailio: {getattr(error, 'strerror', None) or error}"
     if asked.json:
-        found = {"running": not state, "calls": calls, "trunks": [line._asdict() for line in lines]}
+        found = {"running": not state, "calls": calls, "trunks": list(map(_for_programs, lines))}
         print(json.dumps(found, indent=2))
         return 0
     print(*_table(lines), sep="\n")
@@ -97,6 +110,18 @@ def _with_state(
     )
 
 
+def _with_calls(line: Line, lately: Mapping[str, str], failures: Mapping[str, str]) -> Line:
+    failure = codec.failure(failures.get(line.trunk, ""))
+    return line._replace(
+        lately=codec.lately(lately.get(line.trunk, "")),
+        last_failure=failure and LastFailure(int(time.time()) - failure[0], *failure[1:]),
+    )
+
+
+def _for_programs(line: Line) -> dict[str, Any]:
+    return {**line._asdict(), "last_failure": line.last_failure and line.last_failure._asdict()}
+
+
 def _state(found: Standing, now: int) -> str:
     """Say whether calls are sent over a trunk."""
     if found.since:
@@ -126,14 +151,30 @@ def _entries(rpc: Rpc, table: str) -> dict[str, str]:
 
 def _table(lines: Sequence[Line]) -> Iterator[str]:
     """Yield the table, with columns as wide as their content."""
-    rows = [("TRUNK", "CARRIER", "ENABLED", "STATE", "CALLS", "REGISTERED", "NONCE", "")]
+    rows = [
+        ("TRUNK", "CARRIER", "ENABLED", "STATE", "CALLS", "REGISTERED", "NONCE", "5 MIN", "FAILED", "LAST FAILURE", "")
+    ]
     for line in lines:
         registered = line.registered or ("?" if line.registers else "-")
         nonce = {None: "?", True: "yes", False: "no"}[line.nonce]
         carrier = word(line.carrier) if line.carrier else "-"
         calls = f"{'?' if line.calls is None else line.calls}/{line.max_calls}" if line.max_calls else "-"
         enabled, state = "yes" if line.enabled else "no", line.state or "?"
-        rows.append((word(line.trunk), carrier, enabled, state, calls, registered, nonce, line.fault))
+        lately = map(str, line.lately) if line.lately else ("?", "?")
+        row = (word(line.trunk), carrier, enabled, state, calls, registered, nonce, *lately, _failure(line), line.fault)
+        rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _failure(line: Line) -> str:
+    if line.lately is None:
+        return "?"
+    last = line.last_failure
+    return f"{last.status} {_plain(last.reason)}, {last.seconds} s ago" if last else "-"
+
+
+def _plain(reason: str) -> str:
+    """Return a carrier's words as a terminal may show them."""
+    return reason if reason.isascii() and reason.isprintable() else quoted(reason)

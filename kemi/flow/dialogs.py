@@ -88,22 +88,26 @@ class Dialogs:
         name, destination = dialog_id(incoming.call_id, incoming.from_tag), fingerprint(self.key, trunk.destination)
         sequence = f"{name}{destination.hex()}"
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
-        sealed, is_limited = "", method == "INVITE" and trunk.policy.max_calls > 0
+        sealed, now = "", time.time()
+        is_limited = method == "INVITE" and trunk.policy.max_calls > 0
         if method in STARTS_DIALOG:
             back = fingerprint(self.key, place.way_back().text)
-            now = int(time.time())
-            mark = Mark(trunk.row, destination, back, caller, number - caller, now, self.run, is_limited=is_limited)
+            mark = Mark(
+                trunk.row, destination, back, caller, number - caller, int(now), self.run, is_limited=is_limited
+            )
             sealed = seal(self.key, mark, name)
-        return Attempt(trunk.uuid, trunk.destination, method, sequence, caller, number, sealed, is_limited=is_limited)
+        return Attempt(
+            trunk.uuid, trunk.destination, method, sequence, caller, number, sealed,
+            began=int(1000 * now), tries=1, is_limited=is_limited,
+        )  # fmt: skip
 
     def to_pbx(self, incoming: Incoming, trunk: Trunk) -> Attempt:
         """Return the first attempt of a new request of the trunk's carrier, whose number no PBX sees raised."""
         method, caller = incoming.method, incoming.cseq
-        mark = Mark(
-            trunk.row, fingerprint(self.key, trunk.destination), bytes(8), caller, 0, int(time.time()), self.run, True
-        )
+        now = time.time()
+        mark = Mark(trunk.row, fingerprint(self.key, trunk.destination), bytes(8), caller, 0, int(now), self.run, True)
         sequence = _sequence(dialog_id(incoming.call_id, incoming.from_tag), mark)
-        attempt = Attempt(trunk.uuid, TO_PBX, method, sequence, caller, caller)
+        attempt = Attempt(trunk.uuid, TO_PBX, method, sequence, caller, caller, began=int(1000 * now))
         return attempt._replace(mark=seal(self.key, mark, attempt.dialog)) if method in STARTS_DIALOG else attempt
 
     def to_pbx_at(self, attempt: Attempt, pbx: Place) -> Attempt:
@@ -177,8 +181,8 @@ class Dialogs:
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.resend(sent, attempt.number), KEPT))
         is_limited = method == "INVITE" and trunk.policy.max_calls > 0
         moved = Attempt(
-            trunk.uuid, trunk.destination, method, sequence, caller, number,
-            answered=attempt.answered, is_limited=is_limited,
+            trunk.uuid, trunk.destination, method, sequence, caller, number, answered=attempt.answered,
+            began=attempt.began, tries=attempt.tries + 1, is_limited=is_limited,
         )  # fmt: skip
         mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
         if mark is None:

@@ -9,7 +9,7 @@ from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Cancelled, NextTrunk, PassOn, Refuse, Resend
-from kemi.flow import nexthop, responses, standings
+from kemi.flow import calls, nexthop, responses, standings
 from kemi.flow.receiving import Receiving
 from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
 from kemi.sip import api, failure, moving, relay
@@ -27,14 +27,18 @@ class GoingOn(Receiving):
         credentials = trunk.credentials if trunk else None
         places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
         facts = failure.facts(status, attempt, places)
-        match session.after_failure(facts, attempt, credentials, self._settings.next_on):
-            case Resend() as resend:
-                responses.forget(attempt, resend.rejected)
-                self._resend(resend, credentials)
+        decision = session.after_failure(facts, attempt, credentials, self._settings.next_on)
+        if isinstance(decision, Resend):
+            responses.forget(attempt, decision.rejected)
+            self._resend(decision, credentials)
+            return
+        calls.attempted(attempt, calls.NOTHING if facts.is_silent else status)
+        match decision:
             case PassOn():
                 self._end(status, attempt, SILENT if facts.is_silent else failure.said(status))
             case Cancelled():
                 failure.reply_instead(487, "Request Terminated")
+                calls.ended(attempt, calls.CANCELLED)
             case Refuse() as refusal:
                 responses.forget(attempt, refusal.rejected)
                 self._refuse(attempt, refusal)
@@ -72,14 +76,18 @@ class GoingOn(Receiving):
                 if self.send(attempt, plan, self.preemptive_credentials(trunk)):
                     moving.forget_replies()
                     return
+                calls.attempted(attempt, calls.NOTHING)
                 plan = self.unreachable(trunk, plan)
             trunk, plan = self.next_place(plan, trunk, dialled)
         failure.say_instead(plan.word)
+        calls.ended(attempt, plan.word, plan.hop if attempt.is_moved else None)
 
     def _go_on_inbound(self, attempt: Attempt, plan: Plan) -> None:
         """Send a carrier's request to the next PBX."""
-        if left := self.to_next_pbx(attempt._replace(is_moved=True), plan):
+        attempt = attempt._replace(is_moved=True)
+        if left := self.to_next_pbx(attempt, plan):
             failure.say_instead(left.word)
+            calls.ended(attempt._replace(tries=attempt.tries + len(plan.hops)), left.word, left.hop)
         else:
             moving.forget_replies()
 
@@ -91,12 +99,15 @@ class GoingOn(Receiving):
         word = best(relay.plan().word, said) if attempt.is_moved else said
         if word != said or status == SERVICE_UNAVAILABLE:
             failure.say_instead(word)
+        calls.ended(attempt, word)
 
     def _refuse(self, attempt: Attempt, refusal: Refuse) -> None:
         api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
         if attempt.trunk and not attempt.in_dialog and attempt.destination != TO_PBX:
             standings.note_failed(attempt.trunk, refusal.reason, 0)
-        failure.say_instead(best(relay.plan().word, REFUSED) if attempt.is_moved else REFUSED)
+        word = best(relay.plan().word, REFUSED) if attempt.is_moved else REFUSED
+        failure.say_instead(word)
+        calls.ended(attempt, word)
 
     def _resend(self, resend: Resend, credentials: Credentials | None) -> None:
         """Send the request again, with a CSeq of its own."""
@@ -119,8 +130,10 @@ class GoingOn(Receiving):
                 api.tell(Answered(attempt.trunk, challenge))
         elif attempt.goes_on:
             api.tell(Unreachable(attempt.trunk))
+            calls.attempted(attempt, calls.NOTHING)
             self._go_on(attempt, UNREACHABLE)
         else:
+            calls.attempted(attempt, calls.NOTHING)
             self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))
 
 

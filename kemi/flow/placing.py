@@ -17,14 +17,14 @@ from kemi.auth.attempt import Attempt
 from kemi.auth.credentials import Credentials
 from kemi.dialog import identity, sender
 from kemi.dialog.identity import FIELDS, Claims
-from kemi.flow import nexthop, rate, responses, standings
+from kemi.flow import calls, nexthop, rate, responses, standings
 from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
 from kemi.sip import api, dialog, edit, place, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.start import key
 from kemi.trunks import selection
-from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan
+from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan, Word
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
@@ -44,6 +44,7 @@ class Placing:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        api.use(settings.log, settings.log_level)
         self._dialogs = Dialogs(key.load(settings.key_file), run=secrets.randbits(32))
         self._trunks: TrunkStore | None = None
         self.concerns = session.CONCERNS | settings.next_on
@@ -71,6 +72,7 @@ class Placing:
         """Route a new request of a source that may call: an INVITE, a MESSAGE, …"""
         if incoming.method == "INVITE" and rate.is_over(self._settings.max_cps):
             relay.reply_try_later(1)
+            calls.turned_away(incoming.method, calls.TRY_LATER)
         elif incoming.method == "REGISTER":  # with the trunk's credentials it would move the carrier's account
             relay.reply_with(f"Allow: {ALLOWED}", 405, "Method Not Allowed")  # RFC 3261 8.2.1
         elif not incoming.dialled:
@@ -90,11 +92,16 @@ class Placing:
             self._send_first(incoming, usable if asked.trunk else selection.in_order(usable, randrange))
         elif found and not allowed:
             api.tell(Forbidden(found[0].uuid, api.source()))
-            relay.reply(403, "Forbidden")
+            self._turn_down(incoming, calls.FORBIDDEN, found[0].uuid)
         else:
             for trunk in allowed[:1]:
                 api.tell(Unusable(trunk.uuid, trunk.fault or "it is not enabled"))
-            relay.reply(404, "No Trunk")
+            self._turn_down(incoming, UNUSABLE, allowed[0].uuid if allowed else "")
+
+    def _turn_down(self, incoming: Incoming, word: Word, trunk: str) -> None:
+        """Answer a new request that is sent nowhere. trunk: the first one that it found."""
+        relay.say(word)
+        calls.ended(Attempt(trunk, method=incoming.method), word, "")
 
     def _send_first(self, incoming: Incoming, trunks: Candidates) -> None:
         """Prepare a new request, and send its first attempt."""
@@ -102,6 +109,7 @@ class Placing:
         trunk, plan = self.next_place(Plan(tuple([trunk.uuid for trunk in trunks])), None, incoming.dialled)
         is_moved = False  # failure routes start with where the first attempt was to go, sent or not
         is_tracked, admitted = False, None
+        attempt, tries = None, 0
         while trunk:
             if fault := self.address(trunk, incoming.dialled, plan.hop):
                 api.tell(Unusable(trunk.uuid, fault))
@@ -111,25 +119,28 @@ class Placing:
                     self._prepare(incoming, plan)
                 is_tracked = True
                 if trunk is admitted or self.admits(trunk, admitted, incoming.method):
-                    admitted = trunk
+                    admitted, tries = trunk, tries + 1
                     attempt = self.bound(self._dialogs.new(incoming, trunk), trunk)
                     if trunk.has_sender:
                         attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag)
                     if is_moved:
-                        attempt = attempt._replace(is_moved=True)
+                        attempt = attempt._replace(is_moved=True, tries=tries)
                     if self.send(attempt, plan, self.preemptive_credentials(trunk)):
                         return
                     is_moved = True
+                    calls.attempted(attempt, calls.NOTHING)
                     plan = self.unreachable(trunk, plan)
                 else:
                     plan = plan._replace(hops=()).heard(FULL)
             trunk, plan = self.next_place(plan, trunk, incoming.dialled)
         if plan.word == FULL:
             relay.make_transaction()  # with whose end that of the tracked call comes
-        if plan.word != NOTHING:
-            relay.say(plan.word)
-        elif not request.came_over_udp():
-            relay.say(UNREACHABLE)
+        word = plan.word
+        if word == NOTHING and not request.came_over_udp():
+            word = UNREACHABLE
+        if word != NOTHING:
+            relay.say(word)
+            calls.ended(attempt or Attempt(trunks[-1].uuid, method=incoming.method), word, plan.hop)
 
     def _prepare(self, incoming: Incoming, plan: Plan) -> None:
         """Stay in the path of the dialog, and track a call."""

@@ -6,8 +6,8 @@ chooses the trunk. What happens on this way is none of the trunk's credentials, 
 
 from __future__ import annotations
 
-from kemi.auth.attempt import Attempt
-from kemi.flow import nexthop
+from kemi.auth.attempt import TO_PBX, Attempt
+from kemi.flow import calls, nexthop
 from kemi.flow.placing import NOT_FORWARDED, Placing
 from kemi.outcome import NoRoute
 from kemi.sip import api, carrier, dialog, edit, place, relay, request
@@ -15,9 +15,10 @@ from kemi.sip.request import Incoming
 from kemi.trunks import inbound
 from kemi.trunks.inbound import Called, Found
 from kemi.trunks.places import Place
-from kemi.trunks.plan import FULL, UNREACHABLE, Plan
+from kemi.trunks.plan import FULL, UNREACHABLE, Plan, Word
 from kemi.trunks.trunk import Trunk
 
+NO_ROUTE = Word(404, "No Route For This Number")
 BROUGHT_IN = frozenset({"INVITE", "MESSAGE"})
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE"
 
@@ -47,12 +48,14 @@ class Receiving(Placing):
         """Send a carrier's request to the first PBX of its trunk that can be reached."""
         if found.trunk is None:
             api.tell(NoRoute(found.name, api.source(), found.fault))
-            relay.reply(404, "No Route For This Number")
+            relay.say(NO_ROUTE)
+            self._told(incoming, found.name, NO_ROUTE)
             return
         trunk, hops = found.trunk, self._pbxs(found.trunk, found.number)
         if not hops:
             if hops is not None or not request.came_over_udp():
                 relay.say(UNREACHABLE)
+                self._told(incoming, trunk.uuid, UNREACHABLE)
             return
         edit.remove_headers(("X-Trunk", *NOT_FORWARDED))
         plan = Plan(hops=hops)
@@ -64,8 +67,16 @@ class Receiving(Placing):
         if not self.admits(trunk, None, incoming.method):
             relay.make_transaction()  # with whose end that of the tracked call comes
             relay.say(FULL)
-        elif left := self.to_next_pbx(self._dialogs.to_pbx(incoming, trunk), plan):
+            self._told(incoming, trunk.uuid, FULL)
+            return
+        attempt = self._dialogs.to_pbx(incoming, trunk)
+        if left := self.to_next_pbx(attempt, plan):
             relay.say(left.word)
+            calls.ended(attempt._replace(tries=len(hops)), left.word, left.hop)
+
+    def _told(self, incoming: Incoming, trunk: str, word: Word) -> None:
+        """Tell the end of a request that was sent to no PBX."""
+        calls.ended(Attempt(trunk, TO_PBX, incoming.method), word, "")
 
     def _pbxs(self, trunk: Trunk, number: str) -> tuple[str, ...] | None:
         """Return the hops to the trunk's PBXs, in order, each behind its R-URI; empty if there is none, None if one has
@@ -91,6 +102,7 @@ class Receiving(Placing):
             plan = plan._replace(hop=plan.hops[0], hops=plan.hops[1:])
             uri, _, hop = plan.hop.partition(" ")
             edit.address_to(uri, hop, "")
+            attempt = attempt._replace(tries=attempt.tries + 1)
             if self.send(self._dialogs.to_pbx_at(attempt, Place.of_uri(hop)), plan, None):
                 return None
             attempt = attempt._replace(is_moved=True)

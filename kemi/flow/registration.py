@@ -38,20 +38,20 @@ class Registration:
             elif dialog.is_keepalive():
                 edit.set_cseq(0, "OPTIONS")  # below all that the callee will send; the module may take a number of his
         except Exception as error:
-            api.error(f"fault={api.fault(error)} in=LOCAL_REQUEST")
+            api.tell_fault_in("LOCAL_REQUEST", error)
         return 1
 
     @guarded(relay.reply_nothing)
     def PROBE_REPLY(self, _message: object) -> int:
         """A reply to an OPTIONS that we made, whatever it says."""
-        if (status := relay.reply_status()) >= 200:
+        if (status := registration.reply_status()) >= 200:
             own.note_reply(status)
         return 1
 
     @guarded(registration.refuse)
     def REGISTER_REPLY(self, _message: object) -> int:
         """A reply to a REGISTER, which the uac module sees next."""
-        status = relay.reply_status()
+        status = registration.reply_status()
         registrar.note_reply(status)
         asked = CHALLENGES.get(status)
         if asked is None:

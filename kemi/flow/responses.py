@@ -14,6 +14,7 @@ from kemi.auth.challenge import next_nonce
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
 from kemi.auth.resend import learned
+from kemi.metrics import counts
 from kemi.outcome import BackedOff
 from kemi.sip import api, relay, request, shared
 
@@ -66,6 +67,7 @@ def forget(attempt: Attempt, rejected: tuple[Sent, ...]) -> None:
     """Take rejected preemptive responses out of the nonce cache; back off from a carrier that keeps rejecting them."""
     if not rejected:
         return
+    counts.count_preemptive(attempt.trunk, counts.TURNED_DOWN)
     before = shared.record(attempt.trunk, attempt.destination)
     after = nonces.rejected(before, rejected, time.time())
     if after is not before:
@@ -86,7 +88,10 @@ def learn(status: int, attempt: Attempt) -> Attempt:
     is_first = not attempt.is_accepted
     if is_first:
         attempt = attempt._replace(is_accepted=True)
-        relay.keep(attempt)
+        for one in attempt.sent:
+            if not one.challenged:
+                counts.count_preemptive(attempt.trunk, counts.ACCEPTED)
+                break
     checks_all = attempt.method != "OPTIONS" and not attempt.in_dialog
     proves = is_first and (checks_all or any(one.challenged for one in attempt.sent))
     named = _next_nonces(attempt) if status >= 200 else {}

@@ -22,7 +22,7 @@ from kemi.dialog.cseq import rack as with_cseq
 from kemi.dialog.cseq import rack_cseq
 from kemi.dialog.late import farewell
 from kemi.dialog.mark import Direction
-from kemi.flow import nexthop, passage, responses, standings
+from kemi.flow import calls, nexthop, passage, responses, standings
 from kemi.flow.dialogs import Opened
 from kemi.flow.going_on import GoingOn
 from kemi.health import memory
@@ -41,7 +41,7 @@ PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization")
 class TrunkAuth(GoingOn):
     """The handlers that app_python3 calls."""
 
-    @guarded(relay.reply)
+    @guarded(calls.reply)
     def ksr_request_route(self, _message: object) -> int:
         """Every request comes in here."""
         incoming = request.incoming()
@@ -66,6 +66,7 @@ class TrunkAuth(GoingOn):
         trunks = self.trunks
         if memory.is_full() or not trunks.is_ready():
             relay.reply_try_later()
+            calls.turned_away(incoming.method, calls.TRY_LATER)
         elif carrier.is_listed() or trunks.is_next_hop(incoming.source):
             self.receive(incoming)
         elif request.source_may_call():
@@ -74,6 +75,7 @@ class TrunkAuth(GoingOn):
             self.receive(incoming)
         else:
             relay.reply(403, "Forbidden")
+            calls.turned_away(incoming.method, calls.FORBIDDEN)
 
     def cancel(self, incoming: Incoming) -> None:
         """Cancel an INVITE, for its sender alone: a caller, a carrier, or an end of a dialog (RFC 3261 9.1 has the
@@ -187,20 +189,22 @@ class TrunkAuth(GoingOn):
             relay.shape_branch(attempt)
         return 1
 
-    @guarded(failure.reply_instead)
+    @guarded(calls.reply_instead)
     def TRUNKAUTH(self, _message: object) -> int:
         """The carrier has said no."""
         if (status := failure.status()) in self.concerns:
             self.after_failure(status)
+        else:
+            calls.passed_on(status)
         return 1
 
     @guarded(relay.reply_nothing)
     def REPLY(self, _message: object) -> int:
         """A reply: the caller sees his own CSeq; a first INVITE's shows who the peer is; nonces are learned."""
-        status = relay.reply_status()
+        status, attempt = relay.reply_and_attempt()
         if status == 100:
             return 1
-        attempt = relay.attempt()
+        before = attempt
         if attempt.is_moved and late.is_late():
             self._late(status, attempt)
             return 1
@@ -209,7 +213,7 @@ class TrunkAuth(GoingOn):
         if attempt.sender:
             relay.restore_party("From")
         is_placed = not attempt.in_dialog and attempt.destination != TO_PBX
-        if attempt.trunk and is_placed and status not in self.concerns:
+        if attempt.trunk and is_placed and status not in self.concerns and standings.are_kept():
             standings.note_served(attempt.trunk)
         if status < 300:
             if attempt.method == "INVITE" and is_placed:
@@ -218,20 +222,25 @@ class TrunkAuth(GoingOn):
             if self._settings.preemptive:
                 attempt = responses.learn(status, attempt)
             if attempt.goes_on and not attempt.is_accepted:
-                relay.keep(attempt._replace(is_accepted=True))  # the caller hears it, and the call goes nowhere else
+                attempt = attempt._replace(is_accepted=True)  # the caller hears it, and the call goes nowhere else
         if 200 <= status < 300:
-            self._answered(attempt)
+            attempt = self._answered(status, attempt)
+        if attempt is not before:
+            relay.keep(attempt)
         return 1
 
-    def _answered(self, attempt: Attempt) -> None:
-        """Note what outlives a request that has its 2xx."""
+    def _answered(self, status: int, attempt: Attempt) -> Attempt:
+        """The carrier has accepted the request. Return the attempt with what is noted: the 2xx may come again."""
         if attempt.is_moved:
             late.note_answered()
         self._dialogs.answered(attempt)
-        if attempt.sent and attempt.method == "INVITE":
-            shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
         if attempt.is_limited:
             room.note_up(attempt.dialog, attempt.trunk, int(time.time()))
+        if attempt.method != "INVITE":
+            return attempt
+        if attempt.sent:
+            shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
+        return attempt if attempt.in_dialog or attempt.is_answered else calls.answered(attempt, status)
 
     @guarded(relay.reply_nothing)
     def PASSED(self, _message: object) -> int:

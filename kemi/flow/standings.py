@@ -11,6 +11,8 @@ from kemi.trunks import standing
 from kemi.trunks.selection import Candidates
 from kemi.trunks.standing import MOST_FAILURES, UP
 
+are_kept = standings.are_kept
+
 
 def serving(trunks: Candidates) -> Candidates:
     """Return the trunks that are not left out; all of them if all are."""
@@ -29,8 +31,8 @@ def note_failed(trunk: str, reason: str, retry_after: int) -> None:
 
 
 def note_served(trunk: str) -> None:
-    """Note that the trunk has let an attempt pass."""
-    if standings.are_kept() and standings.standing(trunk) != UP:
+    """Note that the trunk has let an attempt pass, if standings are kept."""
+    if standings.standing(trunk) != UP:
         before, _ = standings.change(trunk, lambda _: UP)
         if before.since:
             api.tell(Up(trunk, int(time.time()) - before.since))

@@ -16,6 +16,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from kemi.line import Line, warning
+
 BUFFER = 64  # KiB of shared memory for each, tcp_rd_buf_size in kamailio.cfg
 SHARE = 8  # an eighth of the memory is for buffers
 MOST = 4096
@@ -70,10 +72,10 @@ class Guard:
             found += [one for one in old if not is_listed(one)]
         return found
 
-    def line(self, closed: list[Connection], now: float) -> str:
-        """Return a line for the log about what was closed, at most one a minute; empty for none."""
+    def line(self, closed: list[Connection], now: float) -> Line | None:
+        """Return a line for the log about what was closed, at most one a minute."""
         self._closed += len(closed)
         if not closed or now < self._next_line:
-            return ""
+            return None
         count, self._closed, self._next_line = self._closed, 0, now + LINE_EVERY
-        return f"{count} TCP connections were closed, the last one of source={closed[-1].source}: see docs/log-lines.md"
+        return warning(outcome="connections-closed", count=count, source=closed[-1].source)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from kemi.health.held import Call, Held, Inherited, ended
 from kemi.health.journal import Journal
+from kemi.line import notice, warning
 from kemi.settings import Settings
 from kemi.sip import api, own, room
 from kemi.trunks.hops import Hops, Target, literal
@@ -47,7 +48,7 @@ class Holding:
     def tick(self, hops: Mapping[Target, Hops]) -> None:
         """Write down what workers have noted, and ask the callers of inherited calls. hops: of the names known."""
         if self._unread:
-            api.warning(f"calls of before are not all counted: {self._unread}")
+            api.write(warning(outcome="calls-not-counted", reason=self._unread))
             self._unread = ""
         now = time.monotonic()
         lines = room.noted(self._noted, self._last_noted)  # no note is on its way any more since the last tick
@@ -102,9 +103,9 @@ class Holding:
     def _say_fault(self, fault: str) -> None:
         """Say once that the file cannot be written, and once that it can again."""
         if fault and not self._fault:
-            api.warning(f"calls cannot be kept: {fault}; a restart would not count all of them")
+            api.write(warning(outcome="calls-not-kept", reason=fault))
         elif self._fault and not fault:
-            api.notice("calls are kept again")
+            api.write(notice(outcome="calls-kept"))
         self._fault = fault
 
     def _tell_counts(self) -> None:

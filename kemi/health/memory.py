@@ -10,6 +10,8 @@ from __future__ import annotations
 import mmap
 from typing import NamedTuple
 
+from kemi.line import Line, warning
+
 RESERVE = 1 / 8  # of the memory
 LINE_EVERY = 60.0  # seconds
 
@@ -34,12 +36,12 @@ class Guard:
     def __init__(self) -> None:
         self._next_line = 0.0
 
-    def judge(self, memory: Memory, now: float) -> str:
+    def judge(self, memory: Memory, now: float) -> Line | None:
         """Open or close the door for new calls, and return a line for the log, at most one a minute. now: monotonic."""
         full = memory.free < RESERVE * memory.total
         _IS_FULL[0] = full
         if not full or now < self._next_line:
-            return ""
+            return None
         self._next_line = now + LINE_EVERY
         used, total = (memory.total - memory.free) // 1024, memory.total // 1024
-        return f"memory is full: {used} of {total} MiB are used; new calls get 503 until calls have ended"
+        return warning(outcome="memory-full", used_mib=used, total_mib=total)

@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
+from kemi.line import Line, notice, warning
 from kemi.names.nameserver import NoAnswerError
 from kemi.names.resolver import Answer
-from kemi.outcome import quoted
 from kemi.trunks.hops import Hops, Target
 
 MOST_AT_ONCE = 64  # names
@@ -31,7 +31,7 @@ MOST_NAMED = 20  # lines of one tick about single names
 DOES_NOT_EXIST = "it does not exist"
 
 
-Lines = list[tuple[bool, str]]  # for the log: is it a warning, and its text
+Lines = list[Line]
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Names:
                 self._heed(target, entry, question, lines)
         self._say_staleness(lines)
         if len(lines) > MOST_NAMED:
-            lines[MOST_NAMED:] = [(True, f"{len(lines) - MOST_NAMED} more lines about names left out")]
+            lines[MOST_NAMED:] = [warning(outcome="more-names", lines=len(lines) - MOST_NAMED)]
         return lines
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Names:
         error = question.exception()
         if error is None and (answer := question.result()).hops:
             if entry.is_named:
-                lines.append((False, f"name={quoted(target.host)} outcome=resolved"))
+                lines.append(notice(name=target.host, outcome="resolved"))
             entry.hops, entry.fault, entry.is_named, entry.pause = answer.hops, "", False, FIRST_PAUSE
             entry.due = monotonic() + max(EARLY * answer.ttl, SHORTEST_TTL)
             return
@@ -124,7 +124,7 @@ class Names:
             entry.fault = str(error) if isinstance(error, NoAnswerError) else type(error).__name__
         if not entry.hops and not entry.is_named:
             entry.is_named = True
-            lines.append((True, f"name={quoted(target.host)} outcome=unresolved reason={quoted(entry.fault)}"))
+            lines.append(warning(name=target.host, outcome="unresolved", reason=entry.fault))
         entry.due = monotonic() + entry.pause * random.uniform(0.75, 1.25)  # noqa: S311
         entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
 
@@ -134,9 +134,7 @@ class Names:
         if stale and self._stale_since is None:
             self._stale_since = monotonic()
             target, entry = stale[0]
-            line = f"names cannot be refreshed: {quoted(target.host)}: {entry.fault}; calls use their last addresses"
-            lines.insert(0, (True, line))
+            lines.insert(0, warning(name=target.host, outcome="not-refreshed", reason=entry.fault))
         elif not stale and self._stale_since is not None:
-            line = f"names are refreshed again after {monotonic() - self._stale_since:.0f} s"
-            lines.insert(0, (False, line))
+            lines.insert(0, notice(outcome="names-refreshed", seconds=round(monotonic() - self._stale_since)))
             self._stale_since = None

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.health.holding import Holding
 from kemi.health.probing import Probing
+from kemi.line import notice, warning
 from kemi.names.file import NamesFile
 from kemi.names.learned import Learned
 from kemi.names.names import Names
@@ -39,7 +40,7 @@ class NamesProcess:
                 self._work.tick(0)  # hops of an earlier run are of use before anybody answers
             self._work.tick(WORK_LIMIT)
         except Exception as error:
-            api.error(f"fault={api.fault(error)} in=NAMES")
+            api.tell_fault_in("NAMES", error)
         return 1
 
 
@@ -85,8 +86,8 @@ class _Work:
         self._registering.look(registering)
         self._probing.tick(found.probed, hops)
         self._holding.tick(hops)
-        for is_warning, line in lines:
-            (api.warning if is_warning else api.notice)(line)
+        for line in lines:
+            api.write(line)
 
     def close(self) -> None:
         self._names.close()
@@ -96,7 +97,7 @@ class _Work:
     def _say_file_fault(self, fault: str) -> None:
         """Say once that the file cannot be kept, and once that it can again."""
         if fault and not self._file_fault:
-            api.warning(f"names cannot be kept: {fault}; calls use the addresses of before")
+            api.write(warning(outcome="names-not-kept", reason=fault))
         elif self._file_fault and not fault:
-            api.notice("names are kept again")
+            api.write(notice(outcome="names-kept"))
         self._file_fault = fault

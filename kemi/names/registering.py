@@ -6,8 +6,8 @@ import random
 import time
 from collections.abc import Iterable
 
+from kemi.line import warning
 from kemi.names.registrations import Registrations
-from kemi.outcome import quoted
 from kemi.sip import api, registrar, rpc
 from kemi.sip.registrar import State
 
@@ -29,7 +29,7 @@ class Registering:
             registrar.forget(uuid)
             self._offered.add(uuid)
             if not rpc.refresh_registration(uuid):
-                api.warning(f"trunk={quoted(uuid)} outcome=unregistered reason='uac.reg_refresh failed'")
+                api.write(warning(trunk=uuid, outcome="unregistered", reason="uac.reg_refresh failed"))
 
     def look(self, uuids: Iterable[str]) -> None:
         """Look at the next registrations; try those again that have failed, when their time has come."""
@@ -40,9 +40,9 @@ class Registering:
         for uuid in self._to_look_at[:LOOKED_AT]:
             match registrar.state(uuid):
                 case State.UP:
-                    line, say = self._registrations.up(uuid, now), api.notice
+                    line = self._registrations.up(uuid, now)
                 case State.IDLE:
-                    line, say = self._registrations.idle(uuid, registrar.take_status(uuid), now), api.warning
+                    line = self._registrations.idle(uuid, registrar.take_status(uuid), now)
                 case State.UNKNOWN if uuid not in self._offered:  # it came after the module had read its table
                     self._offered.add(uuid)
                     rpc.refresh_registration(uuid)
@@ -50,7 +50,7 @@ class Registering:
                 case _:
                     continue
             if line:
-                say(line)
+                api.write(line)
         del self._to_look_at[:LOOKED_AT]
         for uuid in self._registrations.due(now):
             registrar.try_again(uuid)

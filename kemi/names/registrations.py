@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kemi.outcome import quoted
+from kemi.line import Line, notice, warning
 
 FIRST, LONGEST, AFTER_REFUSAL = 60.0, 600.0, 3600.0  # seconds, at most
 REFUSALS = frozenset({401, 403, 407})
@@ -36,7 +36,7 @@ class _Outage:
 class Registrations:
     """The registrations that are down, by l_uuid. random: a number from 0 to 1, another one each time.
 
-    What they tell is a line for the log, empty if there is nothing to say.
+    What they tell is a line for the log, None if there is nothing to say.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
@@ -44,7 +44,7 @@ class Registrations:
         self._down: dict[str, _Outage] = {}
         self._idle_since: dict[str, float] = {}
 
-    def idle(self, uuid: str, status: int | None, now: float) -> str:
+    def idle(self, uuid: str, status: int | None, now: float) -> Line | None:
         """The trunk is not registered, and no REGISTER is under way. status: how one has ended since the last look, or
         SILENT; None if none has. Told once an outage, and at each refusal.
         """
@@ -54,14 +54,14 @@ class Registrations:
         if status in REFUSALS:
             return _unregistered(uuid, f"the registrar refuses: {status}", wait)
         if self._down[uuid].tries > 1:
-            return ""
+            return None
         return _unregistered(uuid, f"the registrar says {status}" if status else "the registrar is silent", wait)
 
-    def up(self, uuid: str, now: float) -> str:
+    def up(self, uuid: str, now: float) -> Line | None:
         """The trunk is registered. Told if it was down before."""
         outage = self._down.get(uuid)
         self.forget(uuid)
-        return f"trunk={quoted(uuid)} outcome=registered reason='down for {now - outage.since:.0f} s'" if outage else ""
+        return notice(trunk=uuid, outcome="registered", seconds=round(now - outage.since)) if outage else None
 
     def forget(self, uuid: str) -> None:
         """The trunk's row has changed or gone."""
@@ -75,13 +75,13 @@ class Registrations:
             self._down[uuid].next_try = _NEVER
         return due
 
-    def _unsent(self, uuid: str, now: float) -> str:
+    def _unsent(self, uuid: str, now: float) -> Line | None:
         outage = self._down.get(uuid)
         is_waiting = outage is not None and outage.next_try < _NEVER
         if is_waiting or now < self._idle_since.setdefault(uuid, now) + GRACE:
-            return ""
+            return None
         wait = self._wait(uuid, LONGEST, now)
-        return _unregistered(uuid, "no REGISTER can be sent", wait) if self._down[uuid].tries == TOLD_AFTER else ""
+        return _unregistered(uuid, "no REGISTER can be sent", wait) if self._down[uuid].tries == TOLD_AFTER else None
 
     def _wait(self, uuid: str, longest: float, now: float) -> float:
         """Return the seconds until the next try, and note it."""
@@ -94,5 +94,5 @@ class Registrations:
         return wait
 
 
-def _unregistered(uuid: str, reason: str, wait: float) -> str:
-    return f"trunk={quoted(uuid)} outcome=unregistered reason={quoted(reason)} next={wait:.0f}s"
+def _unregistered(uuid: str, reason: str, wait: float) -> Line:
+    return warning(trunk=uuid, outcome="unregistered", reason=reason, next_seconds=round(wait))

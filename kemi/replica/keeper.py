@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from kemi.line import notice, warning
 from kemi.replica.copy import Copy, prepare
 from kemi.replica.file import File
 from kemi.replica.source import BUCKET, TABLES, Source
@@ -81,6 +82,11 @@ class Keeper:
             settings.local_file, settings.db_url, settings.compare_interval, settings.rules, settings.default_trunk
         )
 
+    @property
+    def synced_at(self) -> float | None:
+        """When the copy was last known to equal the database, in seconds of the epoch; None for never."""
+        return self._synced_at
+
     def tick(self) -> Report:
         """Do one bounded piece of work. Raises nothing that a database, a network or a disk can cause."""
         report = Report()
@@ -93,7 +99,7 @@ class Keeper:
             except CopyError as error:
                 self._spoilt(report, error)
             except (SQLAlchemyError, OSError, ValueError) as error:
-                self._disconnected(report, f"the database is away: {cause(error)}")
+                self._disconnected(report, "database-away", cause(error))
             else:
                 self._recovered(report, age)
         self._look(report)
@@ -190,7 +196,8 @@ class Keeper:
                     writer.note_synced()
         self._is_filled, self._is_emptied = is_first, False
         report.name(writer.faults)
-        report.note(f"database copied: {fetched} rows in {time.monotonic() - started:.1f} s")
+        seconds = round(time.monotonic() - started, 1)
+        report.lines.append(notice(outcome="database-copied", rows=fetched, seconds=seconds))
 
     def _apply_notices(self, source: Source, notices: list[str], report: Report) -> None:
         """Fetch the rows that notices name."""
@@ -211,32 +218,31 @@ class Keeper:
             writer.note_synced()
         report.name(writer.faults)
 
-    def _disconnected(self, report: Report, reason: str) -> None:
+    def _disconnected(self, report: Report, outcome: str, reason: str) -> None:
         self._source.close()
         self._next_try = time.monotonic() + self._pause * random.uniform(0.75, 1.25)  # noqa: S311
         self._pause = min(2 * self._pause, self._source.longest_pause)
         if self._lost_at is None:
             self._lost_at = time.monotonic()
-            report.warn(f"{reason}; calls are served from {self._age()}")
+            report.lines.append(warning(outcome=outcome, reason=reason, served_from=self._age()))
 
     def _spoilt(self, report: Report, error: CopyError) -> None:
-        self._disconnected(report, f"the copy cannot be kept: {error}")
+        self._disconnected(report, "copy-not-kept", str(error))
         if error.is_damaged:
             self._rebuild(report)
 
     def _recovered(self, report: Report, age: str) -> None:
         self._pause = FIRST_PAUSE
         if self._lost_at is not None:
-            report.note(
-                f"the database is back after {time.monotonic() - self._lost_at:.0f} s; calls were served from {age}"
-            )
+            away = round(time.monotonic() - self._lost_at)
+            report.lines.append(notice(outcome="database-back", seconds=away, served_from=age))
             self._lost_at = None
 
     def _rebuild(self, report: Report) -> None:
         self._copy.close()
         with contextlib.suppress(CopyError):
             if reason := prepare(self._path, self._url, self._rules):
-                report.warn(f"the copy was {reason}, and is made anew")
+                report.lines.append(warning(outcome="copy-made-anew", reason=reason))
                 self._is_filled, self._is_emptied = False, True
         self._copy = Copy(self._path, self._rules)
         self._synced_at = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
+from kemi.metrics import freshness
 from kemi.replica.keeper import Keeper
 from kemi.settings import Settings
 from kemi.sip import api, rpc
@@ -25,7 +26,7 @@ class ReplicaProcess:
         try:
             self._keep()
         except Exception as error:
-            api.error(f"fault={api.fault(error)} in=REPLICA")
+            api.tell_fault_in("REPLICA", error)
         return 1
 
     def _keep(self) -> None:
@@ -34,8 +35,9 @@ class ReplicaProcess:
             ask_name_servers()
             self._keeper = Keeper.of(self._settings)
         report = self._keeper.tick()
-        for is_warning, line in report.lines:
-            (api.warning if is_warning else api.notice)(line)
+        freshness.note(self._keeper.synced_at)
+        for line in report.lines:
+            api.write(line)
         self._addresses_changed = self._addresses_changed or report.addresses
         if self._addresses_changed:
             self._addresses_changed = not rpc.reload_addresses()

@@ -9,32 +9,25 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from kemi.outcome import quoted
+from kemi.line import Line, warning
 from kemi.replica.writer import CopyError, Faults
 from kemi.trunks.tables import SYNCED, address, cause, open_file, replica_state, uacreg
 
 
 @dataclass
 class Report:
-    """The findings of one tick. lines: for the log, (is_warning, text). addresses: True if the table address may have
+    """The findings of one tick. lines: for the log. addresses: True if the table address may have
     changed.
     """
 
-    lines: list[tuple[bool, str]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     addresses: bool = False
-
-    def note(self, line: str) -> None:
-        self.lines.append((False, line))
-
-    def warn(self, line: str) -> None:
-        self.lines.append((True, line))
 
     def name(self, faults: Faults) -> None:
         """Warn of the faults of rows."""
-        for line in faults.lines:
-            self.warn(line)
+        self.lines += faults.lines
         if faults.more:
-            self.warn(f"{faults.more} more rows have faults")
+            self.lines.append(warning(outcome="more-faults", rows=faults.more))
 
 
 class Watch:
@@ -69,7 +62,7 @@ class Watch:
             raise CopyError(cause(error), is_damaged=True) from None
         report.addresses = report.addresses or addresses != self._addresses
         if self._has_default and not has_default:
-            report.warn(f"TRUNKAUTH_DEFAULT_TRUNK: no row of uacreg has the l_uuid {quoted(self._default_trunk)}")
+            report.lines.append(warning(trunk=self._default_trunk, outcome="no-default-trunk"))
         self._has_default = has_default
         self._version, self._addresses = version, addresses
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, Table, and_, literal_column, or_, sel
 from sqlalchemy import Row as ResultRow
 from sqlalchemy.exc import SQLAlchemyError
 
-from kemi.outcome import quoted
+from kemi.line import Line, warning
 from kemi.replica.source import BUCKET, limits
 from kemi.trunks.groups import CALLERS, CARRIERS, COVERED, Row, covered
 from kemi.trunks.rows import Rules, Verdict
@@ -61,12 +61,13 @@ def local_errors() -> Iterator[None]:
 class Faults:
     """Log lines about rows, and how many more there would have been."""
 
-    lines: list[str] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     more: int = 0
 
     def add(self, subject: str, outcome: str, reason: str) -> None:
         if len(self.lines) < MOST_NAMED:
-            self.lines.append(f"{subject} outcome={outcome} reason={quoted(reason)}")
+            name, _, value = subject.partition("=")
+            self.lines.append(warning(**{name: value}, outcome=outcome, reason=reason))
         else:
             self.more += 1
 
@@ -194,7 +195,7 @@ def fault_of(table: Table, verdict: Verdict) -> tuple[str, str, str] | None:
     if not (verdict.fault or verdict.unregistered):
         return None
     name, number = verdict.row.get("l_uuid"), verdict.row["id"]
-    subject = f"trunk={quoted(name)}" if isinstance(name, str) and name else f"{table.name}={number}"
+    subject = f"trunk={name}" if isinstance(name, str) and name else f"{table.name}={number}"
     if verdict.fault:
         return subject, UNUSABLE, verdict.fault
     return subject, UNREGISTERED, verdict.unregistered

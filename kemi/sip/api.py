@@ -1,11 +1,18 @@
-"""Log lines, and the guard around every handler."""
+"""Log lines, and the guard around every handler.
+
+Lines go to stderr, where journald and Docker look for them, and where Kamailio's own go too (-E). Kamailio would put
+its own words in front of what it is given, which no parser of logfmt or JSON reads. It is given the lines only if
+stderr leads nowhere, because it runs in the background: then it sends them to syslog.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TypeVar
@@ -13,11 +20,51 @@ from typing import TypeVar
 import KSR
 
 from kemi.dialog.cseq import TooHighError
-from kemi.outcome import Answered, BackedOff, Outcome, Up, word
+from kemi.line import FORMS, Level, Line, error
+from kemi.metrics import counts
+from kemi.outcome import Answered, Outcome, Refused, line_of
 
 _Routes = TypeVar("_Routes")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_STDERR = 2
+MOST_FRAMES = 8  # of a fault, the innermost: a longer value would be cut
+
+
+@dataclass
+class _Log:
+    """form: of TRUNKAUTH_LOG. most: the highest level that is shown."""
+
+    form: str = "logfmt"
+    most: int = Level.NOTICE
+    goes_to_syslog: bool = False
+
+
+LOG = _Log()
+
+
+def use(form: str, most: int) -> None:
+    """Write lines in this form, up to this level. Called before Kamailio forks."""
+    LOG.form, LOG.most = form, most
+    LOG.goes_to_syslog = os.fstat(_STDERR).st_rdev == os.stat(os.devnull).st_rdev  # noqa: PTH116
+
+
+def shows(level: Level) -> bool:
+    """Return True if lines of this level are shown."""
+    return level <= LOG.most
+
+
+def write(line: Line) -> None:
+    """Write a line, if its level is shown. A log that cannot be written to stops nothing."""
+    if line.level > LOG.most:
+        return
+    text = f"{FORMS[LOG.form](line)}\n"
+    if LOG.goes_to_syslog:
+        log = {Level.ERROR: KSR.err, Level.WARNING: KSR.warn, Level.NOTICE: KSR.notice, Level.INFO: KSR.info}
+        log[line.level](text)
+    else:
+        with contextlib.suppress(OSError):
+            os.write(_STDERR, text.encode())
 
 
 def call_id() -> str:
@@ -44,34 +91,30 @@ def source() -> str:
 
 
 def tell(outcome: Outcome, request: str = "") -> None:
-    """Log an outcome: as a notice if all went as it should, as a warning otherwise. request: the Call-ID of the one it
-    is about, empty for the message at hand.
-    """
-    log = notice if isinstance(outcome, Answered | BackedOff | Up) else warning
-    log(outcome.line(request or call_id()))
-
-
-def notice(line: str) -> None:
-    KSR.notice(f"{line}\n")
-
-
-def warning(line: str) -> None:
-    KSR.warn(f"{line}\n")
-
-
-def error(line: str) -> None:
-    KSR.err(f"{line}\n")
+    """Log an outcome; count a challenge. request: the Call-ID of the one it is about, empty for the message at hand."""
+    if isinstance(outcome, Answered):
+        place = counts.ANSWERED.get((outcome.challenge.algorithm or "MD5").upper(), counts.OTHER_ANSWERED)
+        counts.ENTRIES[outcome.trunk][place] += 1  # not a function's: every challenge would pay for it
+    elif isinstance(outcome, Refused):
+        algorithm = outcome.challenge.algorithm or "MD5" if outcome.challenge else counts.OTHER
+        counts.count_refused(outcome.trunk, algorithm)
+    write(line_of(outcome, request or call_id()))
 
 
 def tell_fault(caught: Exception) -> None:
     """Log a fault in a handler of a message."""
-    error(f"fault={fault(caught)} call-id={word(call_id())}")
+    write(error(fault=fault(caught), outcome="fault", call_id=call_id()))
+
+
+def tell_fault_in(process: str, caught: Exception) -> None:
+    """Log a fault in a process that handles no message."""
+    write(error(fault=fault(caught), outcome="fault", **{"in": process}))
 
 
 def fault(error: Exception) -> str:
     """Return where and what an exception is, without its text, which may quote the message or the database."""
     frames = traceback.extract_tb(error.__traceback__)
-    where = "<".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    where = "<".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[: -MOST_FRAMES - 1 : -1])
     return f"{type(error).__name__}@{where}"
 
 

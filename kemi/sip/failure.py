@@ -51,15 +51,16 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
 def said(status: int) -> Word:
     """Return what the failure says to the caller."""
     after = _LEADING_NUMBER.match(_field("Retry-After"))
-    return Word(status, _reason(), min(int(after[0]), LONGEST_RETRY_AFTER) if after else 0)
+    return Word(status, reason(), min(int(after[0]), LONGEST_RETRY_AFTER) if after else 0)
 
 
 def _says_limit() -> bool:
     """Return True if a refusal says that the carrier is full, by its text or by when to try again."""
-    return bool(_LIMIT.search(_reason()) or _field("Retry-After"))
+    return bool(_LIMIT.search(reason()) or _field("Retry-After"))
 
 
-def _reason() -> str:
+def reason() -> str:
+    """Return the reason phrase of the failure."""
     return api.line("T_reply_reason")[:LONGEST_REASON]
 
 

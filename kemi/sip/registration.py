@@ -17,6 +17,12 @@ def screen_replies(handler: str) -> None:
     KSR.tm.t_on_reply(handler)
 
 
+def reply_status() -> int:
+    """Return the status of the reply."""
+    status = KSR.pv.get("$rs")
+    return status if isinstance(status, int) else 0
+
+
 def account() -> str:
     """Return the URI that is being registered, as the reply repeats it."""
     return str(KSR.pv.gete("$hdr(To)")).partition(">")[0].lstrip("<")

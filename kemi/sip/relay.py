@@ -127,10 +127,10 @@ def reply_nothing(_code: int, _reason: str) -> None:
 # --- in a reply route
 
 
-def reply_status() -> int:
-    """Return the status of the reply."""
-    status = KSR.pv.get("$rs")
-    return status if isinstance(status, int) else 0
+def reply_and_attempt() -> tuple[int, Attempt]:
+    """Return the status of the reply, and the transaction's attempt, read at once; of a 100, no attempt."""
+    status, _, text = str(KSR.pv.gete("$_s($rs\n$avp(attempt))")).partition("\n")
+    return int(status), Attempt() if status == "100" else _KEPT.get(text) or codec.attempt(text)
 
 
 def sent_credentials() -> bytes:

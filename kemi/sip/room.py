@@ -29,15 +29,20 @@ def take_call(trunk: str, most: int) -> bool:
     """Count the tracked call among those of the trunk; return False, and count nothing, if it has no place for it."""
     KSR.htable.sht_lock(_COUNTS, trunk)  # of those who ask at once, one is the last
     try:
-        KSR.dialog.get_profile_size(_PROFILE, trunk, "$avp(calls)")
-        calls = KSR.pv.get("$avp(calls)")
-        KSR.pv.unset("$(avp(calls)[*])")
-        if isinstance(calls, int) and calls + _inherited(trunk) >= most:
+        if calls_up(trunk) >= most:
             return False
         KSR.dialog.set_dlg_profile(_PROFILE, trunk)
     finally:
         KSR.htable.sht_unlock(_COUNTS, trunk)
     return True
+
+
+def calls_up(trunk: str) -> int:
+    """Return how many calls of a trunk with max_calls are up, those of before a restart too."""
+    KSR.dialog.get_profile_size(_PROFILE, trunk, "$avp(calls)")
+    calls = KSR.pv.get("$avp(calls)")
+    KSR.pv.unset("$(avp(calls)[*])")
+    return (calls if isinstance(calls, int) else 0) + _inherited(trunk)
 
 
 def leave_call(trunk: str) -> None:

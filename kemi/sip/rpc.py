@@ -30,6 +30,18 @@ def shared_memory() -> Memory | None:
     return Memory(answer["total"], answer["free"])
 
 
+def dialogs() -> dict[str, int]:
+    """Return how many dialogs there are in each state; none if Kamailio does not tell."""
+    if run("dlg.stats_active") != 200:
+        return {}
+    return {state: number for state, number in _result().items() if state != "all"}
+
+
+def version() -> str:
+    """Return Kamailio's version, empty if it does not tell."""
+    return str(_result()).split()[1] if run("core.version") == 200 else ""
+
+
 def count_of_connections() -> int:
     """Return how many TCP connections there are, to carriers too."""
     if run("core.tcp_info") != 200:

@@ -58,6 +58,16 @@ def count_call(source: str, second: int) -> int:
     return KSR.htable.sht_inc("calls", f"{source} {second}")
 
 
+def note_failure(trunk: str, now: int, status: int, reason: str) -> None:
+    """Note the last call that failed over a trunk; now: seconds of the epoch."""
+    KSR.htable.sht_sets("failures", trunk, codec.failure_text(now, status, reason))
+
+
+def set_lately(trunk: str, calls: int, failed: int) -> None:
+    """Keep how many calls a trunk has had in the last minutes, and how many of them failed."""
+    KSR.htable.sht_sets("lately", trunk, codec.lately_text(calls, failed))
+
+
 def count_minute(source: str, minute: int) -> int:
     """Return 1 for the first call of a source that is over its limit in this minute, 2 for the second, …"""
     return KSR.htable.sht_inc("limited", f"{source} {minute}")

@@ -57,9 +57,13 @@ def run(settings: Settings, extra: list[str]) -> None:
     check_log_level(settings, extra)
     for sip_socket in settings.listen:
         check_free(sip_socket)
+    if settings.http:
+        check_http(*settings.http)
     settings.rpc_socket.unlink(missing_ok=True)
     arguments = [kamailio, "-DD", "-E", "-f", str(FILES / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
     arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-w", str(settings.state_dir)]
+    arguments += ["-A", "HTTP=1"] if settings.http else []
+    arguments += ["--log-engine", "json:c"] if settings.log == "json" else []
     os.execve(kamailio, [*arguments, *extra], kamailio_environment(settings, os.environ))  # noqa: S606
 
 
@@ -87,6 +91,8 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_SETUP_SECONDS": str(settings.setup_seconds),
         "TRUNKAUTH_TRY_SECONDS": str(settings.try_seconds),
         "TRUNKAUTH_NEXT_ON": ",".join(map(str, sorted(settings.next_on))) or "none",
+        "TRUNKAUTH_LOG": settings.log,
+        "TRUNKAUTH_HTTP": http_text(settings.http),
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
         "TRUNKAUTH_KEY_FILE": str(settings.key_file),
         "TRUNKAUTH_MAX_CPS": str(settings.max_cps),
@@ -102,6 +108,27 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",
         "TRUNKAUTH_SCRIPT": str(FILES / "kamailio/trunkauth.py"),
     }
+
+
+def http_text(address: tuple[str, int] | None) -> str:
+    """Return the address as TRUNKAUTH_HTTP has it."""
+    if not address:
+        return ""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_http(host: str, port: int) -> None:
+    """Check that HTTP can be served there. Raises StartError."""
+    try:
+        Socket("tcp", host, port).bind_briefly()
+    except OSError as error:
+        advice = (
+            "stop what uses it, or choose another port"
+            if error.errno == errno.EADDRINUSE
+            else "choose an address of this machine"
+        )
+        raise StartError(f"TRUNKAUTH_HTTP: {http_text((host, port))}: {error.strerror or error}; {advice}") from None
 
 
 def check_interpreter() -> None:

@@ -179,7 +179,7 @@ def _sync(url: str, file: Path) -> tuple[float, int]:
     started = time.perf_counter()
     report = keeper.tick()
     seconds = time.perf_counter() - started
-    assert any("database copied" in line for _, line in report.lines), report.lines
+    assert any(line.fields["outcome"] == "database-copied" for line in report.lines), report.lines
     keeper.close()
     return seconds, _own_memory("VmHWM")
 

@@ -87,7 +87,7 @@ def _after_another_sync(node: Kamailio) -> Callable[[], bool]:
 
 
 def _syncs(node: Kamailio) -> int:
-    return node.log().count("database copied")
+    return node.log().count("outcome=database-copied")
 
 
 def _after(count: int) -> Callable[[], bool]:

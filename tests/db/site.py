@@ -21,6 +21,7 @@ from kemi.start import schema
 from kemi.trunks.rows import Listen, Rules
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import open_file
+from tests.lines import told
 
 WITHIN = 10.0  # seconds for what needs several ticks
 BETWEEN_TICKS = 0.02
@@ -69,7 +70,7 @@ class Site:
     @property
     def lines(self) -> list[str]:
         """All that the reports have for the log."""
-        return [line for report in self.reports for _, line in report.lines]
+        return [told(line) for report in self.reports for line in report.lines]
 
     def said(self, part: str) -> list[str]:
         return [line for line in self.lines if part in line]

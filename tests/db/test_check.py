@@ -46,13 +46,13 @@ def test_every_fault_is_named_and_no_secret_is_shown(operator: Shell) -> None:
     done = operator.run("check")
     number = operator.rows("SELECT id FROM address")[0][0]
     assert done.output.splitlines() == [
-        "trunk='no user' unusable: auth_username is empty or has a control character",
-        "trunk='unregistered' unregistered: expires is set and l_username is empty",
+        'trunk="no user" unusable: auth_username is empty or has a control character',
+        "trunk=unregistered unregistered: expires is set and l_username is empty",
         f"address={number} unusable: ip_addr is not an IP address",
         "TRUNKAUTH_DEFAULT_TRUNK: no usable row of uacreg has l_uuid 'nobody'",
         "address: no usable row is in group 1, so nobody may call",
-        "name='nowhere.test' unresolved: it does not exist; trunks: lost",
-        "name='silent.test' unresolved: SERVFAIL; trunks: dumb",
+        "name=nowhere.test unresolved: it does not exist; trunks: lost",
+        "name=silent.test unresolved: SERVFAIL; trunks: dumb",
         "checked: sockets 2, trunks 5, addresses 1, names 3 - faults 7",
     ]
     assert (done.status, done.errors) == (1, "")
@@ -63,8 +63,8 @@ def test_rows_of_the_table_trunk_are_judged_too(operator: Shell) -> None:
     operator.execute(GOOD, CALLERS, f"{insert} ('good', -1)", f"{insert} ('nobody', 1)")
     done = operator.run("check")
     assert done.output.splitlines()[:2] == [
-        "trunk='good' unusable: weight is not a number from 0 to 65535",
-        "trunk='nobody' has a row in trunk, and none in uacreg",
+        "trunk=good unusable: weight is not a number from 0 to 65535",
+        "trunk=nobody has a row in trunk, and none in uacreg",
     ]
     operator.execute("DROP TABLE trunk")
     assert operator.run("check").status == 0

@@ -61,7 +61,7 @@ def test_a_call_is_explained(operator: Shell) -> None:
         "R-URI": ["sip:4930123@berlin.test"],
         "From": ["as the caller wrote it"],
         "next hop": ["sip:sbc.test:5070: 192.0.2.9:5070;transport=udp"],
-        "answers": ["any realm as 'u'"],
+        "answers": ['any realm as "u"'],
     }
 
 
@@ -146,13 +146,13 @@ def test_a_source_may_call_from_its_port(operator: Shell) -> None:
 
 def test_a_row_that_leads_nowhere_of_its_own_answers_whom_group_2_lists(operator: Shell) -> None:
     said = explained(operator, "300", "1@192.0.2.66", "--trunk", "open")
-    assert said["answers"] == ["realm 'open.test' as 'u', if the next hop is listed in address, group 2"]
+    assert said["answers"] == ['realm "open.test" as "u", if the next hop is listed in address, group 2']
 
 
 def test_a_row_that_answers_far_ends_says_so(operator: Shell) -> None:
     assert operator.run("set", "open", "answers_far_end=1").status == 0
     said = explained(operator, "300", "1@192.0.2.66", "--trunk", "open")
-    assert said["answers"][0].startswith("realm 'open.test' of far ends too, as 'u'")
+    assert said["answers"][0].startswith('realm "open.test" of far ends too, as "u"')
 
 
 def test_a_name_that_is_not_resolved_is_said_so(operator: Shell) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
+from kemi.line import Level, word
 from kemi.names.rows import Rows
 from kemi.start import schema
 from kemi.trunks.tables import open_file
 from tests.db.site import Site, site
+from tests.lines import told
 
 GOOD = (
     "INSERT INTO uacreg (id, l_uuid, r_domain, auth_username, auth_password) VALUES (1, 'good', 'd.example', 'u', 'p')",
@@ -39,7 +41,7 @@ def place(empty_database: URL, tmp_path: Path) -> Iterator[Site]:
 
 def warnings(place: Site) -> list[str]:
     """The warnings of the next tick."""
-    return [line for is_warning, line in place.tick().lines if is_warning]
+    return [told(line) for line in place.tick().lines if line.level is Level.WARNING]
 
 
 def query(place: Site, question: str) -> list[tuple[object, ...]]:
@@ -61,13 +63,13 @@ def registering(place: Site) -> list[str]:
 
 def test_a_trunk_is_named_when_it_breaks_and_used_when_it_is_mended(place: Site) -> None:
     place.execute(f"{INSERT} VALUES (2, 'bad', 'd.example', 'u', '')")
-    assert warnings(place) == [f"trunk='bad' outcome=unusable reason={NO_PASSWORD!r}"]
+    assert warnings(place) == [f"trunk=bad outcome=unusable reason={word(NO_PASSWORD)}"]
     [bad], [good] = place.store.by_name("bad"), place.store.by_dialled_domain("d.example")
     assert (bad.fault, good.uuid) == (NO_PASSWORD, "good")
     place.execute("UPDATE uacreg SET flags = 1 WHERE id = 1")  # its neighbour: both are fetched anew
     assert warnings(place) == []
     place.execute("UPDATE uacreg SET l_uuid = '' WHERE id = 2")
-    assert warnings(place) == ["uacreg=2 outcome=unusable reason='l_uuid is empty'"]
+    assert warnings(place) == ['uacreg=2 outcome=unusable reason="l_uuid is empty"']
     place.execute("UPDATE uacreg SET l_uuid = 'mended', auth_password = 'p' WHERE id = 2")
     assert warnings(place) == []
     place.store.look_again()
@@ -75,7 +77,7 @@ def test_a_trunk_is_named_when_it_breaks_and_used_when_it_is_mended(place: Site)
 
 
 USABLE = "SELECT id FROM usable_address ORDER BY id"  # as the permissions module reads them
-COVERED = "address=1 outcome=unusable reason='group 2 lists the same source: a carrier, which may not call'"
+COVERED = 'address=1 outcome=unusable reason="group 2 lists the same source: a carrier, which may not call"'
 
 
 def test_a_source_in_both_groups_is_a_carrier_and_no_caller(place: Site) -> None:
@@ -97,8 +99,8 @@ def test_a_source_in_both_groups_is_a_carrier_and_no_caller(place: Site) -> None
 def test_an_address_is_named_when_it_breaks_and_listed_when_it_is_mended(place: Site) -> None:
     place.execute("INSERT INTO address (id, ip_addr, mask) VALUES (2, '10.0.0.0', 99), (3, 'pbx.example', 32)")
     assert warnings(place) == [
-        "address=2 outcome=unusable reason='mask is not a number from 0 to 32'",
-        "address=3 outcome=unusable reason='ip_addr is not an IP address'",
+        'address=2 outcome=unusable reason="mask is not a number from 0 to 32"',
+        'address=3 outcome=unusable reason="ip_addr is not an IP address"',
     ]
     listed = "SELECT ip_addr, mask FROM address ORDER BY id"
     assert query(place, listed) == [("192.0.2.1", 32)]
@@ -114,7 +116,7 @@ def test_a_trunk_that_cannot_be_registered_is_named_and_serves_calls(place: Site
     assert warnings(place) == []
     assert registering(place) == ["good"]
     place.execute("UPDATE uacreg SET l_domain = ''")
-    assert warnings(place) == ["trunk='good' outcome=unregistered reason='expires is set and l_domain is empty'"]
+    assert warnings(place) == ['trunk=good outcome=unregistered reason="expires is set and l_domain is empty"']
     assert registering(place) == []
     assert place.store.by_uuid("good")
 
@@ -133,8 +135,8 @@ def test_a_hundred_are_named_and_the_others_counted(place: Site) -> None:
     rows = ", ".join(f"({number}, 'bad{number}', 'd.example', 'u', '')" for number in range(2, 203))
     place.execute(f"{INSERT} VALUES {rows}", "INSERT INTO address (id, ip_addr, mask) VALUES (2, '10.0.0.0', 99)")
     said = warnings(place)
-    assert (len(said), said[-1]) == (101, "102 more rows have faults")
-    assert said[:2] == [f"trunk='bad{number}' outcome=unusable reason={NO_PASSWORD!r}" for number in (2, 3)]
+    assert (len(said), said[-1]) == (101, "outcome=more-faults rows=102")
+    assert said[:2] == [f"trunk=bad{number} outcome=unusable reason={word(NO_PASSWORD)}" for number in (2, 3)]
     assert warnings(place) == []
 
 
@@ -143,12 +145,12 @@ def test_a_keeper_that_starts_names_what_the_copy_holds(place: Site) -> None:
     place.tick()
     place.close()
     with site(place.url, place.file.parent) as again:
-        assert warnings(again) == [f"trunk='bad' outcome=unusable reason={NO_PASSWORD!r}"]
+        assert warnings(again) == [f"trunk=bad outcome=unusable reason={word(NO_PASSWORD)}"]
         assert warnings(again) == []
 
 
 def test_a_default_trunk_without_a_row_is_named(empty_database: URL, tmp_path: Path) -> None:
-    line = "TRUNKAUTH_DEFAULT_TRUNK: no row of uacreg has the l_uuid 'other'"
+    line = "trunk=other outcome=no-default-trunk"
     dba = schema.open_database(empty_database)
     schema.create(dba)
     dba.dispose()
@@ -179,11 +181,11 @@ def test_what_sqlite_holds_in_place_of_text(tmp_path: Path, what: str, column: s
         )
         place.execute("INSERT INTO address (id, ip_addr, mask, tag) VALUES (2, '192.0.2.2', 32, x'ff')")
         place.execute("INSERT INTO address (id, ip_addr, mask) VALUES (3, '192.0.2.3', 'all')")
-        row = "uacreg=2" if column == "l_uuid" else "trunk='odd'"
+        row = "uacreg=2" if column == "l_uuid" else "trunk=odd"
         assert warnings(place) == [
-            f"{row} outcome=unusable reason='{column} is not text in UTF-8'",
-            "address=2 outcome=unusable reason='tag is not text in UTF-8'",
-            "address=3 outcome=unusable reason='mask is not a number from 0 to 32'",
+            f'{row} outcome=unusable reason="{column} is not text in UTF-8"',
+            'address=2 outcome=unusable reason="tag is not text in UTF-8"',
+            'address=3 outcome=unusable reason="mask is not a number from 0 to 32"',
         ]
         assert [warnings(place) for _ in range(3)] == [[]] * 3
         assert place.said("away") == []
@@ -196,7 +198,7 @@ def test_what_sqlite_holds_in_place_of_text(tmp_path: Path, what: str, column: s
 def test_any_id_that_sqlite_can_hold_is_copied(tmp_path: Path, number: int) -> None:
     with in_a_file(tmp_path) as place:
         place.execute(f"{INSERT} VALUES ({number}, 'odd', 'd.example', 'u', 'p')")
-        assert warnings(place) == ["trunk='odd' outcome=unusable reason='id is not a number from 0 to 4294967295'"]
+        assert warnings(place) == ['trunk=odd outcome=unusable reason="id is not a number from 0 to 4294967295"']
         assert place.is_equal()
         place.execute("UPDATE uacreg SET id = 4294967295 WHERE l_uuid = 'odd'")
         assert warnings(place) == []
@@ -227,7 +229,7 @@ def test_text_that_postgresql_does_not_know_the_encoding_of(postgresql: URL, tmp
                 f"{INSERT} VALUES (1, 'a', 'd.example', 'Jürgen', 'ключ'),"
                 " (2, 'b', 'd.example', 'u', convert_from('\\xfc', 'SQL_ASCII'))"
             )
-            assert warnings(place) == ["trunk='b' outcome=unusable reason='auth_password is not text in UTF-8'"]
+            assert warnings(place) == ['trunk=b outcome=unusable reason="auth_password is not text in UTF-8"']
             trunk = place.store.by_uuid("a")
             assert trunk is not None
             assert (trunk.auth_username, trunk.auth_password) == ("Jürgen", "ключ")

@@ -87,7 +87,9 @@ def test_a_commit_is_in_the_copy_at_the_next_tick(place: Site, mode: str) -> Non
 def test_a_lock_is_not_waited_for(place: Site) -> None:
     with locked(place) as other:
         started = time.monotonic()
-        place.tick_until("it is said", lambda: place.said("the database is away: database is locked; calls are served"))
+        place.tick_until(
+            "it is said", lambda: place.said('outcome=database-away reason="database is locked" served-from=')
+        )
         assert time.monotonic() - started < 1.5
         assert password(place) == "first"
         other.execute(CHANGED)
@@ -128,7 +130,7 @@ def test_calls_go_on_with_what_was_last_read(place: Site, what: str) -> None:
     whole = path.rename(path.with_name("whole"))
     if what != "missing":
         broken.replace(path)
-    place.tick_until("it is said", lambda: place.said("the database is away: "))
+    place.tick_until("it is said", lambda: place.said("outcome=database-away"))
     place.tick_until("it was tried again", lambda: place.keeper._pause > 0.5)
     assert password(place) == "first"
     assert path.exists() == (what != "missing")

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
+from kemi.line import Level, word
 from kemi.replica import copy as replica
 from kemi.replica import source
 from kemi.replica.writer import CopyError
 from kemi.start import schema
 from tests.db.site import RULES, Site, site
 from tests.db.test_tables import run_kamailios_scripts
+from tests.lines import told
 
 INSERT = "INSERT INTO uacreg (realm, id, l_uuid, auth_username, auth_password)"
 
@@ -88,7 +90,9 @@ def test_the_first_tick_copies_everything(place: Site) -> None:
     assert not place.store.is_ready()  # Kamailio is told of the addresses first
     place.tick()
     assert place.store.is_ready()
-    assert [bool(re.fullmatch(r"database copied: 6 rows in \d+\.\d s", line)) for _, line in report.lines] == [True]
+    assert [{**line.fields, "seconds": 0} for line in report.lines] == [
+        {"outcome": "database-copied", "rows": 6, "seconds": 0}
+    ]
     assert report.addresses  # Kamailio has read the empty copy
 
 
@@ -105,7 +109,7 @@ def test_a_change_is_noticed(noticing: Site, change: str) -> None:
     noticing.execute(*CHANGES[change])
     noticing.tick_until("the change is in the copy", noticing.is_equal)
     whole_comparisons = 2 if "TRUNCATE" in CHANGES[change][0] else 1
-    assert len(noticing.said("database copied")) == whole_comparisons
+    assert len(noticing.said("database-copied")) == whole_comparisons
 
 
 def test_nothing_is_fetched_where_nothing_differs(place: Site) -> None:
@@ -123,15 +127,15 @@ def test_a_comparison_fetches_the_thousand_rows_that_differ(place: Site) -> None
         )
     place.tick()
     place.execute("UPDATE uacreg SET auth_password = 'x' WHERE id = 1500")
-    [(_, line)] = place.tick().lines
-    assert line.startswith("database copied: 1000 rows in ")
+    [line] = map(told, place.tick().lines)
+    assert line.startswith("outcome=database-copied rows=1000 ")
     assert place.is_equal()
 
 
 def test_many_changes_in_one_commit(noticing: Site) -> None:
     noticing.execute(f"{INSERT} SELECT 'r', n, 'n' || n, 'u', 'p' FROM generate_series(3001, 8000) AS n")
     noticing.tick_until("the rows are in the copy", noticing.is_equal)
-    assert len(noticing.said("database copied")) == 2
+    assert len(noticing.said("database-copied")) == 2
 
 
 def test_what_is_affected_is_told(noticing: Site) -> None:
@@ -191,10 +195,10 @@ def test_a_table_that_is_missing_for_a_while(place: Site) -> None:
     place.tick()
     place.execute("ALTER TABLE uacreg RENAME TO elsewhere")
     assert len(place.tick().lines) == 1
-    assert place.said("the database is away: ")
+    assert place.said("outcome=database-away")
     assert place.store.by_uuid("a") is not None
     place.execute("ALTER TABLE elsewhere RENAME TO uacreg", "UPDATE uacreg SET auth_password = 'new' WHERE id = 1")
-    place.tick_until("the database is back", lambda: place.said("the database is back after"))
+    place.tick_until("the database is back", lambda: place.said("outcome=database-back"))
     assert place.is_equal()
     assert (len(place.said("away")), len(place.said("back"))) == (1, 1)
 
@@ -214,10 +218,10 @@ def test_a_query_that_takes_longer_than_the_limit_is_ended(
             f"CREATE VIEW uacreg AS SELECT elsewhere.* FROM elsewhere, {slow}",
         )
         place.tick()
-        assert place.said("the database is away: ")
+        assert place.said("outcome=database-away")
         assert place.store.by_uuid("a") is not None
         place.execute("DROP VIEW uacreg", "ALTER TABLE elsewhere RENAME TO uacreg", "DELETE FROM uacreg WHERE id = 1")
-        place.tick_until("the database is back", lambda: place.said("the database is back after"))
+        place.tick_until("the database is back", lambda: place.said("outcome=database-back"))
         assert place.store.by_uuid("a") is None
 
 
@@ -254,7 +258,7 @@ def test_a_copy_that_is_wrong_while_it_is_in_use_is_made_anew(place: Site, reaso
     place.tick()
     WRONG_FILES[reason](place.file)
     place.tick_until("there is a copy again", lambda: place.file.exists() and not place.said("again") and _right(place))
-    assert place.said(f"the copy was {reason}, and is made anew")
+    assert place.said(f"outcome=copy-made-anew reason={word(reason)}")
     trunk = place.store.by_uuid("a")
     assert trunk is not None
     assert trunk.auth_password == "pa"
@@ -298,7 +302,7 @@ def test_a_sync_that_is_interrupted_leaves_the_old_copy(place: Site, monkeypatch
     monkeypatch.setattr(source.Source, "rows", interrupted)
     place.tick()
     assert place.copied() == before
-    assert place.said("the database is away: the line was cut; calls are served from the copy of ")
+    assert place.said('outcome=database-away reason="the line was cut" served-from="the copy of ')
     monkeypatch.undo()
     place.tick_until("the copy is equal again", place.is_equal)
 
@@ -314,7 +318,7 @@ def test_a_full_disk_leaves_the_old_copy(place: Site) -> None:
         rows = [{"id": 3000 + number, "uuid": f"t{number}"} for number in range(2000)]
         connection.execute(text(f"{INSERT} VALUES ('r', :id, :uuid, 'u', 'p')"), rows)
     place.tick()
-    assert place.said("the copy cannot be kept: database or disk is full; calls are served from the copy of ")
+    assert place.said('outcome=copy-not-kept reason="database or disk is full" served-from="the copy of ')
     assert place.copied() == before
     with place.keeper._copy._engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
@@ -334,8 +338,9 @@ def test_the_connection_says_who_it_is(place: Site) -> None:
 def test_no_password_is_in_what_is_said(server: URL, tmp_path: Path) -> None:
     wrong = server.set(password="wr@ng/secret")
     with site(server, tmp_path, reader=wrong) as place:
-        [(is_warning, line)] = place.tick().lines
-    assert is_warning
-    assert line.startswith("the database is away: ")
-    assert line.endswith("; calls are served from nothing: there is no copy yet")
+        [found] = place.tick().lines
+    assert found.level is Level.WARNING
+    line = told(found)
+    assert line.startswith("outcome=database-away")
+    assert line.endswith(' served-from="nothing: there is no copy yet"')
     assert not re.search("wr@ng|wr%40ng", line)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from kemi.line import word
 from kemi.start import schema
 from kemi.trunks.trunk import DEFAULT, Policy
 from tests.db.site import Site, site
@@ -79,7 +80,7 @@ def test_a_row_that_cannot_be_used_takes_its_trunk_with_it_and_is_named(place: S
     place.tick()
     assert policy_of(place, "a") is None
     reason = "priority is not a number from 0 to 2147483647"
-    assert place.said("trunk='a'") == [f"trunk='a' outcome=unusable reason={reason!r}"]
+    assert place.said("trunk=a") == [f"trunk=a outcome=unusable reason={word(reason)}"]
     assert [trunk.fault for trunk in place.store.by_name("a")] == [reason]
     place.execute("UPDATE trunk SET priority = 1 WHERE id = 7")
     place.tick_until("it is mended", lambda: policy_of(place, "a") == DEFAULT._replace(priority=1))
@@ -95,7 +96,7 @@ def test_its_changes_are_noticed(postgresql_tables: URL, tmp_path: Path) -> None
         for priority in (1, 2):
             place.execute("DELETE FROM trunk", f"INSERT INTO trunk (l_uuid, priority) VALUES ('a', {priority})")
             place.tick_until("it is in the copy", partial(has_priority, place, priority))
-        assert len(place.said("database copied")) == 1
+        assert len(place.said("database-copied")) == 1
 
 
 def test_a_table_that_comes_while_the_others_are_noticed_is_noticed_too(postgresql_tables: URL, tmp_path: Path) -> None:

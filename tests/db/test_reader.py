@@ -108,7 +108,7 @@ def test_the_reader_gets_notices(postgresql_tables: URL, tmp_path: Path) -> None
         place.tick()
         place.execute("UPDATE uacreg SET auth_password = 'other'")
         place.tick_until("the change is in the copy", place.is_equal)
-        assert len(place.said("database copied")) == 1
+        assert len(place.said("database-copied")) == 1
         place.keeper.close()
         place.execute(f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
 

@@ -119,7 +119,7 @@ def test_a_server_whose_certificate_is_wrong_is_not(
     with site(url, tmp_path, reader=verifying(url.set(host=host), certificates / ca)) as place:
         place.tick_until("it was tried again", lambda: place.keeper._pause > 2 * keeper.FIRST_PAUSE)
         [line] = place.lines
-        assert line.startswith("the database is away: ")
+        assert line.startswith("outcome=database-away ")
         assert re.search(reason, line)
         assert PASSWORD not in line
         assert not place.store.is_ready()
@@ -175,10 +175,12 @@ def test_a_standby_is_read_while_the_primary_is_away(pair: tuple[Site, Server, S
     assert listens(place)
     wait_for_standby(place, standby)
     primary.stop()
-    place.tick_until("the standby has taken over", lambda: place.said("the database is back after"))
+    place.tick_until("the standby has taken over", lambda: place.said("outcome=database-back"))
     assert not listens(place)
     place.file.unlink()
-    place.tick_until("a copy is made from the standby", lambda: place.said("is made anew") and has_copy(place))
+    place.tick_until(
+        "a copy is made from the standby", lambda: place.said("outcome=copy-made-anew") and has_copy(place)
+    )
     trunk = place.store.by_uuid("a")
     assert trunk is not None
     primary.start()
@@ -186,14 +188,14 @@ def test_a_standby_is_read_while_the_primary_is_away(pair: tuple[Site, Server, S
     place.tick_until("the primary is read again", lambda: listens(place))
     place.execute("UPDATE uacreg SET auth_password = 'second'")
     place.tick_until("the change is noticed", place.is_equal)
-    assert len(place.said("the database is away")) == 1
+    assert len(place.said("outcome=database-away")) == 1
 
 
 def test_a_standby_that_is_promoted_gives_notices(pair: tuple[Site, Server, Server]) -> None:
     place, primary, standby = pair
     wait_for_standby(place, standby)
     primary.stop()
-    place.tick_until("the standby has taken over", lambda: place.said("the database is back after"))
+    place.tick_until("the standby has taken over", lambda: place.said("outcome=database-back"))
     dba = schema.open_database(standby.url)
     with dba.connect() as connection:
         connection.execute(text("SELECT pg_promote()"))

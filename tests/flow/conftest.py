@@ -8,10 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from kemi.handlers import Handlers
+from kemi.line import Level, Line
 from kemi.settings import Settings
 from kemi.start import key
 from tests.flow.scene import INSERT_TRUNKS, PBX, Marks, Send, request, resolve_hosts, routes_with, started
+from tests.ksr.fixtures import current
 from tests.ksr.mock import MockKSR
+from tests.lines import told
+
+LEVELS = {Level.ERROR: "err", Level.WARNING: "warn", Level.NOTICE: "notice", Level.INFO: "info"}
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +36,18 @@ def all_trunks_are_up(ksr: MockKSR) -> None:
     from kemi.sip import standings
 
     standings.forget_all()
+
+
+@pytest.fixture(autouse=True)
+def told_to_the_mock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written to the log is in the mock's."""
+    from kemi.sip import api
+
+    def write(line: Line) -> None:
+        if api.shows(line.level):
+            current().log.append((LEVELS[line.level], f"{told(line)}\n"))
+
+    monkeypatch.setattr(api, "write", write)
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_the_failure_route_of_a_silent_trunk_is_run_by_a_timer_process(
         getattr(timer, route)(None)
     timer.trunks.close()
     assert [hop for hop, *_ in went(pbx)] == [ONE, TWO]
-    assert any("trunk=one outcome=next reason='silent' call-id=call-1" in line for _, line in pbx.log)
+    assert any("trunk=one outcome=next reason=silent call-id=call-1" in line for _, line in pbx.log)
 
 
 def test_one_trunk_alone_is_waited_for_as_before(pbx: MockKSR, routes: Handlers) -> None:
@@ -167,7 +167,7 @@ def test_a_trunk_that_the_dba_disables_takes_no_new_call(pbx: MockKSR, routes: H
     assert pbx.replies == [CARRIERS_503]
     send(pbx, routes)
     assert pbx.replies == [Reply(404, "No Trunk")]
-    assert any("trunk=one outcome=unusable reason='it is not enabled'" in line for _, line in pbx.log)
+    assert any('trunk=one outcome=unusable reason="it is not enabled"' in line for _, line in pbx.log)
 
 
 def test_only_a_source_with_the_tag_may_use_a_trunk(pbx: MockKSR, routes: Handlers, settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kemi.handlers import Handlers
-from kemi.outcome import MOST_SHOWN
+from kemi.line import MOST_SHOWN
 from kemi.settings import Settings
 from tests.flow.scene import (
     PASSWORD,
@@ -24,18 +24,20 @@ def test_a_fault_in_the_request_route_500(pbx: MockKSR, routes: Handlers, send: 
     pbx.answer("maxfwd.process_maxfwd", raising(ValueError(PASSWORD)))
     send(request())
     assert pbx.replies == [Reply(500, "Internal Server Error")]
-    level, line = pbx.log[-1]
+    (level, line), (_, call) = pbx.log
     assert level == "err"
     assert line.startswith("fault=ValueError@")
-    assert line.endswith(" call-id=call-1\n")
-    assert PASSWORD not in line
+    assert line.endswith(" outcome=fault call-id=call-1\n")
+    assert 'outcome=call-failed carrier="" from=sip:alice@pbx.test' in call
+    assert 'status=500 reason="Internal Server Error"' in call
+    assert not any(PASSWORD in line for _, line in pbx.log)
 
 
 CALL_IDS = {
-    "a zero octet": ("call\0-1", r"'call\x00-1'"),
-    "quotes and spaces": ("c' call-id=\"d", r"""'c\' call-id="d'"""),
-    "a line end": ("c\r\n fault=Forged", r"'c\r\n fault=Forged'"),
-    "very long": ("c" * 60_000, f"'{'c' * MOST_SHOWN}...'"),
+    "a zero octet": ("call\0-1", r'"call\u0000-1"'),
+    "quotes and spaces": ("c' call-id=\"d", r'''"c' call-id=\"d"'''),
+    "a line end": ("c\r\n fault=Forged", r'"c\r\n fault=Forged"'),
+    "very long": ("c" * 60_000, f'"{"c" * MOST_SHOWN}..."'),
 }
 
 
@@ -51,9 +53,11 @@ def test_no_call_id_keeps_the_caller_from_500_or_forges_a_line(
     assert line.endswith(f" call-id={shown}\n")
 
 
-def test_a_fault_that_cannot_be_logged_is_answered_all_the_same(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    for function, fault in (("maxfwd.process_maxfwd", ValueError()), ("err", SystemError())):
-        pbx.answer(function, raising(fault))
+def test_a_fault_that_cannot_be_logged_is_answered_all_the_same(
+    pbx: MockKSR, routes: Handlers, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pbx.answer("maxfwd.process_maxfwd", raising(ValueError()))
+    monkeypatch.setattr("kemi.sip.api.write", raising(SystemError()))
     send(request())
     assert pbx.replies == [Reply(500, "Internal Server Error")]
 

@@ -8,7 +8,9 @@ import pytest
 
 from kemi.dialog import mark
 from kemi.handlers import Handlers
+from kemi.metrics import counts
 from kemi.names.file import NamesFile
+from kemi.outcome import ENDS
 from kemi.settings import Settings
 from kemi.start import key
 from kemi.trunks.hops import Hop, Target, literal, places, target_of
@@ -155,7 +157,7 @@ def test_nothing_of_a_carrier_goes_out_whatever_rule_it_would_hit(pbx: MockKSR, 
     for uri, headers in (("sip:x@carrier.test", ""), ("sip:x@carrier.test", "X-Trunk: berlin\r\n")):
         come(uri, headers=headers)
         assert (went(pbx), pbx.replies) == ([], [NO_ROUTE])
-    assert "trunk='' source=203.0.113.5 outcome='no route' reason='no trunk for this number'" in told(pbx)
+    assert 'trunk="" outcome=no-route source=203.0.113.5 reason="no trunk for this number"' in told(pbx)
 
 
 # --- which trunk
@@ -178,14 +180,14 @@ def test_the_tag_of_the_carriers_address_is_read_and_not_that_of_a_caller(pbx: M
     tags[2] = ""
     come("sip:+4930999@carrier.test", "203.0.113.77")
     assert pbx.replies == [NO_ROUTE]
-    assert "trunk='' source=203.0.113.77" in told(pbx)
+    assert 'trunk="" outcome=no-route source=203.0.113.77' in told(pbx)
 
 
 @pytest.mark.parametrize("uri", [f"sip:hamburg@{OURS}", f"sip:x@{OURS};line=hamburg", f"sip:4940123@{OURS}"])
 def test_another_carriers_trunk_is_no_way_in(pbx: MockKSR, come: Come, uri: str) -> None:
     come(uri)
     assert (went(pbx), pbx.replies) == ([], [NO_ROUTE])
-    assert "trunk=hamburg source=203.0.113.5 outcome='no route' reason=\"the trunk is another carrier's\"" in told(pbx)
+    assert 'trunk=hamburg outcome=no-route source=203.0.113.5 reason="the trunk is another carrier\'s"' in told(pbx)
 
 
 def test_a_stranger_who_knows_the_l_uuid_gets_nowhere(pbx: MockKSR, come: Come) -> None:
@@ -300,8 +302,8 @@ def test_a_carrier_sees_no_challenge_of_a_pbx_and_the_pbx_no_credentials(
     challenge(pbx, routes, code=status)
     assert len(pbx.relayed) == 1
     assert pbx.replies == [Reply(503, "Trunk Authentication Failed")]
-    assert "trunk=berlin realm='carrier' algorithm='MD5' outcome=refused" not in told(pbx)
-    assert "outcome=refused reason='no trunk that may answer'" in told(pbx)
+    assert "realm=carrier" not in told(pbx)
+    assert 'reason="no trunk that may answer"' in told(pbx)
 
 
 def test_the_standing_of_the_trunk_is_not_that_of_its_pbx(pbx: MockKSR, routes: Handlers, come: Come) -> None:
@@ -319,7 +321,7 @@ def test_a_pbx_whose_name_nobody_has_looked_up_yet_is_waited_for(pbx: MockKSR, c
 def test_an_inbound_uri_whose_name_leads_to_us_makes_no_loop(pbx: MockKSR, come: Come) -> None:
     come(f"sip:loop@{OURS}")
     assert (went(pbx), pbx.replies) == ([], [Reply(503, "Next Hop Unreachable")])
-    assert "trunk=loop source=203.0.113.5 outcome='no route' reason='inbound_uri leads to us'" in told(pbx)
+    assert 'trunk=loop outcome=no-route source=203.0.113.5 reason="inbound_uri leads to us"' in told(pbx)
 
 
 def test_without_a_pbx_there_is_no_route(pbx: MockKSR, come: Come, changed: Callable[[str], None]) -> None:
@@ -337,3 +339,25 @@ def test_a_trunk_that_is_full_takes_no_call_in(pbx: MockKSR, come: Come, changed
     assert went(pbx) == TO_BERLINS_PBX
     come()
     assert (went(pbx), pbx.replies) == ([], [Reply(503, "Trunk Full")])
+
+
+def test_how_a_carriers_call_ends_is_told_and_counted_apart(
+    pbx: MockKSR, routes: Handlers, come: Come, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "ENTRIES", counts.Entries())
+    come()
+    reply(pbx, routes, 200)
+    come()
+    fail(pbx, routes, 500)
+    come("sip:x@carrier.test")
+    lines = [line for line in told(pbx).splitlines() if "outcome=call-" in line]
+    assert lines[0].startswith("trunk=berlin outcome=call-failed pbx=203.0.113.5:5060 from=sip:alice@pbx.test ")
+    assert 'trunk="" outcome=call-failed pbx=""' in lines[1]
+    assert "status=404" in lines[1]
+    found = {
+        trunk: dict(zip(ENDS, numbers[counts.INBOUND :].tolist(), strict=True))
+        for trunk, numbers in counts.ENTRIES.items()
+    }
+    assert [found["berlin"][end] for end in ("answered", "failed")] == [1, 1]
+    assert found[""]["rejected"] == 1
+    assert sum(sum(numbers[: counts.CHALLENGED]) for numbers in counts.ENTRIES.values()) == 0

@@ -56,7 +56,7 @@ def test_new_calls_are_refused_while_memory_is_full(watched: MockKSR, routes: Ha
         seen.append(memory.is_full())
     assert seen == [False, True, False]
     assert json.loads(watched.called("jsonrpcs.exec")[0][0])["params"] == ["k"]
-    line = "memory is full: 3584 of 4096 MiB are used; new calls get 503 until calls have ended\n"
+    line = "outcome=memory-full used-mib=3584 total-mib=4096\n"
     assert watched.log == [("warn", line)]
 
 
@@ -93,7 +93,7 @@ def test_the_connections_of_strangers_are_closed(
     assert watched.called("permissions.allow_address") == [
         (1, PBX, 4001), (1, "198.51.100.7", 4002), (2, "198.51.100.7", 4002)
     ]  # fmt: skip
-    line = "1 TCP connections were closed, the last one of source=198.51.100.7: see docs/log-lines.md\n"
+    line = "outcome=connections-closed count=1 source=198.51.100.7\n"
     assert watched.log == [("warn", line)]
     methods = [json.loads(command)["method"] for (command,) in watched.called("jsonrpcs.exec")]
     assert methods.count("core.tcp_list") == 2  # few connections are looked at every 5 s

@@ -133,7 +133,7 @@ def test_a_registration_that_the_module_refuses_is_named(
     copied(settings, row("sip:192.0.2.9", expires=60))
     pbx.world.rpc_code = 500
     tick(routes)
-    assert ("warn", "trunk='t' outcome=unregistered reason='uac.reg_refresh failed'\n") in pbx.log
+    assert ("warn", 'trunk=t outcome=unregistered reason="uac.reg_refresh failed"\n') in pbx.log
 
 
 def test_a_row_that_registers_at_a_name_without_an_address_is_left_out(
@@ -215,7 +215,7 @@ def test_a_file_that_cannot_be_written_is_said_once_and_once_that_it_can_again(
     tick(routes)
     lines = [line for _, line in pbx.log]
     assert lines == [
-        "names cannot be kept: disk full; calls use the addresses of before\n",
-        "names are kept again\n",
+        'outcome=names-not-kept reason="disk full"\n',
+        "outcome=names-kept\n",
     ]
     assert addresses(routes) == {"192.0.2.50"}

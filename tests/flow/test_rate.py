@@ -38,5 +38,5 @@ def test_new_calls_beyond_the_limit_503_until_the_second_is_over(
     place()
     routes.trunks.close()
     assert seen == [[], [], [503], [503], [], [], []]
-    line = f"source={PBX} outcome=limited reason='more than 2 new calls a second' call-id=call-1\n"
+    line = f"source={PBX} outcome=limited most=2 call-id=call-1\n"
     assert [each for each in pbx.log if "limited" in each[1]] == [("warn", line)]

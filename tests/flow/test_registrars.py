@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kemi.handlers import Handlers
+from kemi.line import word
 from kemi.names import registering
 from kemi.settings import Settings
 from tests.flow.scene import copied, reply, request, started
@@ -110,10 +111,10 @@ def test_a_registration_that_failed_is_tried_again(
     assert uac.tried == []
     look(uac, keeper, wait)
     assert uac.tried == ["t"]
-    assert uac.told == [("warn", f"trunk='t' outcome=unregistered reason={reason!r} next={wait}s\n")]
+    assert uac.told == [("warn", f"trunk=t outcome=unregistered reason={word(reason)} next-seconds={wait}\n")]
     uac.ends(keeper, 200)
     look(uac, keeper, wait + 5)
-    assert uac.told[1:] == [("notice", f"trunk='t' outcome=registered reason='down for {wait + 5} s'\n")]
+    assert uac.told[1:] == [("notice", f"trunk=t outcome=registered seconds={wait + 5}\n")]
     look(uac, keeper, 100_000)
     assert uac.tried == ["t"]
 
@@ -162,7 +163,7 @@ def test_silence_after_a_challenge_is_no_refusal(uac: Uac, keeper: Handlers) -> 
     uac.ends(keeper, 401)
     uac.ends(keeper, None)
     look(uac, keeper, 0)
-    assert uac.told == [("warn", "trunk='t' outcome=unregistered reason='the registrar is silent' next=30s\n")]
+    assert uac.told == [("warn", 'trunk=t outcome=unregistered reason="the registrar is silent" next-seconds=30\n')]
 
 
 def test_a_row_that_changed_starts_anew(uac: Uac, keeper: Handlers) -> None:

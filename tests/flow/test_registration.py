@@ -75,7 +75,7 @@ def test_what_has_no_plain_form_is_no_challenge_any_more(
     edits = screened(registering, routes, 401, *fields)
     assert edits == {"textopsx.change_reply_status": [(488, "Not Acceptable Here")]}
     (line,) = [line for level, line in registering.log if level == "warn"]
-    assert line.startswith("register='sip:4930123@192.0.2.1' outcome=refused reason='no challenge")
+    assert line.startswith('register=sip:4930123@192.0.2.1 outcome=refused reason="no challenge')
 
 
 def test_one_that_cannot_be_written_anew_neither(registering: MockKSR, routes: Handlers) -> None:

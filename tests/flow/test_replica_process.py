@@ -66,7 +66,7 @@ def test_a_row_that_cannot_be_used_is_named_once(
     changed(tmp_path, "INSERT INTO uacreg (l_uuid, realm, auth_username, auth_password) VALUES ('good', 'r', 'u', 'p')")
     keeper.REPLICA(None, None)
     warnings = [line for level, line in pbx.log if level == "warn"]
-    assert warnings == ["trunk='t' outcome=unusable reason='auth_password has a control character'\n"]
+    assert warnings == ['trunk=t outcome=unusable reason="auth_password has a control character"\n']
     assert commands == [RELOAD]
 
 

@@ -7,6 +7,7 @@ good at the end. What a test needs to know of one is here: where it listens, wha
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import URL
 
 from lab.programs import Foreground, free_port, wait_for
+from tests.harness import logfmt
 from tests.harness.caller import Caller
 from tests.harness.database import Database, ServerDatabase, trunks_of
 from tests.harness.endpoint import Address
@@ -132,7 +134,14 @@ class Kamailio:
         self.wait_for("every worker looks again", lambda: time.monotonic() > changed + LOOKS_EVERY, within=1)
 
     def judge_log(self, log: str, secrets: Collection[str]) -> None:
-        """Nothing that Kamailio says may hold a traceback or one of these passwords."""
+        """Nothing that Kamailio says may hold a traceback or one of these passwords, and the product's lines are logfmt
+        or JSON.
+        """
+        for line in log.splitlines():
+            if line.startswith("level="):
+                logfmt.parse(line)
+            elif line.startswith('{"level"'):
+                json.loads(line)
         assert "Traceback" not in log, log[-6000:]
         assert not [secret for secret in secrets if secret in log], "a password is in the log"
 
@@ -251,6 +260,7 @@ def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
         "TRUNKAUTH_WORKERS": str(options.workers),
         "TRUNKAUTH_MEMORY": str(options.memory),
         "TRUNKAUTH_LOG_LEVEL": "1",
+        "TRUNKAUTH_HTTP": "",
         "TRUNKAUTH_MAX_CPS": str(options.max_cps or ""),
         "TRUNKAUTH_PREEMPTIVE": options.preemptive,
         "TRUNKAUTH_RING_SECONDS": str(options.ring_seconds),

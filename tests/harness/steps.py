@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 
+from kemi.line import word
 from tests.harness.agent import Exchange
 from tests.harness.carrier import Script
 from tests.harness.message import Message, auth_params
@@ -47,8 +48,9 @@ def refused(call: Exchange) -> None:
 def refused_because(scene: Scene, trunk: Trunk, reason: str, call: Exchange) -> None:
     """Refused, with the one line that tells the operator why."""
     refused(call)
-    scene.kamailio.wait_for_log(f"refused reason={reason!r} call-id={call.request.call_id}")
-    (line,) = (each for each in scene.kamailio.log().splitlines() if "refused" in each and call.request.call_id in each)
+    scene.kamailio.wait_for_log(f"reason={word(reason)} call-id={call.request.call_id}")
+    lines = scene.kamailio.log().splitlines()
+    (line,) = (each for each in lines if "outcome=refused" in each and call.request.call_id in each)
     assert f"trunk={trunk.uuid}" in line
 
 

@@ -35,6 +35,12 @@ _STAND_IN = _StandIn("KSR")
 sys.modules["KSR"] = _STAND_IN
 
 
+def current() -> MockKSR:
+    """The mock that `KSR` is now."""
+    assert _STAND_IN.current
+    return _STAND_IN.current
+
+
 @contextmanager
 def installed(mock: MockKSR) -> Iterator[MockKSR]:
     """Let `KSR` be this mock meanwhile."""

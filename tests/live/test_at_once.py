@@ -107,6 +107,6 @@ def test_a_carrier_that_was_left_alone_gives_calls_the_same_nonce(scene: Scene) 
     for _ in range(MOST_TURNED_DOWN + 1):
         trunk.carrier.forget_nonces()
         scene.call(trunk).expect(200)
-    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='preemptive backed off")
+    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome=backed-off")
     at_once(scene, trunk, 16)
     never_the_same(trunk)

@@ -124,7 +124,7 @@ def test_without_a_realm_it_is_unusable(scene: Scene) -> None:
     trunk = scene.trunk(auth_proxy="", r_domain="")
     dialled(scene, trunk).expect(404)
     scene.kamailio.wait_for_log(
-        f"trunk={trunk.uuid!r} outcome=unusable reason='realm, auth_proxy and r_domain are empty'"
+        f'trunk={trunk.uuid} outcome=unusable reason="realm, auth_proxy and r_domain are empty"'
     )
     assert not trunk.carrier.trace
 

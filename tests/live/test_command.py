@@ -76,7 +76,9 @@ def test_registrations_are_shown(operator: Shell, kamailio: Kamailio) -> None:
     kamailio.wait_for("a registration", lambda: trunks(operator)["good"]["registered"] == "yes", within=10)
     assert trunks(operator)["bad"]["registered"] in ("no", "under way")
     done = operator.run("trunks")
-    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +up +- +yes +no$", done.output, re.MULTILINE), done.output
+    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +up +- +yes +no +0 +0 +-$", done.output, re.MULTILINE), (
+        done.output
+    )
     assert done.output.endswith("\n0 calls up\n")
 
 
@@ -117,6 +119,27 @@ def test_limits_and_standings_are_shown(operator: Shell, scene: Scene) -> None:
     assert operator.run("trunks").output.splitlines()[0].split()[2:5] == ["ENABLED", "STATE", "CALLS"]
 
 
+def test_the_calls_of_the_last_minutes_and_the_last_failure_are_shown(operator: Shell, scene: Scene) -> None:
+    good, bad = scene.trunk(CHALLENGING), scene.trunk(Script(ring=False, final=500))
+    for trunk, status in ((good, 200), (bad, 500), (bad, 500)):
+        call = scene.call(trunk)
+        call.expect(status)
+        if status == 200:
+            call.inside("BYE").expect(200)
+
+    def lately() -> bool:
+        shown = trunks(operator)
+        return [shown[one.uuid]["lately"] for one in (good, bad)] == [[1, 0], [2, 2]]
+
+    scene.kamailio.wait_for("the calls of the last minutes", lately, within=10)
+    failure = trunks(operator)[bad.uuid]["last_failure"]
+    assert isinstance(failure, dict)
+    assert (failure["status"], failure["reason"], failure["seconds"] < 20) == (500, "Server Internal Error", True)
+    assert trunks(operator)[good.uuid]["last_failure"] is None
+    table = operator.run("trunks").output
+    assert re.search(rf"^{bad.uuid} .* 2 +2 +500 Server Internal Error, \d+ s ago$", table, re.MULTILINE)
+
+
 def test_a_row_with_a_fault_is_shown_with_it(operator: Shell, kamailio: Kamailio) -> None:
     kamailio.database.insert_trunk({"l_uuid": "faulty", "r_domain": "f.test", "auth_username": "u"})
     assert trunks(operator)["faulty"]["fault"] == "auth_password and auth_ha1 are empty"
@@ -127,7 +150,9 @@ def test_without_a_kamailio_the_database_is_shown(operator: Shell, tmp_path: Pat
     operator.set(STATE_DIR=str(tmp_path / "none"), DB_URL=f"sqlite:///{operator.url.database}")
     done = operator.run("trunks")
     assert done.status == 0
-    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +\? +- +\? +\?$", done.output, re.MULTILINE), done.output
+    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +\? +- +\? +\? +\? +\? +\?$", done.output, re.MULTILINE), (
+        done.output
+    )
     assert done.output.splitlines()[-1] == "no running Kamailio: No such file or directory"
     assert json.loads(operator.run("trunks", "--json").output)["running"] is False
 

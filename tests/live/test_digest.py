@@ -229,7 +229,7 @@ def test_a_bad_ha1_is_no_trunk_and_the_log_names_it(scene: Scene, wrong: str) ->
     trunk = scene.trunk(auth_ha1=wrong)
     scene.call(trunk).expect(404)
     assert not trunk.carrier.trace
-    scene.kamailio.wait_for_log(f"trunk='{trunk.uuid}' outcome=unusable reason='auth_ha1 is not 32 or 64 hex digits'")
+    scene.kamailio.wait_for_log(f'trunk={trunk.uuid} outcome=unusable reason="auth_ha1 is not 32 or 64 hex digits"')
 
 
 @pytest.mark.parametrize("status", [401, 407])

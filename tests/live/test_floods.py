@@ -61,7 +61,7 @@ def test_a_flood_of_a_source_that_is_not_listed_gets_silence(
     found = answers(node, source, method, headers, to_tag)
     assert set(found) <= {403, 481}
     assert 1 <= len(found) <= 2 * ANSWERED  # a new ten seconds may begin meanwhile
-    assert node.wait_for_log(" outcome=dropped reason='not listed, ").count("outcome=dropped") <= 2
+    assert node.wait_for_log(' outcome=dropped reason="not listed, ').count("outcome=dropped") <= 2
 
 
 def test_a_listed_source_is_answered_however_much_it_sends(node: Kamailio) -> None:
@@ -98,5 +98,5 @@ def test_a_listed_source_places_so_many_new_calls_a_second_and_goes_on(installat
                 call.inside("INFO").expect(200)  # what is up goes on
                 call.inside("BYE").expect(200)
         wait_until(scene, trunk.uuid, 200, within=2, before=(503,))
-        line = f"source=127.0.0.1 outcome=limited reason='more than {MOST} new calls a second' call-id="
+        line = f"source=127.0.0.1 outcome=limited most={MOST} call-id="
         assert 1 <= limited.wait_for_log(line).count(line) <= 2  # a new minute may begin

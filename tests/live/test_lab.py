@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kamailio.options import ask
+from kemi.health.options import ask
 from lab.programs import free_ports, wait_for
 from tests.harness.machine import NO_DOCKER, PROJECT, docker_is_missing
 

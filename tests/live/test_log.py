@@ -13,9 +13,9 @@ from tests.harness.node import Installation, Kamailio, Options
 GONE = "ALTER TABLE uacreg RENAME TO uacreg_elsewhere"
 
 CALL_IDS = {
-    "quotes and spaces": (b"a' call-id=\"b", r"""'a\' call-id="b'"""),
-    "not ASCII": ("aü\u202e".encode(), r"'a\xfc\u202e'"),
-    "very long": (b"a" * 5000, f"'{'a' * 200}...'"),
+    "quotes and spaces": (b"a' call-id=\"b", r'''"a' call-id=\"b"'''),
+    "not ASCII": ("aü\u202e".encode(), r'"a\u00fc\u202e"'),
+    "very long": (b"a" * 5000, f'"{"a" * 200}..."'),
     "a word": (b"a-b@c", "a-b@c"),
 }
 

@@ -17,7 +17,7 @@ from tests.live.test_inbound import contact, open_to, pbx, up
 SMALL = 32  # MiB, the least that there may be
 VALUE = "x" * 30_000  # what a table's entry holds
 TOLD_WITHIN = 3.0  # seconds; memory is looked at twice a second
-FULL = "memory is full: "
+FULL = "outcome=memory-full"
 
 ASKED_EVERY = 30  # seconds, the least that the dialog module takes
 GONE_WITHIN = ASKED_EVERY + 15.0  # it lets a dialog go 10 s after the answer

@@ -123,7 +123,7 @@ def test_a_carrier_whose_nonces_serve_once_is_left_alone(scene: Scene, kinds: fr
     assert trunk.carrier.answers("INVITE") == [407, 200] * 6
     unasked = [verdict for _, _, verdict in trunk.carrier.verdicts if verdict != ACCEPTED]
     assert unasked == [MISSING, *[USED_UP] * MOST_TURNED_DOWN, *[MISSING] * (len(unasked) - 1 - MOST_TURNED_DOWN)]
-    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome='preemptive backed off")
+    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} outcome=backed-off")
 
 
 def test_three_that_are_not_in_a_row_do_not_count(scene: Scene) -> None:

@@ -74,11 +74,11 @@ def test_a_trunk_that_does_not_answer_is_left_out_until_it_does(scene: Scene) ->
     there = scene.trunk(Script())
     for trunk, reason in ((silent, "silent"), (full, "503"), (over_tcp, "silent"), (refused, "")):
         line = wait_until(scene, trunk, "down")
-        assert (f"reason='{reason}" in line, " to OPTIONS' call-id=" in line) == (True, True)
+        assert (f'reason="{reason}' in line, ' to OPTIONS" call-id=' in line) == (True, True)
     call(scene, silent, full, over_tcp, refused, there)
     assert not any(trunk.carrier.received("INVITE") for trunk in (silent, full, over_tcp))
     silent.carrier.answer_probes(404)  # it is there, whatever it thinks of OPTIONS
-    wait_until(scene, silent, "'up again after ")
+    wait_until(scene, silent, "up-again seconds=")
     call(scene, silent, there)
     silent.carrier.expect("INVITE")
 

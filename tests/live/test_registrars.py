@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kemi.line import word
 from tests.harness.carrier import Script
 from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Native, Options
 from tests.harness.scene import Scene, Trunk
@@ -50,20 +51,20 @@ def test_a_registrar_that_was_away_is_registered_with_again_and_one_that_refuses
         for trunk in away:
             trunk.carrier.come_back()
         for trunk in away:
-            node.wait_for_log(f"trunk={trunk.uuid!r} outcome=registered", AGAIN_WITHIN)
+            node.wait_for_log(f"trunk={trunk.uuid} outcome=registered", AGAIN_WITHIN)
             assert is_registered(node, trunk)
         for trunk in (*away, *refusing):
             assert (
                 len(transactions(trunk)) == 2
             )  # one more than at first, or the one that was challenged and its answer
-            assert node.log().count(f"trunk={trunk.uuid!r} outcome=unregistered") == 1
+            assert node.log().count(f"trunk={trunk.uuid} outcome=unregistered") == 1
 
 
 def failing(scene: Scene, registrar: Registrar) -> Trunk:
     """A trunk whose registration has failed, and the log says so."""
     who = {"l_username": "line", "l_domain": "line.test", "r_username": "line"}
     trunk = scene.trunk(registrar.script, expires=3600, **who, **registrar.columns)
-    told = f"trunk={trunk.uuid!r} outcome=unregistered reason={registrar.reason!r} next="
+    told = f"trunk={trunk.uuid} outcome=unregistered reason={word(registrar.reason)} next-seconds="
     scene.kamailio.wait_for_log(told, FAILED_WITHIN)
     return trunk
 

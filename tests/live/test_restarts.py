@@ -102,7 +102,7 @@ def test_a_restart_while_the_database_is_away_serves_from_the_last_copy(
 
 def health(node: Kamailio) -> str:
     """What the container's health check says; empty: it is healthy."""
-    command = [sys.executable, str(PROJECT / "kamailio/options.py"), f"udp:{node.sip[0]}:{node.sip[1]}"]
+    command = [sys.executable, str(PROJECT / "kemi/health/options.py"), f"udp:{node.sip[0]}:{node.sip[1]}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     assert bool(done.returncode) == bool(done.stderr)
     return done.stderr
@@ -154,11 +154,11 @@ def test_a_full_disk_leaves_the_old_copy_in_use(native: Native, database: Server
         before = len(node.log())
         with full_disk(node):
             insert_many(database)
-            node.wait_for_log("the copy cannot be kept", within=10, after=before)
+            node.wait_for_log("outcome=copy-not-kept", within=10, after=before)
             serve(scene, known)
             assert copied_rows(node.state) == 1
         node.wait_for("the sync", lambda: copied_rows(node.state) == COPIED_ROWS + 1, BACK_WITHIN)
-        told_once(node, before, "the copy cannot be kept")
+        told_once(node, before, "outcome=copy-not-kept")
 
 
 @contextlib.contextmanager

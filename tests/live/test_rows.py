@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import URL
 
+from kemi.line import word
 from tests.db.servers import Server
 from tests.harness.carrier import Script
 from tests.harness.database import ServerDatabase
@@ -63,7 +64,7 @@ def test_bad_addresses_change_nothing_for_the_others(installation: Installation)
         trunk = scene.trunk(Script())
         node.database.execute(INSERT_ADDRESS + ", ".join(BAD_ADDRESSES))
         revoke_and_list_again(node, scene, trunk.uuid)
-        expect_lines(node, *(f"address={number} outcome=unusable reason='" for number in range(11, 16)))
+        expect_lines(node, *(f'address={number} outcome=unusable reason="' for number in range(11, 16)))
         node.database.execute("UPDATE address SET mask = 8, ip_addr = '127.0.0.0' WHERE id = 11")
         wait_until_listed(node, "127.0.0.0", dump="subnetDump")
         call = scene.caller(host="127.0.0.2").invite("sip:1@pbx.test", headers=[("X-Trunk", trunk.uuid)])
@@ -81,7 +82,7 @@ def test_bad_addresses_stop_no_start(installation: Installation, postgresql_serv
         wait_until(scene, trunk.uuid, 200, within=10, before=(503, 404))
         revoke_and_list_again(first, scene, trunk.uuid)
         with installation.running(replace(options, state=first.state)) as second:
-            expect_lines(second, "address=11 outcome=unusable reason='mask is not a number from 0 to 32'")
+            expect_lines(second, 'address=11 outcome=unusable reason="mask is not a number from 0 to 32"')
 
 
 # What 0.1.0 has left: every address as it came, and nothing about faults.
@@ -134,11 +135,11 @@ def test_a_bad_row_ends_its_calls_and_no_others(defaulted: Kamailio, what: str) 
     with Scene(defaulted) as scene:
         bad = scene.trunk(Script(), l_username="bad", **columns)
         others = scene.trunk(Script(), l_uuid=DEFAULT), scene.trunk(Script())
-        expect_lines(defaulted, f"trunk={bad.uuid!r} outcome=unusable reason={reason!r}")
+        expect_lines(defaulted, f"trunk={bad.uuid} outcome=unusable reason={word(reason)}")
         for sender, headers in (("sip:x@pbx.test", [("X-Trunk", bad.uuid)]), ("sip:bad@pbx.test", [])):
             call = scene.pbx.invite(f"sip:1@{others[1].domain}", sender=sender, headers=headers)
             assert call.expect(404).reason == "No Trunk"
-            line = f"trunk={bad.uuid} outcome=unusable reason={reason!r} call-id={call.request.call_id}"
+            line = f"trunk={bad.uuid} outcome=unusable reason={word(reason)} call-id={call.request.call_id}"
             expect_lines(defaulted, line)
         assert not any(trunk.carrier.trace for trunk in (bad, *others))
         assert status(scene, others[1].uuid) == 200
@@ -156,7 +157,7 @@ def test_an_x_trunk_without_a_row_is_sent_over_no_other(defaulted: Kamailio) -> 
 
 
 def test_a_default_trunk_without_a_row_is_named(defaulted: Kamailio) -> None:
-    defaulted.wait_for_log(f"TRUNKAUTH_DEFAULT_TRUNK: no row of uacreg has the l_uuid {DEFAULT!r}")
+    defaulted.wait_for_log(f"trunk={DEFAULT} outcome=no-default-trunk")
 
 
 def test_a_socket_is_used_however_its_transport_is_written(scene: Scene) -> None:
@@ -187,7 +188,7 @@ def test_nobody_waits_for_a_lock_on_the_file(with_a_file: Kamailio) -> None:
         up.expect(200)
         with contextlib.closing(sqlite3.connect(node.database.path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
-            node.wait_for_log("the database is away: database is locked; calls are served from the copy of ")
+            node.wait_for_log('outcome=database-away reason="database is locked" served-from="the copy of ')
             for _ in range(3):
                 scene.pbx.request("OPTIONS", f"sip:{node.sip[0]}:{node.sip[1]}").expect(200, within=AT_ONCE)
                 scene.call(trunk).expect(200, within=AT_ONCE)
@@ -203,7 +204,7 @@ def test_calls_go_on_without_the_file(with_a_file: Kamailio) -> None:
     with Scene(node, in_order=False) as scene:
         trunk = scene.trunk()
         node.database.execute("ALTER TABLE uacreg RENAME COLUMN socket TO sockets")
-        node.wait_for_log("the database is away: no such column: socket")
+        node.wait_for_log('outcome=database-away reason="no such column: socket')
         assert status(scene, trunk.uuid) == 200
         node.database.execute("ALTER TABLE uacreg RENAME COLUMN sockets TO socket")
         scene.change_row(trunk, auth_password="")

@@ -70,7 +70,7 @@ def test_a_password_in_a_file_answers_and_a_new_one_is_seen(scene: Scene, folder
     wait_until(
         scene, trunk.uuid, 404, SEEN_WITHIN, before=(200, 503)
     )  # 503: it went between a challenge and its answer
-    gone = f"trunk={trunk.uuid!r} outcome=unusable reason='auth_password names a file that cannot be read'"
+    gone = f'trunk={trunk.uuid} outcome=unusable reason="auth_password names a file that cannot be read"'
     node.wait_for_log(gone)
     write(file, trunk.password)
     wait_until(scene, trunk.uuid, 200, SEEN_WITHIN)
@@ -82,7 +82,7 @@ def test_a_password_in_a_variable(scene: Scene) -> None:
     assert status(scene, named.uuid) == 503  # it is another one than the carrier's, and was sent
     unset = scene.trunk(Script(Challenge()), auth_password="env:HAMBURG_PASSWORD")
     assert status(scene, unset.uuid) == 404
-    unset_line = f"trunk={unset.uuid!r} outcome=unusable reason='auth_password names a variable that is not set'"
+    unset_line = f'trunk={unset.uuid} outcome=unusable reason="auth_password names a variable that is not set"'
     scene.kamailio.wait_for_log(unset_line)
     assert "env:" not in place(scene, named.uuid).request.start
     assert PASSWORD not in scene.kamailio.log()

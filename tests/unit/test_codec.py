@@ -39,7 +39,9 @@ ATTEMPTS = st.builds(
     *[TEXTS] * 4,
     st.booleans(),
     st.integers(0, 9),
-    *[st.booleans()] * 5,
+    *[st.booleans()] * 2,
+    *[st.integers(0, 2**48)] * 2,
+    *[st.booleans()] * 4,
     st.lists(SENT).map(tuple),
 )
 

@@ -51,5 +51,5 @@ def test_there_are_as_many_as_an_eighth_of_the_memory_holds_and_a_source_has_a_q
 def test_the_log_says_it_once_a_minute() -> None:
     judge, closed = guard(), connections(STRANGER, 1, 2)
     said = {now: judge.line(closed, now) for now in (10.0, 10.5, 69.5, 70.0)}
-    assert [(now, line.split()[0]) for now, line in said.items() if line] == [(10.0, "2"), (70.0, "6")]
-    assert judge.line([], 200.0) == ""
+    assert [(now, line.fields["count"]) for now, line in said.items() if line] == [(10.0, 2), (70.0, 6)]
+    assert judge.line([], 200.0) is None

@@ -11,6 +11,7 @@ import pytest
 from kemi.health import memory
 from kemi.health.memory import Guard, Memory
 from kemi.settings import PROJECT
+from tests.lines import told
 
 KIB = 1024
 TOTAL = 512 * KIB
@@ -35,8 +36,8 @@ def test_new_calls_are_refused_as_soon_as_the_reserve_is_touched_and_no_longer(g
 
 def test_the_log_says_it_once_a_minute(guard: Guard) -> None:
     readings = [(10.0, FULL), (10.5, FULL), (11.0, ROOM), (69.5, FULL), (70.0, FULL), (70.5, FULL), (200.0, ROOM)]
-    lines = {now: line for now, reading in readings if (line := guard.judge(reading, now))}
-    line = "memory is full: 448 of 512 MiB are used; new calls get 503 until calls have ended"
+    lines = {now: told(found) for now, reading in readings if (found := guard.judge(reading, now))}
+    line = "outcome=memory-full used-mib=448 total-mib=512"
     assert lines == {10.0: line, 70.0: line}
 
 

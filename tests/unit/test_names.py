@@ -13,6 +13,7 @@ from kemi.names.names import MOST_NAMED, Names
 from kemi.names.nameserver import NoAnswerError
 from kemi.names.resolver import Answer
 from kemi.trunks.hops import Hop, Hops, Target
+from tests.lines import told
 
 ONE, TWO = Target("one.test"), Target("two.test")
 HERE: Hops = (Hop("192.0.2.1", 5060, "udp", "one.test"),)
@@ -54,7 +55,7 @@ def names(world: World) -> Iterator[Names]:
 
 
 def tick(names: Names, *wanted: Target) -> list[str]:
-    return [line for _, line in names.tick(frozenset(wanted or {ONE}), 0.05)]
+    return [told(line) for line in names.tick(frozenset(wanted or {ONE}), 0.05)]
 
 
 def test_a_name_is_resolved_at_once_and_again_before_its_time_is_over(names: Names, world: World) -> None:
@@ -85,10 +86,10 @@ def test_what_was_known_is_used_while_nobody_answers_and_that_is_said_once(names
         world.now += 10
         said += tick(names)
         assert names.hops() == {ONE: HERE}
-    assert said == ["names cannot be refreshed: 'one.test': no answer; calls use their last addresses"]
+    assert said == ['name=one.test outcome=not-refreshed reason="no answer"']
     world.answers[ONE] = Answer(THERE, 60)
     world.now += 31
-    assert tick(names) == ["names are refreshed again after 971 s"]  # 1031 less the 60 of the first tick that failed
+    assert tick(names) == ["outcome=names-refreshed seconds=971"]  # 1031 less the 60 of the first tick that failed
     assert names.hops() == {ONE: THERE}
 
 
@@ -110,18 +111,18 @@ def test_a_new_name_without_an_address_is_named_once_and_once_that_it_has_one(na
     said = tick(names)
     world.now += 2
     said += tick(names)
-    assert said == ["name='one.test' outcome=unresolved reason='it does not exist'"]
+    assert said == ['name=one.test outcome=unresolved reason="it does not exist"']
     assert names.hops() == {ONE: ()}
     world.answers[ONE] = Answer(HERE, 60)
     world.now += 3
-    assert tick(names) == ["name='one.test' outcome=resolved"]
+    assert tick(names) == ["name=one.test outcome=resolved"]
 
 
 def test_a_name_that_exists_no_longer_is_used_no_longer(names: Names, world: World) -> None:
     tick(names)
     world.answers[ONE] = Answer((), 60)
     world.now += 60
-    assert tick(names) == ["name='one.test' outcome=unresolved reason='it does not exist'"]
+    assert tick(names) == ['name=one.test outcome=unresolved reason="it does not exist"']
     assert names.hops() == {ONE: ()}
 
 
@@ -138,7 +139,7 @@ def test_a_name_that_hangs_holds_up_no_other(names: Names, world: World) -> None
 def test_what_an_earlier_run_stored_is_good_until_there_is_an_answer(world: World) -> None:
     world.answers[ONE] = NoAnswerError("no answer")
     names = Names(world.resolve, {ONE.key: HERE})
-    assert tick(names) == ["names cannot be refreshed: 'one.test': no answer; calls use their last addresses"]
+    assert tick(names) == ['name=one.test outcome=not-refreshed reason="no answer"']
     assert names.hops() == {ONE: HERE}
     names.close()
 
@@ -165,10 +166,10 @@ def test_a_flood_of_lines_is_cut(names: Names, world: World) -> None:
     many = [Target(f"{number}.test") for number in range(MOST_NAMED + 5)]
     world.answers |= dict.fromkeys(many, Answer((), 60))
     said = tick(names, *many)
-    assert (len(said), said[-1]) == (MOST_NAMED + 1, "5 more lines about names left out")
+    assert (len(said), said[-1]) == (MOST_NAMED + 1, "outcome=more-names lines=5")
 
 
 def test_a_fault_of_one_name_is_its_own(names: Names, world: World) -> None:
     world.answers |= {ONE: ValueError("odd"), TWO: Answer(THERE, 60)}
-    assert tick(names, ONE, TWO) == ["name='one.test' outcome=unresolved reason='ValueError'"]
+    assert tick(names, ONE, TWO) == ["name=one.test outcome=unresolved reason=ValueError"]
     assert names.hops() == {ONE: (), TWO: THERE}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kemi.names.registrations import SILENT, Registrations
+from tests.lines import told
 
 SHORTEST, LONGEST = 0.0, 1.0  # what random can be
 
@@ -75,45 +76,45 @@ def test_a_row_that_has_changed_or_gone_is_not_tried() -> None:
     registrations.idle("t", 403, 0.0)
     registrations.forget("t")
     assert registrations.due(1e9) == []
-    assert registrations.up("t", 1.0) == ""
+    assert told(registrations.up("t", 1.0)) == ""
 
 
 def test_the_log_tells_an_outage_once_and_its_end() -> None:
     registrations = Registrations(lambda: SHORTEST)
-    assert registrations.up("t", 0.0) == ""
-    told = [registrations.idle("t", status, now) for now, status in ((10.0, 503), (40.0, SILENT), (100.0, 503))]
-    assert told == ["trunk='t' outcome=unregistered reason='the registrar says 503' next=30s", "", ""]
-    assert registrations.up("t", 230.0) == "trunk='t' outcome=registered reason='down for 220 s'"
-    assert registrations.up("t", 231.0) == ""
-    silent = "trunk='t' outcome=unregistered reason='the registrar is silent' next=30s"
-    assert registrations.idle("t", SILENT, 300.0) == silent
+    assert told(registrations.up("t", 0.0)) == ""
+    said = [told(registrations.idle("t", status, now)) for now, status in ((10.0, 503), (40.0, SILENT), (100.0, 503))]
+    assert said == ['trunk=t outcome=unregistered reason="the registrar says 503" next-seconds=30', "", ""]
+    assert told(registrations.up("t", 230.0)) == "trunk=t outcome=registered seconds=220"
+    assert told(registrations.up("t", 231.0)) == ""
+    silent = 'trunk=t outcome=unregistered reason="the registrar is silent" next-seconds=30'
+    assert told(registrations.idle("t", SILENT, 300.0)) == silent
 
 
 def test_the_log_tells_each_refusal() -> None:
     registrations = Registrations(lambda: SHORTEST)
-    told = [registrations.idle("t", status, now) for now, status in ((0.0, SILENT), (30.0, 403), (2000.0, 401))]
-    assert told[1:] == [
-        "trunk='t' outcome=unregistered reason='the registrar refuses: 403' next=1800s",
-        "trunk='t' outcome=unregistered reason='the registrar refuses: 401' next=1800s",
+    said = [told(registrations.idle("t", status, now)) for now, status in ((0.0, SILENT), (30.0, 403), (2000.0, 401))]
+    assert said[1:] == [
+        'trunk=t outcome=unregistered reason="the registrar refuses: 403" next-seconds=1800',
+        'trunk=t outcome=unregistered reason="the registrar refuses: 401" next-seconds=1800',
     ]
 
 
 def test_a_trunk_for_which_no_register_goes_out_is_tried_again_and_told_of_at_the_third_time() -> None:
     """Its registrar's name cannot be resolved, say; a row with a reg_delay is left to it."""
     registrations = Registrations(lambda: SHORTEST)
-    tried, told = [], []
+    tried, said = [], []
     for now in range(400):
         if line := registrations.idle("t", None, float(now)):
-            told.append((now, line))
+            said.append((now, told(line)))
         if registrations.due(float(now)):
             tried.append(now)
     # 30 s until it counts as failed, then 30, 60, 120 s until it is tried; after each it is looked at a second later
     assert tried == [30 + 30, 61 + 30 + 60, 152 + 30 + 120]
-    assert told == [(152 + 30, "trunk='t' outcome=unregistered reason='no REGISTER can be sent' next=120s")]
+    assert said == [(152 + 30, 'trunk=t outcome=unregistered reason="no REGISTER can be sent" next-seconds=120')]
 
 
 def test_a_trunk_that_waits_for_its_next_try_has_not_failed_meanwhile() -> None:
     registrations = Registrations(lambda: LONGEST)
     registrations.idle("t", 403, 0.0)
-    assert [registrations.idle("t", None, float(now)) for now in range(0, 3600, 10)] == [""] * 360
+    assert [registrations.idle("t", None, float(now)) for now in range(0, 3600, 10)] == [None] * 360
     assert [registrations.due(now) for now in (3599.0, 3600.0)] == [[], ["t"]]

@@ -21,6 +21,14 @@ def test_an_empty_environment_gives_the_contracts_defaults() -> None:
     assert (settings.default_trunk, settings.reg_contact) == ("", "127.0.0.1:5060")
     assert (settings.workers, settings.memory, settings.log_level, settings.preemptive) == (4, 512, 1, True)
     assert (settings.ring_seconds, settings.setup_seconds) == (180, 300)
+    assert (settings.log, settings.http) == ("logfmt", None)
+
+
+@pytest.mark.parametrize(("text", "address"), [
+    ("127.0.0.1:9494", ("127.0.0.1", 9494)), ("[::1]:1", ("::1", 1)), ("localhost:9494", ("localhost", 9494)),
+])  # fmt: skip
+def test_where_http_is_served(text: str, address: tuple[str, int]) -> None:
+    assert Settings.from_environment(STATE | {"TRUNKAUTH_HTTP": text}).http == address
 
 
 def test_every_variable_is_read() -> None:
@@ -133,6 +141,13 @@ WRONG = [
     ("TRUNKAUTH_KEY_FILE", "/srv/a key"),
     ("TRUNKAUTH_PREEMPTIVE", "on"),
     ("TRUNKAUTH_PREEMPTIVE", "Auto"),
+    ("TRUNKAUTH_LOG", "JSON"),
+    ("TRUNKAUTH_LOG", "xlog"),
+    ("TRUNKAUTH_HTTP", "9494"),
+    ("TRUNKAUTH_HTTP", "127.0.0.1"),
+    ("TRUNKAUTH_HTTP", "127.0.0.1:0"),
+    ("TRUNKAUTH_HTTP", "127.0.0.1:65536"),
+    ("TRUNKAUTH_HTTP", "http://127.0.0.1:9494"),
 ]
 
 

@@ -216,6 +216,24 @@ def test_passwords_are_printed_for_whoever_asks_for_it(
     assert len(started) == 1
 
 
+def test_http_and_json_are_arguments_for_kamailio(started: list[Exec], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli.main(["run"]) == 0
+    monkeypatch.setenv("TRUNKAUTH_HTTP", "[::1]:9494")
+    monkeypatch.setenv("TRUNKAUTH_LOG", "json")
+    monkeypatch.setattr(start, "check_http", lambda *_: None)
+    assert cli.main(["run"]) == 0
+    (_, before, _), (_, after, environment) = started
+    assert after == [*before, "-A", "HTTP=1", "--log-engine", "json:c"]
+    assert (environment["TRUNKAUTH_HTTP"], environment["TRUNKAUTH_LOG"]) == ("[::1]:9494", "json")
+
+
+def test_a_port_for_http_that_is_taken(refusal: Refusal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        line = refusal("run", TRUNKAUTH_HTTP=address)
+    assert line == f"TRUNKAUTH_HTTP: {address}: Address already in use; stop what uses it, or choose another port"
+
+
 @pytest.mark.parametrize(("proto", "kind"), [("udp", socket.SOCK_DGRAM), ("tcp", socket.SOCK_STREAM)])
 def test_a_port_that_is_taken(refusal: Refusal, proto: str, kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as other:
@@ -347,7 +365,7 @@ def test_a_start_does_not_depend_on_what_an_old_copy_holds(
     assert query(state, "SELECT ip_addr FROM address") == [("192.0.2.7",)]
     assert query(state, "SELECT * FROM replica_sum") == []
     faults = query(state, "SELECT subject FROM replica_fault ORDER BY table_name DESC, id")
-    assert faults == [("trunk='bad'",), ("address=1",), ("address=3",)]
+    assert faults == [("trunk=bad",), ("address=1",), ("address=3",)]
     execute(state / "replica.sqlite", *BAD_ADDRESS)
     assert cli.main(["run"]) == 0
     assert query(state, "SELECT ip_addr, mask FROM address") == [("192.0.2.7", 32)]

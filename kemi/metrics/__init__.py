@@ -1,0 +1,1 @@
+"""What is counted, and how Prometheus reads it: counters in memory that all processes share, a page, a server."""
