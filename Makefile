@@ -65,7 +65,7 @@ test-live: setup $(VENV)/test engine
 	@kamailio/install sip-tester postgresql mariadb-server prometheus
 	@$(PYTEST) tests/live $(if $(K),-k "$(K)")
 
-# The README's table of what is answered, from a live run; IN=container: on the Kamailio of the project's image.
+# The table of what is answered in docs/calls.md, from a live run; IN=container: on the Kamailio of the project's image.
 compare: setup $(VENV)/test $(if $(filter container,$(IN)),engine)
 	@$(PYTHON) -m tests.live.compare $(if $(filter container,$(IN)),--container)
 

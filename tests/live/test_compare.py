@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.harness.node import Installation
 from tests.live.compare import ROWS, Line, compare, table
 
-# Where the recipe is known to fail, and as what. Were one of these to change, the README's table would be out of date.
+# Where the recipe is known to fail, and as what. Were one to change, docs/calls.md would be out of date.
 RECIPE = {
     "MD5, `qop=auth`": "answered, CSeq not raised",
     "MD5, `auth-int` alone": "wrong digest",

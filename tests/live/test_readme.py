@@ -1,5 +1,5 @@
-"""Every command line of the README's section about the command, run as it stands there, but for the carrier's
-address.
+"""Every command line of the README and of docs/command.md, and the README's SQL, run as they stand there, but for the
+carrier's address.
 """
 
 from __future__ import annotations
@@ -18,20 +18,32 @@ from tests.harness.node import Native
 from tests.harness.shell import shell
 from tests.harness.verifier import Challenge
 
-LINES = re.findall(r"^    kemi-trunkauth (.*)$", (PROJECT / "README.md").read_text(), re.MULTILINE)
+LINE = re.compile(r"^    kemi-trunkauth (.*)$", re.MULTILINE)
+SQL = re.compile(r"^    (INSERT .*;)$", re.MULTILINE)
 CARRIER = re.compile(r"sip:192\.0\.2\.[0-9]+")
 PASSWORD = "the-password"
 CHALLENGE = Challenge(realm="carrier.example", requests=frozenset({"REGISTER", "INVITE"}))
 
 
-def test_every_command_of_the_readme_works(
-    native: Native, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("document", "statements"), [("README.md", 1), ("docs/command.md", 0)])
+def test_every_command_works(
+    native: Native,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    document: str,
+    statements: int,
 ) -> None:
-    words = sorted(map(shlex.split, LINES), key=lambda line: line[0] == "remove")  # which has to be the last
-    assert {line[0] for line in words} == set(COMMANDS)
+    text = (PROJECT / document).read_text()
+    words = list(map(shlex.split, LINE.findall(text)))
+    words.sort(key=lambda line: line[0] == "remove")  # which has to be the last
+    assert document == "README.md" or {line[0] for line in words} == set(COMMANDS)
+    assert len(SQL.findall(text)) == statements
     (tmp_path / "calls.csv").write_text("from,to\n100,4930123456\n")
     monkeypatch.chdir(tmp_path)
     with Carrier(Script(challenge=CHALLENGE), {"u4711": PASSWORD}) as carrier, native.running() as kamailio:
+        for statement in SQL.findall(text):
+            kamailio.database.execute(statement)
         url = URL.create("sqlite", database=str(kamailio.database.path))
         for operator in shell(url, tmp_path, monkeypatch, capsys):
             operator.set(STATE_DIR=str(kamailio.state), DB_URL="", LISTEN="udp:{}:{}".format(*kamailio.sip))
