@@ -1,5 +1,5 @@
-"""`python -m tests.live.compare [--container]` prints a table of docs/calls.md: the same calls through the recipe as it goes
-round (recipe.cfg) and through this package, on the same Kamailio, with the same strict carrier behind it.
+"""`python -m tests.live.compare [--container]` prints a table of docs/calls.md: the same calls through the recipe
+as it is (recipe.cfg) and through this package, on the same Kamailio, with the same strict carrier behind it.
 
 A row is a carrier's behaviour and the calls that meet it. The same requests go to both proxies, and what a cell says is
 read off the wire (outcome.py). Exit status 0 only if every row came out here as it should.

@@ -30,6 +30,7 @@ SENT = st.builds(
     st.booleans(),
     st.booleans(),
 )
+NUMBER = st.integers(0, 2**40)
 CSEQS = st.integers(0, 2**31 - 1)
 ATTEMPTS = st.builds(
     Attempt,
@@ -74,12 +75,19 @@ def test_how_a_carrier_asks_comes_back(asked: frozenset[tuple[int, str]]) -> Non
     assert codec.asked(codec.asked_text(asked)) == asked
 
 
+@given(NUMBER, NUMBER, st.text())
+def test_what_a_trunk_did_lately_comes_back(since: int, count: int, reason: str) -> None:
+    assert codec.failure(codec.failure_text(since, count, reason)) == (since, count, reason[: codec.LONGEST_REASON])
+    assert codec.lately(codec.lately_text(since, count)) == (since, count)
+
+
 @pytest.mark.parametrize("text", ["", "x", "[", "[1]", "[1,3,4]", "1:2", '["1"]', "{}", "[]", "7", "null"])
 def test_text_of_another_version_or_damaged_text_is_empty(text: str) -> None:
     assert codec.attempt(text) == Attempt()
     assert codec.sequence(text) == Sequence()
     assert codec.record(text) is UNKNOWN
     assert codec.asked(text) == frozenset()
+    assert (codec.failure(text), codec.lately(text)) == (None, (0, 0))
 
 
 def test_a_torn_record_is_unknown() -> None:
