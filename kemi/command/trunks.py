@@ -17,7 +17,7 @@ from kemi.trunks.standing import Standing, is_out
 from kemi.trunks.tables import trunk, uacreg
 
 # Of uac.reg_info's flags (src/modules/uac/uac_reg.c).
-_DISABLED, _UNDER_WAY, _ONLINE = 1, 2, 4
+_DISABLED, _ONLINE = 1, 4
 _NO_RECORD = "404 "
 
 
@@ -63,8 +63,8 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
         with Rpc.connected(settings.rpc_socket) as rpc:
             calls = dict(rpc.ask("dlg.stats_active")[0])["all"]
             nonces = frozenset(name.partition("\n")[0] for name in _entries(rpc, "nonces"))
-            standings, inherited = _entries(rpc, "standings"), _entries(rpc, "inherited")
-            lines = [_with_state(line, rpc, nonces, standings, inherited) for line in lines]
+            known = {table: _entries(rpc, table) for table in ("standings", "inherited", "registers")}
+            lines = [_with_state(line, rpc, nonces, known) for line in lines]
             lately, failures = _entries(rpc, "lately"), _entries(rpc, "failures")
             lines = [_with_calls(line, lately, failures) for line in lines]
         state = ""
@@ -98,15 +98,13 @@ def _of_database(settings: Settings) -> list[Line]:
     return list(lines.values())
 
 
-def _with_state(
-    line: Line, rpc: Rpc, nonces: frozenset[str], standings: Mapping[str, str], inherited: Mapping[str, str]
-) -> Line:
+def _with_state(line: Line, rpc: Rpc, nonces: frozenset[str], known: Mapping[str, Mapping[str, str]]) -> Line:
     tracked = int(rpc.ask("dlg.profile_get_size", "trunk", line.trunk)[0]) if line.max_calls else 0
     return line._replace(
-        registered=_registered(rpc, line.trunk) if line.registers else "",
+        registered=_registered(rpc, line.trunk, known["registers"]) if line.registers else "",
         nonce=line.trunk in nonces,
-        calls=tracked + int(inherited.get(line.trunk, 0)) if line.max_calls else None,
-        state=_state(codec.standing(standings.get(line.trunk, "")), int(time.time())),
+        calls=tracked + int(known["inherited"].get(line.trunk, 0)) if line.max_calls else None,
+        state=_state(codec.standing(known["standings"].get(line.trunk, "")), int(time.time())),
     )
 
 
@@ -129,17 +127,21 @@ def _state(found: Standing, now: int) -> str:
     return f"left out for {found.out_until - now} s" if is_out(found, now) else "up"
 
 
-def _registered(rpc: Rpc, trunk: str) -> str:
-    """Return how the trunk's registration is. Nothing but the flags is looked at: the answer has its password."""
+def _registered(rpc: Rpc, trunk: str, registers: Mapping[str, str]) -> str:
+    """Return how the trunk's registration is: registered, trying, refused or off. registers: the table of this name.
+    Nothing but the flags is looked at: the answer has the password.
+    """
     try:
         flags = dict(rpc.ask("uac.reg_info", "l_uuid", trunk)[0])["flags"]
     except RpcError as error:
         if str(error).startswith(_NO_RECORD):
-            return "not yet"
+            return "trying"
         raise
     if flags & _ONLINE:
-        return "yes"
-    return "disabled" if flags & _DISABLED else "under way" if flags & _UNDER_WAY else "no"
+        return "registered"
+    if f"{trunk}\nrefused" in registers:
+        return "refused"
+    return "off" if flags & _DISABLED else "trying"
 
 
 def _entries(rpc: Rpc, table: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from kemi.line import warning
-from kemi.names.registrations import Registrations
+from kemi.names.registrations import REFUSALS, Registrations
 from kemi.sip import api, registrar, rpc
 from kemi.sip.registrar import State
 
@@ -21,12 +21,14 @@ class Registering:
         self._registrations = Registrations(random.random)
         self._to_look_at: list[str] = []
         self._offered: set[str] = set()
+        self._refused: set[str] = set()
 
     def changed(self, uuids: Iterable[str]) -> None:
         """Have the module read these rows again."""
         for uuid in uuids:
             self._registrations.forget(uuid)
             registrar.forget(uuid)
+            self._accepted(uuid)
             self._offered.add(uuid)
             if not rpc.refresh_registration(uuid):
                 api.write(warning(trunk=uuid, outcome="unregistered", reason="uac.reg_refresh failed"))
@@ -40,9 +42,14 @@ class Registering:
         for uuid in self._to_look_at[:LOOKED_AT]:
             match registrar.state(uuid):
                 case State.UP:
+                    self._accepted(uuid)
                     line = self._registrations.up(uuid, now)
                 case State.IDLE:
-                    line = self._registrations.idle(uuid, registrar.take_status(uuid), now)
+                    status = registrar.take_status(uuid)
+                    if status in REFUSALS:
+                        self._refused.add(uuid)
+                        registrar.note_refusal(uuid)
+                    line = self._registrations.idle(uuid, status, now)
                 case State.UNKNOWN if uuid not in self._offered:  # it came after the module had read its table
                     self._offered.add(uuid)
                     rpc.refresh_registration(uuid)
@@ -54,3 +61,9 @@ class Registering:
         del self._to_look_at[:LOOKED_AT]
         for uuid in self._registrations.due(now):
             registrar.try_again(uuid)
+
+    def _accepted(self, uuid: str) -> None:
+        """The trunk is registered, or its row has changed."""
+        if uuid in self._refused:
+            self._refused.remove(uuid)
+            registrar.forget_refusal(uuid)

@@ -67,6 +67,16 @@ def forget(uuid: str) -> None:
     KSR.htable.sht_rm("registers", uuid)
 
 
+def note_refusal(uuid: str) -> None:
+    """Note that the trunk's registrar refuses, for `kemi-trunkauth trunks`."""
+    KSR.htable.sht_seti("registers", f"{uuid}\nrefused", 1)
+
+
+def forget_refusal(uuid: str) -> None:
+    """Forget that the trunk's registrar has refused."""
+    KSR.htable.sht_rm("registers", f"{uuid}\nrefused")
+
+
 def try_again(uuid: str) -> None:
     """Make the uac module send a REGISTER for this trunk within seconds.
 

@@ -92,6 +92,11 @@ def look(uac: Uac, routes: Handlers, at: float) -> None:
     assert routes.NAMES(None, None) == 1
 
 
+def is_refused(uac: Uac) -> bool:
+    """Return True if `kemi-trunkauth trunks` shows that the registrar refuses."""
+    return uac.pbx.htable.sht_get("registers", "t\nrefused") is not None
+
+
 FAILURES = {
     "silence": (None, "the registrar is silent", 30),
     "503": (503, "the registrar says 503", 30),
@@ -107,6 +112,7 @@ def test_a_registration_that_failed_is_tried_again(
 ) -> None:
     uac.ends(keeper, status)
     look(uac, keeper, 0)
+    assert is_refused(uac) == (wait == 1800)
     look(uac, keeper, wait - 1)
     assert uac.tried == []
     look(uac, keeper, wait)
@@ -115,6 +121,7 @@ def test_a_registration_that_failed_is_tried_again(
     uac.ends(keeper, 200)
     look(uac, keeper, wait + 5)
     assert uac.told[1:] == [("notice", f"trunk=t outcome=registered seconds={wait + 5}\n")]
+    assert not is_refused(uac)
     look(uac, keeper, 100_000)
     assert uac.tried == ["t"]
 
