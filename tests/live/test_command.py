@@ -76,9 +76,9 @@ def test_registrations_are_shown(operator: Shell, kamailio: Kamailio) -> None:
     kamailio.wait_for("a registration", lambda: trunks(operator)["good"]["registered"] == "registered", within=10)
     kamailio.wait_for("a refusal", lambda: trunks(operator)["bad"]["registered"] == "refused", within=10)
     done = operator.run("trunks")
-    assert re.search(r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +up +- +yes +no +0 +0 +-$", done.output, re.MULTILINE), (
-        done.output
-    )
+    assert re.search(
+        r"^good +sip:127\.0\.0\.1:[0-9]+ +yes +up +- +registered +no +0 +0 +-$", done.output, re.MULTILINE
+    ), done.output
     assert done.output.endswith("\n0 calls up\n")
 
 
