@@ -23,8 +23,7 @@ from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
 from kemi.sip import api, dialog, edit, moving, place, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.start import key
-from kemi.trunks import selection
-from kemi.trunks.numbers import Numbers
+from kemi.trunks import numbers, selection
 from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan, Word
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
@@ -39,8 +38,7 @@ NOT_FORWARDED = ("Authorization", "Proxy-Authorization", "Route")
 TIMER = -1  # the rank of timer processes (PROC_TIMER in core/sr_module.h)
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
 
-
-_is_emergency = Numbers().is_emergency  # before its trunk, and so its country, is known
+_is_emergency = numbers.Numbers().is_emergency  # before its trunk, and so its country, is known
 
 
 class Placing:
@@ -48,6 +46,7 @@ class Placing:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        numbers.load()
         api.use(settings.log, settings.log_level)
         self._dialogs = Dialogs(key.load(settings.key_file), run=secrets.randbits(32))
         self._trunks: TrunkStore | None = None

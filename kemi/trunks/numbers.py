@@ -19,7 +19,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import phonenumbers
-from phonenumbers import CountryCodeSource, NumberParseException, PhoneNumber, PhoneNumberFormat, ValidationResult
+from phonenumbers import (
+    CountryCodeSource,
+    NumberParseException,
+    PhoneMetadata,
+    PhoneNumber,
+    PhoneNumberFormat,
+    ValidationResult,
+)
 
 from kemi import uri
 
@@ -67,6 +74,13 @@ class Numbers(NamedTuple):
             return True
         number = _number(uri.split(dialled).userinfo)
         return any(_is_emergency(each, self.country) for each in (number, _stripped(number, self.strip)))
+
+
+def load() -> None:
+    """Have the library read all that it has on the disk, before any worker is forked."""
+    PhoneMetadata.load_all()
+    for country in COUNTRIES:
+        PhoneMetadata.short_metadata_for_region(country)
 
 
 def _number(user: str) -> str:

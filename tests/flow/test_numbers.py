@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -100,6 +101,10 @@ def test_a_trunk_that_is_passed_over_leaves_nothing_behind(pbx: MockKSR, routes:
     Full(pbx)
     call(pbx, routes, "02079460123", headers="X-Trunk: full, raw\r\n")
     assert dialled(pbx) == ["sip:02079460123@192.0.2.1"]
+
+
+def test_no_worker_reads_a_file_of_the_library(routes: Handlers) -> None:
+    assert {"phonenumbers.data.region_ZW", "phonenumbers.shortdata.region_ZW"} <= sys.modules.keys()
 
 
 def test_strip_and_prefix(pbx: MockKSR, routes: Handlers) -> None:
