@@ -15,5 +15,6 @@ GRANT SELECT (id, l_uuid, l_username, l_domain, r_username, r_domain, realm, aut
 GRANT SELECT (id, grp, ip_addr, mask, port, tag) ON address TO kemi_trunkauth;
 
 GRANT SELECT (id, l_uuid, enabled, priority, weight, max_calls, max_cps, probe, source_tag, inbound_uri,
-              from_user, from_domain, identity, weakest_algorithm, answers_far_end)
+              from_user, from_domain, identity, weakest_algorithm, answers_far_end, strip, prefix,
+              number_format, country)
     ON trunk TO kemi_trunkauth;

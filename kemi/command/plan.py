@@ -147,7 +147,7 @@ def _addressed(known: Plan, call: Call, settings: Settings) -> Plan:
     """Return the plan with the R-URI and the next hop of the first trunk that leads anywhere."""
     for place, trunk in enumerate(known.trunks):
         if trunk.target.host or not _is_ours(call.dialled, settings):
-            request_uri = trunk.request_uri(call.dialled) if trunk.domain else call.dialled
+            request_uri = trunk.request_uri(call.dialled)
             next_hop = trunk.next_hop or (trunk.hop_of(request_uri) if trunk.domain else "") or request_uri
             return known._replace(trunks=known.trunks[place:], request_uri=request_uri, next_hop=next_hop)
         known = known._replace(out=(*known.out, Out(trunk.uuid, trunk.row, LOOP)))

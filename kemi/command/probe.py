@@ -119,7 +119,7 @@ def _register(client: Client, trunk: Trunk, account: str, seconds: float) -> str
 def _call(client: Client, trunk: Trunk, account: str, asked: argparse.Namespace) -> str:
     """Call a number until it rings; return what the carrier made of it."""
     dialled = f"sip:{asked.number}@{trunk.domain or client.peer}"
-    request_uri = trunk.request_uri(dialled) if trunk.domain else dialled
+    request_uri = trunk.request_uri(dialled)
     asking = Asking(client, trunk, Request.new("INVITE", request_uri, account, request_uri, body=offer(client)))
     is_cancelled = False
     for reply in _noted(asking, asked.seconds):

@@ -89,7 +89,7 @@ class Dialogs:
         sequence = f"{name}{destination.hex()}"
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
         sealed, now = "", time.time()
-        is_limited = method == "INVITE" and trunk.policy.max_calls > 0
+        is_limited = trunk.policy.max_calls > 0 and trunk.counts(method, incoming.dialled)
         if method in STARTS_DIALOG:
             back = fingerprint(self.key, place.way_back().text)
             mark = Mark(
@@ -173,13 +173,15 @@ class Dialogs:
             alone = cseq.noted(cseq.Sequence(), attempt.method, attempt.cseq, attempt.number)
             shared.forget_soon(attempt.sequence, alone, KEPT_ANSWERED)
 
-    def over(self, attempt: Attempt, trunk: Trunk) -> Attempt:
-        """Return the first attempt over another trunk, after this one. Raises cseq.TooHighError."""
+    def over(self, attempt: Attempt, trunk: Trunk, dialled: str) -> Attempt:
+        """Return the first attempt over another trunk, after this one. dialled: the R-URI as it came in. Raises
+        cseq.TooHighError.
+        """
         destination = fingerprint(self.key, trunk.destination)
         sequence = f"{attempt.dialog}{destination.hex()}"
         method, caller = attempt.method, attempt.cseq
         number = shared.next_number(sequence, method, caller, lambda sent: (cseq.resend(sent, attempt.number), KEPT))
-        is_limited = method == "INVITE" and trunk.policy.max_calls > 0
+        is_limited = trunk.policy.max_calls > 0 and trunk.counts(method, dialled)
         moved = Attempt(
             trunk.uuid, trunk.destination, method, sequence, caller, number, answered=attempt.answered,
             began=attempt.began, tries=attempt.tries + 1, is_limited=is_limited,

@@ -66,11 +66,11 @@ class GoingOn(Receiving):
             moving.forget_address(dialled)
             if fault := self.address(trunk, dialled, plan.hop):
                 api.tell(Unusable(trunk.uuid, fault))
-            elif trunk is not admitted and not self.admits(trunk, admitted, attempt.method):
+            elif trunk is not admitted and not self.admits(trunk, admitted, attempt.method, dialled):
                 plan, admitted = plan._replace(hops=()).heard(FULL), None
             else:
                 admitted = trunk
-                attempt = self.bound(self._dialogs.over(attempt, trunk)._replace(is_moved=True), trunk)
+                attempt = self.bound(self._dialogs.over(attempt, trunk, dialled)._replace(is_moved=True), trunk)
                 if trunk.has_sender:
                     attempt = self.shown(attempt, trunk, moving.caller(), moving.tag())
                 if self.send(attempt, plan, self.preemptive_credentials(trunk)):

@@ -20,10 +20,10 @@ from kemi.dialog.identity import FIELDS, Claims
 from kemi.flow import calls, nexthop, rate, responses, standings
 from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
-from kemi.sip import api, dialog, edit, place, relay, request, room, shared
+from kemi.sip import api, dialog, edit, moving, place, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.start import key
-from kemi.trunks import selection
+from kemi.trunks import numbers, selection
 from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan, Word
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
@@ -38,12 +38,15 @@ NOT_FORWARDED = ("Authorization", "Proxy-Authorization", "Route")
 TIMER = -1  # the rank of timer processes (PROC_TIMER in core/sr_module.h)
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
 
+_is_emergency = numbers.Numbers().is_emergency  # before its trunk, and so its country, is known
+
 
 class Placing:
     """Sends requests over trunks. One instance, copied into every process by fork."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        numbers.load()
         api.use(settings.log, settings.log_level)
         self._dialogs = Dialogs(key.load(settings.key_file), run=secrets.randbits(32))
         self._trunks: TrunkStore | None = None
@@ -70,7 +73,7 @@ class Placing:
 
     def place_request(self, incoming: Incoming) -> None:
         """Route a new request of a source that may call: an INVITE, a MESSAGE, …"""
-        if incoming.method == "INVITE" and rate.is_over(self._settings.max_cps):
+        if incoming.method == "INVITE" and rate.is_over(self._settings.max_cps) and not _is_emergency(incoming.dialled):
             relay.reply_try_later(1)
             calls.turned_away(incoming.method, calls.TRY_LATER)
         elif incoming.method == "REGISTER":  # with the trunk's credentials it would move the carrier's account
@@ -118,7 +121,7 @@ class Placing:
                 if not is_tracked:
                     self._prepare(incoming, plan)
                 is_tracked = True
-                if trunk is admitted or self.admits(trunk, admitted, incoming.method):
+                if trunk is admitted or self.admits(trunk, admitted, incoming.method, incoming.dialled):
                     admitted, tries = trunk, tries + 1
                     attempt = self.bound(self._dialogs.new(incoming, trunk), trunk)
                     if trunk.has_sender:
@@ -133,6 +136,7 @@ class Placing:
                 else:
                     plan = plan._replace(hops=()).heard(FULL)
             trunk, plan = self.next_place(plan, trunk, incoming.dialled)
+            moving.forget_address(incoming.dialled)
         if plan.word == FULL:
             relay.make_transaction()  # with whose end that of the tracked call comes
         word = plan.word
@@ -174,11 +178,15 @@ class Placing:
             kept = sender.conceal(self._dialogs.key, sender.hidden(own) if is_private else own, attempt.dialog)
         return attempt._replace(sender=f"{named};tag={tag}", own=kept)
 
-    def admits(self, trunk: Trunk, before: Trunk | None, method: str) -> bool:
-        """Count a new request, and return False if the trunk has no room for it. before: the one that has it so far."""
+    def admits(self, trunk: Trunk, before: Trunk | None, method: str, dialled: str) -> bool:
+        """Count a new request, and return False if the trunk has no room for it; an emergency call is not counted.
+        before: the one that has it so far.
+        """
         policy = trunk.policy
-        if before and before.policy.max_calls and method == "INVITE":
+        if before and before.policy.max_calls and before.counts(method, dialled):
             room.leave_call(before.uuid)
+        if (policy.max_cps or policy.max_calls) and trunk.numbers.is_emergency(dialled):
+            return True
         if policy.max_cps and not room.take_second(trunk.uuid, int(time.time()), policy.max_cps):
             reason = f"more than {policy.max_cps} new calls a second"
         elif policy.max_calls and method == "INVITE" and not room.take_call(trunk.uuid, policy.max_calls):
@@ -216,7 +224,8 @@ class Placing:
 
     def address(self, trunk: Trunk, dialled: str, hop: str) -> str:
         """Address one attempt over this trunk; return why that cannot be, empty if it can."""
-        edit.address_to(trunk.request_uri(dialled) if trunk.domain else "", hop, trunk.socket)
+        is_written = trunk.domain or trunk.shapes_numbers
+        edit.address_to(trunk.request_uri(dialled) if is_written else "", hop, trunk.socket)
         if not trunk.next_hop and request.leads_to_us():
             return "auth_proxy and r_domain are empty and the R-URI is ours"
         if trunk.socket and not edit.leaves_from(trunk.socket):

@@ -64,7 +64,7 @@ class Receiving(Placing):
             dialog.track_inbound()
             if len(hops) > 1:
                 relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
-        if not self.admits(trunk, None, incoming.method):
+        if not self.admits(trunk, None, incoming.method, ""):
             relay.make_transaction()  # with whose end that of the tracked call comes
             relay.say(FULL)
             self._told(incoming, trunk.uuid, FULL)

@@ -1,4 +1,4 @@
-"""A request that goes elsewhere, from a failure route."""
+"""A request that goes elsewhere."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def tag() -> str:
 
 
 def forget_address(dialled: str) -> None:
-    """Forget where the request route sent the request, with which a failure route starts. dialled: the caller's R-URI,
-    which makes a branch for the next relay.
+    """Forget where an attempt was to go: that of the request route, with which a failure route starts, or one that was
+    not sent. dialled: the caller's R-URI, which makes a branch for the next relay.
     """
     KSR.pv.unset("$du")
     KSR.pv.unset("$fs")

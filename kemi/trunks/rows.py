@@ -17,11 +17,12 @@ from kemi.address import literal, normalised
 from kemi.auth.digest import HASHES
 from kemi.dialog.identity import KINDS
 from kemi.trunks.hops import PORTS, target_of
+from kemi.trunks.numbers import AS_DIALLED, COUNTRIES, FORMATS, LONGEST, NATIONAL
 
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 7  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 8  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -37,10 +38,14 @@ TRUNK_TEXTS = (
 )  # fmt: skip
 SECRETS = ("auth_password", "auth_ha1")
 _TRUNK_NUMBERS = ("expires", "flags", "reg_delay")
-_POLICY_TEXTS = ("l_uuid", "source_tag", "inbound_uri", "from_user", "from_domain", "identity", "weakest_algorithm")
+_POLICY_TEXTS = (
+    "l_uuid", "source_tag", "inbound_uri", "from_user", "from_domain", "identity", "weakest_algorithm", "prefix",
+    "number_format", "country",
+)  # fmt: skip
 POLICY_NUMBERS = {  # column of trunk -> default, most
     "enabled": (1, 1), "priority": (0, MOST_GROUP), "weight": (1, MOST_PORT), "max_calls": (0, MOST_GROUP),
     "max_cps": (0, MOST_GROUP), "probe": (0, 86400), "answers_far_end": (0, 1),
+    "strip": (0, LONGEST),
 }  # fmt: skip
 
 _LINE = re.compile(r"[^\x00-\x1f\x7f]*")
@@ -51,6 +56,7 @@ _SIP_URI = re.compile(rf"(?P<scheme>sips?):(?:[^@\s<>]+@)?(?P<rest>(?:{_HOST})(?
 _TRANSPORT = re.compile(r";transport(?:=([^;?]*))?(?=[;?]|$)", re.IGNORECASE)
 _SOCKET = re.compile(rf"(?P<transport>[A-Za-z]+):(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})")
 _USER = re.compile(r"(?:\$|(?:[A-Za-z0-9_.!~*'()&=+,;?/-]|%[0-9A-Fa-f]{2})*)")  # RFC 3261 25.1
+_PREFIX = re.compile(rf"\+?[0-9*]{{0,{LONGEST}}}")
 _URI_PART = re.compile(r'[^\x00-\x20\x7f<>"@]+')
 
 
@@ -139,21 +145,16 @@ class Rules:
         kept = {name: _plain(value) for name, value in row.items()}
         if fault := _not_text(kept, _POLICY_TEXTS):
             return Verdict(kept, fault)
-        kept |= {name: str(kept[name] or "") for name in _POLICY_TEXTS}
+        kept["number_format"] = kept["number_format"] or AS_DIALLED
+        texts = {name: str(kept[name] or "") for name in _POLICY_TEXTS}
+        kept |= texts
         kept |= {name: default for name, (default, _) in POLICY_NUMBERS.items() if kept[name] is None}
         for name, (_, most) in POLICY_NUMBERS.items():
             if not _is_number(kept[name], 0, most):
                 return Verdict(kept, f"{name} is not a number from 0 to {most}")
-        if kept["weakest_algorithm"] not in ("", *HASHES):
-            return Verdict(kept, f"weakest_algorithm is none of {', '.join(HASHES)}")
-        if not _USER.fullmatch(str(kept["from_user"])):
-            return Verdict(kept, "from_user is neither $ nor the user of a SIP URI")
-        if kept["from_domain"] and not _is_domain(str(kept["from_domain"])):
-            return Verdict(kept, "from_domain is not a host")
-        if kept["identity"] not in ("", *KINDS):
-            return Verdict(kept, f"identity is none of {', '.join(KINDS)}")
-        faults = map(self._pbx, filter(None, map(str.strip, str(kept["inbound_uri"]).split(","))))
-        return Verdict(kept, next(filter(None, faults), ""))
+        fault = next((sentence for sentence, is_wrong in _POLICY if is_wrong(texts)), "")
+        faults = map(self._pbx, filter(None, map(str.strip, texts["inbound_uri"].split(","))))
+        return Verdict(kept, fault or next(filter(None, faults), ""))
 
     def _pbx(self, text: str) -> str:
         """Return what is wrong with one URI of inbound_uri."""
@@ -221,6 +222,20 @@ _TRUNK: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
     ("auth_password has a control character", lambda row: not _LINE.fullmatch(row["auth_password"])),
     ("auth_ha1 is not 32 or 64 hex digits", lambda row: not _HA1.fullmatch(row["auth_ha1"])),
     ("auth_password and auth_ha1 are empty", lambda row: not row["auth_password"] and not row["auth_ha1"]),
+)
+
+_POLICY: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
+    (f"weakest_algorithm is none of {', '.join(HASHES)}", lambda row: row["weakest_algorithm"] not in ("", *HASHES)),
+    ("from_user is neither $ nor the user of a SIP URI", lambda row: not _USER.fullmatch(row["from_user"])),
+    ("from_domain is not a host", lambda row: bool(row["from_domain"]) and not _is_domain(row["from_domain"])),
+    (f"identity is none of {', '.join(KINDS)}", lambda row: row["identity"] not in ("", *KINDS)),
+    ("prefix is not of digits and *, with a + in front at most", lambda row: not _PREFIX.fullmatch(row["prefix"])),
+    (f"number_format is none of {', '.join(FORMATS)}", lambda row: row["number_format"] not in FORMATS),
+    ("country is no country of ISO 3166, as DE", lambda row: row["country"] not in ("", *COUNTRIES)),
+    (
+        "number_format is national and country is empty",
+        lambda row: row["number_format"] == NATIONAL and not row["country"],
+    ),
 )
 
 _IN_A_REGISTER = ("l_uuid", "l_username", "l_domain", "r_username", "r_domain", "auth_proxy")

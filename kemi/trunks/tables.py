@@ -91,6 +91,10 @@ trunk = Table(
     Column("identity", String(8)),
     Column("weakest_algorithm", String(16)),
     Column("answers_far_end", Integer),
+    Column("strip", Integer),
+    Column("prefix", String(32)),
+    Column("number_format", String(16)),
+    Column("country", String(2)),
 )
 
 # The columns that a Trunk is made of, in the order of its fields.

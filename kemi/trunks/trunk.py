@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from kemi import uri
 from kemi.auth.credentials import Credentials
 from kemi.trunks.hops import Target, target_of
+from kemi.trunks.numbers import AS_DIALLED, Numbers
 
 # Of the hop to us (RFC 3261 19.1.1), not of the number.
 _HOP_PARAMETERS = re.compile(r";\s*(?:transport|maddr|ttl|lr)\s*(?:=[^;]*)?(?=;|$)", re.IGNORECASE)
@@ -32,6 +33,10 @@ class Policy(NamedTuple):
     identity: str = ""
     weakest_algorithm: str = ""
     answers_far_end: int = 0
+    strip: int = 0
+    prefix: str = ""
+    number_format: str = AS_DIALLED
+    country: str = ""
 
 
 DEFAULT = Policy()
@@ -96,18 +101,35 @@ class Trunk:
         return tuple([pbx for one in self.policy.inbound_uri.split(",") if (pbx := one.strip())])
 
     @cached_property
+    def numbers(self) -> Numbers:
+        """How the carrier wants numbers."""
+        policy = self.policy
+        return Numbers(policy.strip, policy.prefix, policy.number_format, policy.country)
+
+    @cached_property
+    def shapes_numbers(self) -> bool:
+        """True if the carrier is to see other numbers than were dialled."""
+        return self.numbers._replace(country="") != Numbers()
+
+    def counts(self, method: str, dialled: str) -> bool:
+        """Return True if the limit on calls holds for a request to this URI: not for an emergency call."""
+        return method == "INVITE" and self.policy.max_calls > 0 and not self.numbers.is_emergency(dialled)
+
+    @cached_property
     def has_sender(self) -> bool:
         """True if the carrier is to see another caller than the PBX wrote."""
         return bool(self.policy.from_user or self.policy.from_domain or self.policy.identity)
 
     def sender(self, caller: str) -> str:
         """Return the URI that From says to the carrier; empty if it cannot be made of the caller's. `$` is the caller's
-        user.
+        user, a number as the carrier wants it.
         """
         if not (self.policy.from_user or self.policy.from_domain):
             return ""
         known = uri.split(caller)
-        user = known.user if self.policy.from_user in ("", "$") else self.policy.from_user
+        user = self.policy.from_user or known.user
+        if user == "$":
+            user = self.numbers.shaped(known.user)
         host = self.policy.from_domain or known.host
         return f"sip:{user}{'@' if user else ''}{host}" if host else ""
 
@@ -117,7 +139,8 @@ class Trunk:
         host = self.policy.from_domain or parts.host
         if not (parts.user and known):
             return ""
-        return f"sip:{parts.user}@{host}" if host else f"tel:{parts.user}"
+        user = self.numbers.shaped(parts.user)
+        return f"sip:{user}@{host}" if host else f"tel:{user}"
 
     @cached_property
     def target(self) -> Target:
@@ -134,12 +157,17 @@ class Trunk:
         return "" if uri.split(request_uri).host else f"sip:{self.domain}"
 
     def request_uri(self, dialled: str) -> str:
-        """Return the R-URI for this trunk: the dialled user part at `domain`.
+        """Return the R-URI for this trunk: the dialled user part, a number as the carrier wants it, at `domain`, or at
+        its own host without one.
 
         dialled: of a sip or sips URI the port and the parameters of the hop to us go, those of the number stay; a tel
         URI becomes a sip URI with user=phone (RFC 3261 19.1.6). One of another scheme is kept as it is: it has no
         domain to replace, and urn:service:sos is how the carrier knows an emergency call (RFC 5031).
         """
+        if self.shapes_numbers:
+            dialled = self.numbers.in_uri(dialled)
+        if not self.domain:
+            return dialled
         scheme, userinfo, _, parameters = uri.split(dialled)
         if scheme.lower() == "tel":
             return f"sip:{userinfo}{parameters}@{self.domain};user=phone"

@@ -113,6 +113,16 @@ def test_a_trunk_is_added_with_its_policy_or_not_at_all(operator: Shell) -> None
     assert operator.rows(POLICY) == [("berlin", 0, 0, 7)]
 
 
+def test_numbers_are_set_as_the_carrier_wants_them(operator: Shell) -> None:
+    added(operator, "country=GB")
+    done = operator.run("set", "berlin", "strip=1", "prefix=+49", "number_format=national", "country=DE")
+    assert (done.status, done.errors) == (0, "")
+    done = operator.run("set", "berlin", "country=")
+    assert (done.status, done.errors) == (1, "nothing is written: number_format is national and country is empty\n")
+    kept = operator.rows("SELECT strip, prefix, number_format, country FROM trunk")
+    assert kept == [(1, "+49", "national", "DE")]
+
+
 def test_a_database_without_the_table_trunk_is_written_all_the_same(operator: Shell) -> None:
     operator.execute("DROP TABLE trunk")
     added(operator)

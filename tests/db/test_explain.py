@@ -71,6 +71,13 @@ def test_from_is_what_the_carrier_sees(operator: Shell) -> None:
     assert said["From"] == ["as the caller wrote it", "sip:u4711@carrier.test"]
 
 
+def test_the_r_uri_and_from_have_numbers_as_the_carrier_wants_them(operator: Shell) -> None:
+    wanted = "INSERT INTO trunk (l_uuid, from_user, number_format, country) VALUES ('hamburg', '$', 'e164', 'DE')"
+    said = explained(operator, "03023125555", "0044-20-79460123", "--trunk", "hamburg", "--with", wanted)
+    assert said["R-URI"] == ["sip:0044-20-79460123@hamburg.test", "sip:+442079460123@hamburg.test"]
+    assert said["From"] == ["as the caller wrote it", "sip:+493023125555@127.0.0.1"]
+
+
 RULES = {
     "X-Trunk": (["300", "1", "--trunk", "hamburg"], "1: X-Trunk is l_uuid", "sip:1@hamburg.test"),
     "From user": (["200@else.test", "1"], "3: From user is l_username, and l_domain is empty", "sip:1@any.test"),

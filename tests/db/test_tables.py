@@ -100,14 +100,14 @@ def test_the_table_trunk_of_an_older_release_gets_the_columns_that_it_lacks(engi
     execute(
         engine,
         "INSERT INTO trunk (l_uuid, priority) VALUES ('kept', 7)",
-        "ALTER TABLE trunk DROP COLUMN answers_far_end",
-        "ALTER TABLE trunk DROP COLUMN weakest_algorithm",
+        "ALTER TABLE trunk DROP COLUMN country",
+        "ALTER TABLE trunk DROP COLUMN number_format",
     )
     assert schema.create(engine) == []
     assert columns(inspect(engine), "trunk") == new
     with engine.connect() as connection:
-        row = connection.execute(text("SELECT l_uuid, priority, weakest_algorithm, answers_far_end FROM trunk")).one()
-    assert row == ("kept", 7, "", 0)
+        row = connection.execute(text("SELECT l_uuid, priority, number_format, country FROM trunk")).one()
+    assert row == ("kept", 7, "as-dialled", "")
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_the_rules_have_another_name_where_kamailio_listens_elsewhere() -> None:
 POLICY: dict[str, object] = {
     "id": 7, "l_uuid": "berlin", "enabled": 1, "priority": 0, "weight": 1, "max_calls": 0, "max_cps": 0, "probe": 0,
     "source_tag": "", "inbound_uri": "", "from_user": "", "from_domain": "", "identity": "", "weakest_algorithm": "",
-    "answers_far_end": 0,
+    "answers_far_end": 0, "strip": 0, "prefix": "", "number_format": "as-dialled", "country": "",
 }  # fmt: skip
 
 
@@ -214,6 +214,11 @@ POLICY: dict[str, object] = {
     ({"from_user": "$", "from_domain": "carrier.test:5070"}, {}),
     ({"from_user": "+4930123;ext=1", "from_domain": "[2001:db8::1]"}, {}),
     ({"inbound_uri": "sip:192.0.2.10"}, {}),
+    ({"strip": 32, "prefix": "+49*31", "number_format": "national", "country": "DE"}, {}),
+    ({"prefix": "9" * 32, "number_format": "e164-plain"}, {}),
+    ({"strip": None, "prefix": None, "country": None}, {"strip": 0, "prefix": "", "country": ""}),
+    ({"number_format": None}, {"number_format": "as-dialled"}),
+    ({"number_format": ""}, {"number_format": "as-dialled"}),
     ({"inbound_uri": "sip:pbx.test:5062 , sip:[2001:db8::9];transport=tcp,"}, {}),
     ({"inbound_uri": "sip:192.0.2.1:5062"}, {}),
 ], ids=str)  # fmt: skip
@@ -233,6 +238,15 @@ def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, o
     ({"from_user": "a b"}, "from_user is neither $ nor the user of a SIP URI"),
     ({"identity": "PAI"}, "identity is none of none, pai, ppi, rpid"),
     ({"from_domain": "a/b"}, "from_domain is not a host"),
+    ({"strip": 33}, "strip is not a number from 0 to 32"),
+    ({"prefix": "9" * 33}, "prefix is not of digits and *, with a + in front at most"),
+    ({"prefix": "4+9"}, "prefix is not of digits and *, with a + in front at most"),
+    ({"prefix": "#31#"}, "prefix is not of digits and *, with a + in front at most"),
+    ({"number_format": "E164"}, "number_format is none of as-dialled, e164, e164-plain, national"),
+    ({"country": "UK"}, "country is no country of ISO 3166, as DE"),
+    ({"country": "de"}, "country is no country of ISO 3166, as DE"),
+    ({"country": "001"}, "country is no country of ISO 3166, as DE"),
+    ({"number_format": "national"}, "number_format is national and country is empty"),
     ({"inbound_uri": "192.0.2.10"}, "inbound_uri is not a SIP URI"),
     ({"inbound_uri": "sip:192.0.2.10, tel:100"}, "inbound_uri is not a SIP URI"),
     ({"inbound_uri": "sip:100@192.0.2.10"}, "inbound_uri has a user, where the called number goes"),

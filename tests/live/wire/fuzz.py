@@ -16,11 +16,12 @@ from tests.live.wire.ends import Ends, SilentError
 QUICK = (("tm", "fr_timer", 2000), ("tm", "wt_timer", 500), ("dialog", "default_timeout", 30))
 SECRET = "the-secret-of-the-fuzzer"
 MOST_SHOWN = 20
-POLICIES = (  # rows of the table trunk: l_uuid, from_user, from_domain, identity, probe, max_calls
-    ("fuzz", "", "", "", 1, 0),
-    ("kept", "4930", "", "pai", 0, 50),
-    ("domain", "4930", "pbx.test", "rpid", 0, 0),
-    ("dialled", "", "h.test", "ppi", 0, 0),
+COLUMNS = "l_uuid, from_user, from_domain, identity, probe, max_calls, strip, prefix, number_format, country"
+POLICIES = (  # rows of the table trunk
+    ("fuzz", "", "", "", 1, 0, 0, "", "as-dialled", ""),
+    ("kept", "4930", "", "pai", 0, 50, 0, "", "e164", "DE"),
+    ("domain", "$", "pbx.test", "rpid", 0, 0, 1, "+1", "national", "US"),
+    ("dialled", "", "h.test", "ppi", 0, 0, 2, "*31*", "e164-plain", ""),
 )
 # In the log. Not wrong is what Kamailio says of a dialog that goes no usual way, of a transport that no socket has, of
 # port 0, of a URI that ends in the name of a parameter, of a status below 100, and of an INVITE that came twice.
@@ -74,9 +75,9 @@ def fuzz(installation: Installation, count: int, seed: int, workspace: Path) -> 
             with node.database.transaction() as execute:
                 listed = "INSERT INTO address (grp, ip_addr, mask, port, tag) VALUES (2, ?, 32, 0, 'dialled')"
                 execute(listed, (host,))
-                columns = "inbound_uri, l_uuid, from_user, from_domain, identity, probe, max_calls"
+                places = ", ".join("?" * (1 + len(POLICIES[0])))
                 for policy in POLICIES:
-                    execute(f"INSERT INTO trunk ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", (pbx, *policy))
+                    execute(f"INSERT INTO trunk (inbound_uri, {COLUMNS}) VALUES ({places})", (pbx, *policy))
             node.wait_until_looked_at()
             faults = _run(node, ends, count)
             log = node.log()
