@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kemi.trunks.numbers import E164, E164_PLAIN, FORMATS, LONGEST, NATIONAL, Numbers
+from kemi.trunks.numbers import E164, E164_PLAIN, FORMATS, LONGEST, NATIONAL, Numbers, load
 from kemi.trunks.trunk import Policy, Trunk
 
 # Numbers that are nobody's: of the Bundesnetzagentur's and Ofcom's ranges for films, and NANP's 555-01XX.
@@ -48,6 +50,11 @@ def test_a_whole_number_is_written_in_e164(country: str, dialled: str, whole: st
 ])  # fmt: skip
 def test_a_number_is_written_as_it_is_dialled_in_its_country(country: str, dialled: str, expected: str) -> None:
     assert Numbers(0, "", NATIONAL, country).shaped(dialled) == expected
+
+
+def test_all_countries_are_read_at_once() -> None:
+    load()
+    assert {f"phonenumbers.shortdata.region_{country}" for country in ("ZW", "AD")} <= sys.modules.keys()
 
 
 NO_WHOLE_NUMBER = {
