@@ -155,7 +155,7 @@ class Kamailio:
         self.pv = SimpleNamespace(get=get, gete=gete, sets=sets, unset=yes, is_null=lambda _: True)
         self.maxfwd = SimpleNamespace(process_maxfwd=yes)
         self.sanity = SimpleNamespace(sanity_check=yes)
-        self.permissions = SimpleNamespace(allow_source_address=yes)
+        self.permissions = SimpleNamespace(allow_source_address=lambda group: 1 if group == 1 else -1)
         self.siputils = SimpleNamespace(has_totag=lambda: -1 if self._is_new else 1)
         self.hdr = SimpleNamespace(remove=yes, append=self._append)
         self.rr = SimpleNamespace(

@@ -116,16 +116,16 @@ SHA_512 = Challenge(requests=METHODS, offers=(Offer("SHA-512-256", qop="token"),
 FAILURES: dict[str, tuple[Script, int, str]] = {
     "another realm": (
         Script(challenge=Challenge(requests=METHODS, realm="other.test")),
-        6, "the carrier's realm is 'other.test', and the row's is 'carrier.test'",
+        6, 'the carrier\'s realm is "other.test", and the row\'s is "carrier.test"',
     ),
     "an unanswerable qop": (
         Script(challenge=SHA_512),
-        7, "the carrier asks for what the row cannot answer: algorithm 'SHA-512-256', qop 'token'",
+        7, 'the carrier asks for what the row cannot answer: algorithm "SHA-512-256", qop "token"',
     ),
     "an unknown algorithm": (
         Script(challenge=Challenge(requests=METHODS, offers=(Offer(layout='Digest realm="{realm}", nonce="{nonce}", '
                                                                          "algorithm=AKAv1-MD5"),))),
-        7, "the carrier asks for what the row cannot answer: algorithm 'AKAv1-MD5'",
+        7, 'the carrier asks for what the row cannot answer: algorithm "AKAv1-MD5"',
     ),
     "a challenge that is none": (
         Script(challenge=Challenge(requests=METHODS, offers=(Offer(layout='Digest realm="{realm}"'),))),
@@ -152,7 +152,7 @@ def test_what_is_wrong_has_a_sentence_and_a_status(stage: Stage, status: int, se
 def test_a_wrong_password(stage: Stage, number: tuple[str, ...]) -> None:
     assert stage.operator.run("set", "berlin", "--password", stdin="wrong").status == 0
     done = stage.test(*number)
-    sentence = "the carrier refuses the credentials: auth_username 'u4711' or its secret is wrong\n"
+    sentence = 'the carrier refuses the credentials: auth_username "u4711" or its secret is wrong\n'
     assert (done.status, done.errors) == (5, sentence)
     assert [verdict for _, _, verdict in stage.carrier.verdicts] == [MISSING, WRONG]  # no more: a carrier locks out
 
