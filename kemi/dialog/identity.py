@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from kemi.dialog import sender
 from kemi.dialog.sender import is_anonymous
 
 NONE, PAI, PPI, RPID = "none", "pai", "ppi", "rpid"
@@ -58,3 +59,10 @@ def fields(kind: str, claims: Claims, asserted: str) -> tuple[str, ...]:
         return (f"P-Preferred-Identity: <{asserted}>",)
     named = f"P-Asserted-Identity: <{asserted}>"
     return (named, "Privacy: id") if claims.is_private and not claims.privacy else (named,)
+
+
+def told(kept: str, uri: str) -> str:
+    """Return what a carrier was told of a caller. kept: what the dialog keeps of his own From (sender.py). uri: of From
+    as the trunk's row has it; empty if it says nothing.
+    """
+    return sender.shown(sender.of_pbx(kept), uri) if uri and not sender.is_hidden(kept) else NOBODY

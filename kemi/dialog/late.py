@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kemi.dialog.mark import PARAMETER
 from kemi.dialog.own import Request
 
-_ROUTE = re.compile(r"<[^>]*>[^,]*")
+_ROUTE = re.compile(r"<[^<>]*>[^,]*")
 _OURS = re.compile(rf";{PARAMETER}=")
 _IN_BRACKETS = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^"<])*<([^>]*)>')
 

@@ -20,7 +20,7 @@ PARAMETER = "tf"
 LONGEST = 192  # octets of a caller's own name and URI; of a longer one the name is left out
 
 _FOLD = re.compile(r"\r?\n[ \t]+")
-_NAME_ADDR = re.compile(r'((?:"(?:\\.|[^"\\])*"|[^"<>]*)\s*)<([^<>]*)>')
+_NAME_ADDR = re.compile(r'((?:"(?:\\.|[^"\\])*"\s*|[^"<>]*))<([^<>]*)>')  # takes linear time: no blank has two places
 _HIDDEN = ">"  # begins no From
 _SEAL_BYTES = 8
 _BLOCK = 64

@@ -1,9 +1,9 @@
 """Who may send a request inside a dialog, and where to. A mark proves the dialog and not its sender: both ends know it,
 and so does whoever stands between them.
 
-1. To the trunk: from listed sources, which are PBXs. It goes where the route set leads. A caller who is not listed any
-   more can still end the call that he has placed, from the place that the mark names. A PBX that was called need not be
-   listed: the mark names the place that the DBA had it called at.
+1. To the trunk: from listed sources, which are PBXs, unless they are listed as carriers too. It goes where the route
+   set leads. A caller who is not listed any more can still end the call that he has placed, from the place that the
+   mark names. A PBX that was called need not be listed: the mark names the place that the DBA had it called at.
 2. From the trunk: from anywhere, since a carrier has several machines, and a far end may be called directly. It goes to
    the PBX alone: to the place that the mark names, or another one that is listed as a caller's.
 3. A name is looked for only if it is the caller's own.
@@ -14,28 +14,30 @@ from __future__ import annotations
 from kemi.address import is_address
 from kemi.dialog.mark import Direction, fingerprint
 from kemi.flow.dialogs import Opened
-from kemi.sip import place, request
+from kemi.sip import carrier, place, request
+from kemi.sip.request import Incoming
 
 ENDS_CALLS = frozenset({"ACK", "BYE"})
 
 
-def is_open(opened: Opened, method: str, key: bytes) -> bool:
-    """Return True if the request at hand, of this method, may pass. key: the deployment's."""
+def is_open(opened: Opened, incoming: Incoming, key: bytes) -> bool:
+    """Return True if the request at hand may pass. key: the deployment's."""
     if opened.direction is Direction.TO_TRUNK:
-        if request.source_may_call() or is_of_called_pbx(opened, key):
+        is_from_pbx = fingerprint(key, place.of_source(incoming.source).text) == opened.mark.pbx
+        if request.source_may_call() and (is_from_pbx or not carrier.is_listed()):
             return True
-        return method in ENDS_CALLS and _comes_from_pbx(opened, key)
+        return is_from_pbx and (opened.mark.is_inbound or incoming.method in ENDS_CALLS)
     there = place.next_hop()
     if fingerprint(key, there.text) == opened.mark.pbx:
         return True
     return is_address(there.address) and place.is_callers(there)
 
 
+def is_of_listed_pbx() -> bool:
+    """Return True if the message at hand is of a listed source that is no carrier: group 2 may lie within group 1."""
+    return request.source_may_call() and not carrier.is_listed()
+
+
 def is_of_called_pbx(opened: Opened, key: bytes) -> bool:
     """Return True if the message at hand comes from the PBX that a carrier has called."""
-    return opened.mark.is_inbound and _comes_from_pbx(opened, key)
-
-
-def _comes_from_pbx(opened: Opened, key: bytes) -> bool:
-    """Return True if the message at hand comes from the place that the mark names."""
-    return fingerprint(key, place.source().text) == opened.mark.pbx
+    return opened.mark.is_inbound and fingerprint(key, place.source().text) == opened.mark.pbx

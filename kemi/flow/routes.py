@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 
 from kemi.auth.attempt import TO_PBX, Attempt
-from kemi.dialog import sender
+from kemi.dialog import identity, sender
 from kemi.dialog.cseq import rack as with_cseq
 from kemi.dialog.cseq import rack_cseq
 from kemi.dialog.late import farewell
@@ -98,7 +98,7 @@ class TrunkAuth(GoingOn):
     def in_dialog(self, incoming: Incoming) -> None:
         """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
         opened = self._dialogs.opened(incoming) if request.follows_route() else None
-        if opened and passage.is_open(opened, incoming.method, self._dialogs.key):
+        if opened and passage.is_open(opened, incoming, self._dialogs.key):
             edit.remove_headers(PRIVATE_HEADERS)
             if (there := nexthop.settled(self.trunks)) is None:
                 return
@@ -115,8 +115,8 @@ class TrunkAuth(GoingOn):
 
     def _acknowledge(self, incoming: Incoming, opened: Opened, there: Place) -> None:
         """Relay the ACK of a success to this place, with the CSeq and the credentials of its INVITE."""
-        if (kept := self._kept(incoming.sender, opened)) and (trunk := self._trunk_of(opened)):
-            seen = self.shown(Attempt(), trunk, incoming.caller, incoming.from_tag, kept).sender
+        if self._kept(incoming.sender, opened):
+            seen = self._shown_inside(Attempt(), self._trunk_of(opened), incoming, opened).sender
             edit.set_party("From", seen or request.header("From"))
         number = self._dialogs.number_of_invite(opened, incoming.cseq)
         if number != incoming.cseq:
@@ -135,16 +135,25 @@ class TrunkAuth(GoingOn):
         attempt = self._dialogs.inside(incoming, opened, trunk)
         places = nexthop.of_dialog(self.trunks, trunk) if trunk else Places()
         attempt = nexthop.bound(attempt, places, there)
-        if trunk and trunk.has_sender and not opened.mark.is_inbound:
-            attempt = self.shown(
-                attempt, trunk, incoming.caller, incoming.from_tag, self._kept(incoming.sender, opened)
-            )
+        if (incoming.sender or (trunk and trunk.has_sender)) and not opened.mark.is_inbound:
+            attempt = self._shown_inside(attempt, trunk, incoming, opened)
         if attempt.mark:
             edit.add_record_route()
         is_known = trunk and trunk.destination == attempt.destination and there in places.exact
         can_be_preemptive = is_known and self._settings.preemptive
         if not self.send(attempt, Plan(), trunk.credentials if trunk and can_be_preemptive else None):
             relay.reply(503, "Next Hop Unreachable")
+
+    def _shown_inside(self, attempt: Attempt, trunk: Trunk | None, incoming: Incoming, opened: Opened) -> Attempt:
+        """Return the attempt with what the carrier sees of the caller inside a dialog: a private one stays so, whatever
+        became of the trunk's row.
+        """
+        kept = self._kept(incoming.sender, opened)
+        if trunk and trunk.has_sender:
+            attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag, kept)
+        if sender.is_hidden(kept) and not attempt.sender:
+            attempt = attempt._replace(sender=f"{identity.NOBODY};tag={incoming.from_tag}")
+        return attempt
 
     def _trunk_of(self, opened: Opened) -> Trunk | None:
         """Return the trunk of a dialog, None if its row is gone."""
@@ -169,7 +178,7 @@ class TrunkAuth(GoingOn):
             edit.set_party("To", f"{sender.of_pbx(kept)};tag={incoming.to_tag}")
             relay.listen("PASSED")
         if incoming.method == "INVITE":
-            edit.add_record_route(incoming.mark)  # by which its 200 is known, if it comes late (STRAY)
+            edit.add_record_route(incoming.mark, incoming.sender)  # its 200 is known by it, if it comes late (STRAY)
         if not relay.relay():
             relay.reply(503, "Next Hop Unreachable")
 
@@ -256,6 +265,7 @@ class TrunkAuth(GoingOn):
             return
         if late.is_answered():
             relay.restore_cseq()
+            relay.restore_party("From")
             return
         api.tell(AnsweredLate(attempt.trunk))
         for one in farewell(late.answer()):
@@ -272,8 +282,12 @@ class TrunkAuth(GoingOn):
         if not (reply and opened):
             strays.drop()
         elif opened.direction is Direction.FROM_TRUNK:
-            if not (request.source_may_call() or passage.is_of_called_pbx(opened, self._dialogs.key)):
+            if not (passage.is_of_listed_pbx() or passage.is_of_called_pbx(opened, self._dialogs.key)):
                 strays.drop()
+            elif kept := self._kept(reply.own, opened):
+                trunk = self._trunk_of(opened)  # what the carrier was told, as the row is now
+                uri = trunk.sender(place.uri_of(sender.of_pbx(kept))) if trunk else ""
+                edit.set_party("To", f"{identity.told(kept, uri)};tag={reply.to_tag}")
         elif strays.goes_to_a_caller(reply) and (cseq := self._dialogs.cseq_of(opened, reply.cseq)) is not None:
             if cseq != reply.cseq:
                 edit.set_cseq(cseq, reply.method)

@@ -8,11 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from kemi.health import connections, memory
+from kemi.health.connections import Connection
 from kemi.line import warning
 from kemi.metrics import counts
 from kemi.metrics.lately import Calls, Lately
 from kemi.outcome import ENDS
 from kemi.sip import api, floods, rpc, shared, tcp
+from kemi.trunks.names import ResolvedNames
 
 if TYPE_CHECKING:
     from kemi.settings import Settings
@@ -30,6 +32,7 @@ class MemoryProcess:
         ports = frozenset(each.port for each in settings.listen if each.proto != "udp")
         self._connections = connections.Guard(ports, connections.most_of_a_source(settings.memory))
         self._few = connections.most_of_a_source(settings.memory)
+        self._names = ResolvedNames(settings.names_file)
         self._next_look = 0.0
         self._lately = Lately()
         self._next_count = 0.0
@@ -54,11 +57,15 @@ class MemoryProcess:
         if not count or (count < self._few and now < self._next_look):
             return
         self._next_look = now + LOOKS_EVERY
-        closed = self._connections.to_close(rpc.connections(), tcp.is_listed, now)
+        closed = self._connections.to_close(rpc.connections(), self._may_stay, now)
         for one in closed:
             tcp.close(one)
         if line := self._connections.line(closed, now):
             api.write(line)
+
+    def _may_stay(self, one: Connection) -> bool:
+        """Return True if a connection's source is a PBX's or a carrier's."""
+        return tcp.is_listed(one) or self._names.is_next_hop_host(f"{one.source} {one.source_port} tcp")
 
     def _watch_gate(self, now: int) -> None:
         minute = (now - 1) // 60  # all of a minute is seen

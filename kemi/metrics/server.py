@@ -5,7 +5,9 @@ rare. It is for the machine it runs on, or a network of its operator's: it has n
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import NamedTuple
@@ -42,9 +44,23 @@ class Server(HTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
-    timeout = PATIENCE
+    timeout = PATIENCE  # for each octet; for the whole request the timer below
     server_version = f"kemi-trunkauth/{VERSION}"
     sys_version = ""
+
+    def setup(self) -> None:
+        """Give the client so long for all that it has to say: others wait for it."""
+        super().setup()
+        self._deadline = threading.Timer(PATIENCE, self._hang_up)
+        self._deadline.start()
+
+    def finish(self) -> None:
+        self._deadline.cancel()
+        super().finish()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RD)
 
     def do_GET(self) -> None:
         """Send the page."""

@@ -28,11 +28,11 @@ def remove_headers(names: tuple[str, ...]) -> None:
         KSR.hdr.remove(name)
 
 
-def add_record_route(mark: str = "") -> None:
-    """Stay in the path of the dialog (RFC 3261 16.6, step 4). mark: for all branches; empty: each adds its own."""
+def add_record_route(mark: str = "", own: str = "") -> None:
+    """Stay in the path of the dialog (RFC 3261 16.6, step 4). mark, own: for all branches; empty: each adds its own."""
     KSR.rr.record_route()
     if mark:
-        add_mark(mark)
+        add_mark(mark, own)
 
 
 def add_mark(mark: str, own: str = "") -> None:

@@ -360,3 +360,13 @@ def test_a_caller_who_is_not_listed_any_more_can_end_his_call(
     routes.ksr_request_route(None)
     assert len(pbx.relayed) == passes
     assert pbx.replies == ([] if passes else [NO_DIALOG])
+
+
+def test_a_carrier_within_a_callers_network_does_not_speak_for_the_pbx(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    """It knows the mark of each call that it has, and the caller's tag."""
+    carrier = "192.0.2.99"
+    pbx.trust("192.0.2.0/24")
+    pbx.trust(f"{carrier}/32", 2)
+    in_dialog(pbx)
+    send(marks.request("INVITE", uri="sip:x@198.51.100.66"), source=carrier)
+    assert (pbx.relayed, pbx.replies) == ([], [NO_DIALOG])

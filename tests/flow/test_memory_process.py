@@ -14,8 +14,9 @@ from kemi.handlers import Handlers
 from kemi.health import memory
 from kemi.health.connections import Connection
 from kemi.health.memory import Guard, Memory
+from kemi.names.file import NamesFile
 from kemi.settings import Settings
-from tests.flow.scene import PBX, raising, request, routes_with
+from tests.flow.scene import PBX, raising, request, resolve_hosts, routes_with
 from tests.ksr.mock import MockKSR
 
 MIB = 1024  # in KiB
@@ -97,3 +98,23 @@ def test_the_connections_of_strangers_are_closed(
     assert watched.log == [("warn", line)]
     methods = [json.loads(command)["method"] for (command,) in watched.called("jsonrpcs.exec")]
     assert methods.count("core.tcp_list") == 2  # few connections are looked at every 5 s
+
+
+def test_the_connection_of_a_carrier_that_is_a_next_hop_stays(
+    watched: MockKSR, database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may bring calls in, and is listed nowhere."""
+    carrier = "198.51.100.8"
+    file = NamesFile(database.names_file)
+    file.open()
+    file.keep(file.hops, file.registering, file.places | {f"{carrier} 0"})
+    file.close()
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    routes = routes_with(database, {"TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060 tcp:192.0.2.1:5060"})
+    watched.answer("permissions.allow_address", lambda group, host, port: -1)
+    answer(watched, 512 * MIB, [Connection(2, carrier, 4002, 5060)])
+    for now in (100.0, 104.0, 110.0):  # noqa: B007
+        routes.MEMORY(None, None)
+    resolve_hosts(database)
+    assert watched.called("tcpops.tcp_close_connection_id") == []

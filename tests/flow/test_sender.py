@@ -9,6 +9,7 @@ import pytest
 from kemi.handlers import Handlers
 from kemi.settings import Settings
 from tests.flow.scene import PBX, challenge, copied, fail, request, routes_with, started
+from tests.ksr.message import Edits
 from tests.ksr.mock import MockKSR
 
 ROWS = """
@@ -217,3 +218,46 @@ def test_an_anonymous_caller_is_asserted_with_privacy(pbx: MockKSR, routes: Hand
     send(pbx, routes, request(caller=anonymous, headers=f"X-Trunk: one\r\n{SAYS}"))
     assert froms(pbx) == [f"{anonymous};tag=a"]
     assert identities(pbx) == [{"P-Asserted-Identity": "<sip:+4930@one.test>", "Privacy": "id"}]
+
+
+NOBODY = '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=a'
+
+
+@pytest.mark.usefixtures("asserting")
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM trunk WHERE l_uuid = 'one'", "DELETE FROM uacreg WHERE l_uuid = 'one'"]
+)
+@pytest.mark.parametrize("method", ["ACK", "BYE", "INVITE"])
+def test_a_private_caller_stays_private_when_his_trunks_row_changes(
+    pbx: MockKSR, routes: Handlers, settings: Settings, change: str, method: str
+) -> None:
+    send(pbx, routes, request(caller=NAMED, headers=f"{SAYS}Privacy: id\r\n"))
+    back = route(pbx)
+    copied(settings, change)
+    routes.trunks.look_again()
+    pbx.world.loose_route = 1
+    try:
+        send(pbx, routes, request(method, uri=f"sip:x@{CARRIER}", caller=NAMED, to_tag="b", headers=back))
+    finally:
+        copied(settings, "DELETE FROM uacreg", ROWS)
+    assert froms(pbx) == [NOBODY]
+
+
+def test_the_second_of_two_answers_has_the_callers_own_from(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, request(caller=NAMED))
+    fail(pbx, routes, 503)
+    with pbx.reply_route(200) as name:
+        getattr(routes, name)(None)
+        pbx.state.avps["branch"] = ["7"]
+        pbx.state.run.edits = pbx.state.reply_edits = Edits()
+        getattr(routes, name)(None)
+        assert replied(pbx, "From") == OWN
+
+
+@pytest.mark.usefixtures("asserting")
+def test_a_re_invite_of_the_carrier_brings_what_the_dialog_keeps(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, request(caller=NAMED, headers=f"{SAYS}Privacy: id\r\n"))
+    pbx.world.loose_route = 1
+    again = request("INVITE", uri=f"sip:alice@{PBX}", caller="<sip:4930123@one.test>", to_tag="a", headers=route(pbx))
+    send(pbx, routes, again.replace("one.test>;tag=a", "one.test>;tag=b"), CARRIER)
+    assert ";tf=" in (pbx.relayed[0].message.get("Record-Route") or "")

@@ -175,7 +175,7 @@ def parse_uri(text: bytes) -> Uri | None:
 
 def address(value: bytes) -> tuple[bytes, bytes, bytes]:
     """The URI, the display name and the tag of a From or To value."""
-    bracketed = re.match(rb'\s*((?:"[^"]*"|[^<"]*?))\s*<([^>]*)>(.*)', value, re.S)
+    bracketed = re.match(rb'\s*((?:"[^"]*"\s*|[^<"]*))<([^>]*)>(.*)', value, re.S)
     name, uri, parameters = bracketed.groups() if bracketed else (b"", *value.partition(b";")[::2])
     tag = re.search(rb";?\s*tag\s*=\s*([^;\s]+)", parameters)
-    return uri.strip(), name, tag[1] if tag else b""
+    return uri.strip(), name.strip(), tag[1] if tag else b""

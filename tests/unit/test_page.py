@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http import HTTPStatus
 from threading import Thread
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kemi.health.memory import Memory
@@ -108,3 +110,15 @@ def got(port: int, path: str) -> tuple[int, bytes]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
+
+
+def test_a_client_that_dawdles_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kemi.metrics.server.PATIENCE", 0.1)
+    with Server("127.0.0.1", 0, {"/": lambda: Page(HTTPStatus.OK, b"here")}) as server:
+        address = ("127.0.0.1", server.server_port)
+        with socket.create_connection(address) as slow, socket.create_connection(address) as quick:
+            slow.sendall(b"GET /")  # and no more
+            quick.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            for _ in range(2):
+                server.handle_request()
+            assert quick.recv(65536).endswith(b"here")
