@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.dialog.identity import KINDS, NONE, PAI, PPI, RPID, Claims, fields
+from kemi.dialog.identity import KINDS, NOBODY, NONE, PAI, PPI, RPID, Claims, fields, told
+from kemi.dialog.sender import hidden
 from kemi.trunks.trunk import Policy, Trunk
 
 CALLER = "sip:100@pbx.test"
@@ -68,3 +69,15 @@ def test_nobody_is_asserted_who_is_not_known(kind: str) -> None:
 ])  # fmt: skip
 def test_the_uri_that_is_asserted(domain: str, known: str, expected: str) -> None:
     assert Trunk("t", policy=Policy(from_user="account", from_domain=domain)).asserted(known) == expected
+
+
+TOLD = {
+    "what the row says": ('"Alice" <sip:alice@pbx.test>', "sip:u4711@one.test", '"Alice" <sip:u4711@one.test>'),
+    "a row that says nothing any more": ('"Alice" <sip:alice@pbx.test>', "", NOBODY),
+    "a caller who was hidden": (hidden('"Alice" <sip:alice@pbx.test>'), "sip:u4711@one.test", NOBODY),
+}
+
+
+@pytest.mark.parametrize(("kept", "uri", "expected"), TOLD.values(), ids=TOLD)
+def test_what_a_carrier_was_told(kept: str, uri: str, expected: str) -> None:
+    assert told(kept, uri) == expected
