@@ -187,7 +187,9 @@ def test_register_is_never_relayed(up: Call) -> None:
     """With the trunk's credentials it would move the carrier's account."""
     refusal = up.exchange.inside("REGISTER").expect(405)
     assert "INVITE" in refusal.first("Allow")
-    up.trunk.carrier.in_call(up.exchange.request.call_id, "REGISTER").expect(403)
+    carriers = up.trunk.carrier.in_call(up.exchange.request.call_id, "REGISTER")
+    final = up.trunk.carrier.wait("a refusal", lambda: carriers.final)
+    assert final.status in (403, 405)  # 405 once it is known as a carrier, by its trunk's next hop
     somebody(up.scene, is_listed=False).inside(up.by_caller, "REGISTER").expect(403)
     assert up.trunk.carrier.received("REGISTER") == []
     up.goes_on()
