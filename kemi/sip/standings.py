@@ -27,11 +27,6 @@ def are_kept() -> bool:
     return bool(changed) and time.monotonic() - changed < KEPT
 
 
-def forget_all() -> None:
-    """Have no standing looked for until one is kept again."""
-    _CLOCK.pack_into(_CHANGED, 0, 0.0)
-
-
 def standing(trunk: str) -> Standing:
     """Return the trunk's standing."""
     try:

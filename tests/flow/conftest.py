@@ -35,7 +35,7 @@ def all_trunks_are_up(ksr: MockKSR) -> None:
     """No trunk has failed in a test before."""
     from kemi.sip import standings
 
-    standings.forget_all()
+    standings._CHANGED[:] = bytes(len(standings._CHANGED))
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -113,12 +114,23 @@ def got(port: int, path: str) -> tuple[int, bytes]:
 
 
 def test_a_client_that_dawdles_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says an octet now and then, and never ends."""
     monkeypatch.setattr("kemi.metrics.server.PATIENCE", 0.1)
+    over = Event()
+
+    def dawdle(slow: socket.socket) -> None:
+        with suppress(OSError):
+            while not over.wait(0.02):
+                slow.sendall(b"x")
+
     with Server("127.0.0.1", 0, {"/": lambda: Page(HTTPStatus.OK, b"here")}) as server:
         address = ("127.0.0.1", server.server_port)
-        with socket.create_connection(address) as slow, socket.create_connection(address) as quick:
-            slow.sendall(b"GET /")  # and no more
+        with socket.create_connection(address) as slow, socket.create_connection(address, timeout=5) as quick:
+            Thread(target=dawdle, args=(slow,), daemon=True).start()
             quick.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            for _ in range(2):
-                server.handle_request()
-            assert quick.recv(65536).endswith(b"here")
+            Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                assert quick.recv(65536).startswith(b"HTTP/1.0 200")
+            finally:
+                over.set()
+        server.shutdown()
