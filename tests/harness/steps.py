@@ -81,7 +81,9 @@ def status(scene: Scene, trunk: str) -> int:
 
 
 def wait_until(scene: Scene, trunk: str, expected: int, within: float, *, before: tuple[int, ...] = (404,)) -> None:
-    """Until calls over the trunk of this l_uuid end with this status. before: what they may end with until then."""
+    """Until calls over the trunk of this l_uuid end with this status, whichever worker takes them: the others look at
+    the file a moment later. before: what they may end with until then.
+    """
 
     def found() -> bool:
         seen = status(scene, trunk)
@@ -89,6 +91,7 @@ def wait_until(scene: Scene, trunk: str, expected: int, within: float, *, before
         return seen == expected
 
     scene.kamailio.wait_for(f"{expected} to a call over {trunk}", found, within)
+    scene.kamailio.wait_until_looked_at()
 
 
 def all_end_with(scene: Scene, trunk: str, expected: int, count: int = 12) -> None:
