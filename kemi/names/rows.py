@@ -17,7 +17,7 @@ from kemi.health.probes import Probed
 from kemi.trunks.hops import Hops, Target, literal, places, target_of
 from kemi.trunks.rows import SECRETS
 from kemi.trunks.secret import SecretError, revealed
-from kemi.trunks.tables import UNUSABLE, open_file, replica_fault, trunk, uacreg
+from kemi.trunks.tables import UNUSABLE, data_version, open_file, replica_fault, trunk, uacreg
 
 REST = 1  # times as long as a look took, until the next one
 
@@ -97,7 +97,7 @@ class Rows:
         if self._connection is None or self._version is None or self._version[0] != inode:
             self.close()
             self._connection = self._engine.connect()
-        version = (inode, self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+        version = (inode, data_version(self._connection))
         if version == self._version:
             return
         execute = self._connection.execute

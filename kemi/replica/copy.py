@@ -28,6 +28,7 @@ from kemi.trunks.tables import (
     SYNCED,
     address,
     empty_log,
+    has_log,
     identity,
     open_file,
     replica_fault,
@@ -222,8 +223,10 @@ class Copy:
 
     def empty_log(self) -> None:
         """Empty the write-ahead log, so that no password outlives its row there."""
-        with local_errors(), self.connected() as connection:
-            empty_log(self._path, connection)
+        with local_errors():
+            if has_log(self._path):
+                with self.connected() as connection:
+                    empty_log(self._path, connection)
 
     def connected(self) -> contextlib.AbstractContextManager[Connection]:
         return self._engine.connect()

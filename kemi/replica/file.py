@@ -14,6 +14,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, ColumnElement, Engine, Table, event, literal_column
 
 from kemi.replica.source import BUCKET, Source, decoded, engine_with
+from kemi.trunks.tables import data_version
 
 BUSY_LIMIT = 0.5  # seconds; a commit takes less
 EVERYTHING = "*"  # a notice that names no row
@@ -60,9 +61,8 @@ class File(Source):
         return [EVERYTHING]
 
     def _state(self) -> tuple[int, int]:
-        """Return the file's inode, and a number that moves with every commit (sqlite.org/pragma.html)."""
-        inode = self._path.stat().st_ino
-        return inode, self._open.exec_driver_sql("PRAGMA data_version").scalar_one()
+        """Return the file's inode, and a number that moves with every commit."""
+        return self._path.stat().st_ino, data_version(self._open)
 
     def _bucket_and_sum(self, table: Table) -> tuple[ColumnElement[int], ColumnElement[int]]:
         """Return the SQL of a row's bucket, rounded down in integers, and of its sum."""

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from kemi.line import Line, warning
 from kemi.replica.writer import CopyError, Faults
-from kemi.trunks.tables import SYNCED, address, cause, open_file, replica_state, uacreg
+from kemi.trunks.tables import SYNCED, address, cause, data_version, open_file, replica_state, uacreg
 
 
 @dataclass
@@ -71,8 +71,7 @@ class Watch:
         if self._connection is None or self._version is None or self._version[0] != inode:
             self.close()
             self._connection = self._engine.connect()
-        version = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
-        return self._connection, (inode, version)
+        return self._connection, (inode, data_version(self._connection))
 
     def close(self) -> None:
         """Close the file. The next look opens it again."""

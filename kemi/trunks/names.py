@@ -7,14 +7,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.address import normalised
 from kemi.trunks.hops import Hops, Target, from_text, literal
-from kemi.trunks.tables import next_hops, open_file, resolved_names
+from kemi.trunks.tables import data_version, next_hops, open_file, resolved_names
 
 FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
 MOST_KEPT = 4096
@@ -97,8 +96,7 @@ class ResolvedNames:
         if self._connection is None or inode != self._state[0]:
             self.close()
             self._connection = self._engine.connect()
-        driver: Any = self._connection.connection.driver_connection  # as in TrunkStore
-        state = (inode, driver.execute("PRAGMA data_version").fetchone()[0])
+        state = (inode, data_version(self._connection))
         if state != self._state:
             self._state = state
             self._forget()

@@ -42,6 +42,7 @@ from kemi.trunks.tables import (
     TRUNK_COLUMNS,
     UNUSABLE,
     address,
+    data_version,
     identity,
     open_file,
     replica_fault,
@@ -243,10 +244,7 @@ class TrunkStore:
         self._listed.clear()
 
     def _fresh_connection(self) -> Connection:
-        """Return the connection, opened anew if the file was replaced; kept look-ups go if anything changed.
-
-        PRAGMA data_version moves with every commit of another connection (sqlite.org/pragma.html).
-        """
+        """Return the connection, opened anew if the file was replaced; kept look-ups go if anything changed."""
         now = monotonic()
         if self._connection is not None and now - self._looked_at < FRESH_FOR:
             return self._connection
@@ -256,8 +254,7 @@ class TrunkStore:
             self._connection = self._engine.connect()
             if _state_of(self._connection).get(SOURCE) != self._identity:
                 raise OSError("the file is the copy of another database")
-        driver: Any = self._connection.connection.driver_connection  # past SQLAlchemy: this is asked at every look-up
-        state = (inode, driver.execute("PRAGMA data_version").fetchone()[0])
+        state = (inode, data_version(self._connection))
         if state != self._state:
             self._state = state
             self._forget()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     URL,
@@ -145,10 +146,26 @@ def open_file(path: Path) -> Engine:
     return engine
 
 
-def empty_log(path: Path, connection: Connection) -> None:
-    """Empty the write-ahead log of a file: it holds rows as they were. If a reader is at it, a later call does."""
+def data_version(connection: Connection) -> int:
+    """Return a number that moves with every commit of another connection (sqlite.org/pragma.html). It is asked for so
+    often that it goes past SQLAlchemy, but for its errors.
+    """
+    driver: Any = connection.connection.driver_connection
+    try:
+        return int(driver.execute("PRAGMA data_version").fetchone()[0])
+    except sqlite3.Error:
+        return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+
+def has_log(path: Path) -> bool:
+    """Return True if there is something in the write-ahead log of a file, which holds rows as they were."""
     log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size:
+    return log.exists() and log.stat().st_size > 0
+
+
+def empty_log(path: Path, connection: Connection) -> None:
+    """Empty the write-ahead log of a file. If a reader is at it, a later call does."""
+    if has_log(path):
         for pragma in ("busy_timeout = 0", "wal_checkpoint(TRUNCATE)", f"busy_timeout = {BUSY_MS}"):
             connection.exec_driver_sql(f"PRAGMA {pragma}")
 
