@@ -87,6 +87,7 @@ def measure(gate: str, rate: int = RATE, seconds: float = SECONDS) -> Flood:
 def config(gate: str) -> str:
     """kamailio.cfg with this gate; its own one stands at its end."""
     text, route = (PROJECT / "kamailio" / "kamailio.cfg").read_text(), GATES[gate]
+    text = text.replace('include_file "', f'include_file "{PROJECT}/kamailio/')
     if route is None:
         return text
     own = text.index(ROUTE)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.ksr.api_list import HERE
 from tests.ksr.state import MisuseError
 
-CONFIG = HERE.parents[1] / "kamailio" / "kamailio.cfg"
+CONFIG = HERE.parents[1] / "kamailio" / "trunkauth.inc.cfg"
 NO_NUMBER = -255  # KSR_HT_KEMI_NOINTVAL, what sht_inc answers where there is nothing to count
 
 Value = str | int
@@ -52,7 +52,7 @@ class SharedTables:
 
     @classmethod
     def of(cls, config: Path) -> SharedTables:
-        """The tables of a kamailio.cfg."""
+        """The tables of a configuration."""
         found = _MODPARAM.findall(config.read_text(encoding="utf-8"))
         return cls(*[quoted or FROM_ENVIRONMENT[variable] for quoted, variable in found])
 

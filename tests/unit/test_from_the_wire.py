@@ -11,7 +11,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENT = PROJECT / "docs/from-the-wire.md"
 ARGUMENTS, MESSAGE, OWN, CONFIGURATION = (
-    "As arguments", "By themselves", "Our own values only", "In kamailio.cfg",
+    "As arguments", "By themselves", "Our own values only", "In the configuration",
 )  # fmt: skip
 Call = tuple[str, str]  # a function of KSR, and the function of kemi/sip that calls it
 
@@ -77,7 +77,8 @@ def test_what_is_given_from_the_wire_is_bounded_and_proved() -> None:
 
 
 def test_the_functions_of_the_configuration_are_listed() -> None:
-    routes = (PROJECT / "kamailio/kamailio.cfg").read_text().partition("\nonsend_route {")[2]
+    ours = (PROJECT / "kamailio/trunkauth.inc.cfg").read_text().partition("\nonsend_route {")[2]
+    routes = ours + (PROJECT / "kamailio/kamailio.cfg").read_text().partition("\nevent_route")[2]
     routes = re.sub(r"(?m)^#.*$|^\w+ .*$|^\w*route.*$", "", routes)
     functions = set(re.findall(r"(?<![$\w])(?<!\$\()([a-z_]+)\(", routes)) - {"if"} | set(
         re.findall(r"\b(drop);", routes)
