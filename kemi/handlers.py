@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Self
 
+from kemi.flow.contract import Contract
 from kemi.flow.registration import Registration
-from kemi.flow.routes import TrunkAuth
 from kemi.health.process import MemoryProcess
 from kemi.metrics.process import HttpProcess
 from kemi.names.process import NamesProcess
@@ -23,11 +23,11 @@ _MAIN = os.getpid()  # of the process that forks all others
 _FORKED_WITHIN = 1.0  # seconds
 
 
-class Handlers(TrunkAuth, Registration, ReplicaProcess, NamesProcess, MemoryProcess, HttpProcess):
+class Handlers(Contract, Registration, ReplicaProcess, NamesProcess, MemoryProcess, HttpProcess):
     """The object that mod_init() returns."""
 
     def __init__(self, settings: Settings) -> None:
-        TrunkAuth.__init__(self, settings)
+        Contract.__init__(self, settings)
         ReplicaProcess.__init__(self, settings)
         NamesProcess.__init__(self, settings)
         MemoryProcess.__init__(self, settings)

@@ -16,6 +16,7 @@ from kemi.dialog.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerpri
 from kemi.sip import dialog, place, shared
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray
+from kemi.sip.within import Within
 from kemi.trunks.places import Place
 from kemi.trunks.trunk import Trunk
 
@@ -46,8 +47,8 @@ class Dialogs:
     key: bytes
     run: int
 
-    def opened(self, incoming: Incoming) -> Opened | None:
-        """Return the dialog of a request; None if its mark is not ours, of another dialog, or older than a day and of a
+    def opened(self, incoming: Incoming | Within) -> Opened | None:
+        """Return the dialog of a message; None if its mark is not ours, of another dialog, or older than a day and of a
         dialog that Kamailio does not track either.
         """
         opened = self._opened(incoming.mark, incoming.call_id, incoming.from_tag, incoming.to_tag)

@@ -5,10 +5,12 @@ Decided in auth/session.py; carried out here.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
-from kemi.auth.session import Cancelled, NextTrunk, PassOn, Refuse, Resend
+from kemi.auth.session import Cancelled, Failure, NextTrunk, PassOn, Refuse, Resend
 from kemi.flow import calls, nexthop, responses, standings
 from kemi.flow.receiving import Receiving
 from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
@@ -17,21 +19,35 @@ from kemi.trunks.places import Places
 from kemi.trunks.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Plan, Word, best
 
 
+class Unanswered(NamedTuple):
+    """A failure that is no challenge to answer, of this attempt, and what has been decided about it."""
+
+    attempt: Attempt
+    facts: Failure
+    decision: PassOn | Cancelled | Refuse | NextTrunk
+
+
 class GoingOn(Receiving):
     """Goes on with requests that a place did not take."""
 
-    def after_failure(self, status: int) -> None:
-        """Answer or refuse a challenge, go on to the next place, or have the last word."""
+    def answer(self, status: int) -> Unanswered | None:
+        """Answer a challenge: send the request again. Return the failure, if there is nothing to answer."""
         attempt = relay.attempt()
         trunk = self.trunk_now(attempt) if status in CHALLENGES and attempt.destination != TO_PBX else None
         credentials = trunk.credentials if trunk else None
         places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
         facts = failure.facts(status, attempt, places)
         decision = session.after_failure(facts, attempt, credentials, self._settings.next_on)
-        if isinstance(decision, Resend):
-            responses.forget(attempt, decision.rejected)
-            self._resend(decision, credentials)
-            return
+        if not isinstance(decision, Resend):
+            return Unanswered(attempt, facts, decision)
+        responses.forget(attempt, decision.rejected)
+        self._resend(decision, credentials)
+        return None
+
+    def after_failure(self, failed: Unanswered) -> None:
+        """Refuse a challenge, go on to the next place, or have the last word."""
+        attempt, facts, decision = failed
+        status = facts.status
         calls.attempted(attempt, calls.NOTHING if facts.is_silent else status)
         match decision:
             case PassOn():
@@ -73,7 +89,7 @@ class GoingOn(Receiving):
                 attempt = self.bound(self._dialogs.over(attempt, trunk, dialled)._replace(is_moved=True), trunk)
                 if trunk.has_sender:
                     attempt = self.shown(attempt, trunk, moving.caller(), moving.tag())
-                if self.send(attempt, plan, self.preemptive_credentials(trunk)):
+                if self.send_attempt(attempt, plan, self.preemptive_credentials(trunk)):
                     moving.forget_replies()
                     return
                 calls.attempted(attempt, calls.NOTHING)

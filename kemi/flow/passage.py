@@ -11,20 +11,26 @@ and so does whoever stands between them.
 
 from __future__ import annotations
 
-from kemi.address import is_address
+from collections.abc import Callable
+
+from kemi.address import is_address, normalised
 from kemi.dialog.mark import Direction, fingerprint
 from kemi.flow.dialogs import Opened
 from kemi.sip import carrier, place, request
 from kemi.sip.request import Incoming
+from kemi.sip.strays import Stray
+from kemi.trunks.places import Place
 
 ENDS_CALLS = frozenset({"ACK", "BYE"})
 
 
-def is_open(opened: Opened, incoming: Incoming, key: bytes) -> bool:
-    """Return True if the request at hand may pass. key: the deployment's."""
+def is_open(
+    opened: Opened, incoming: Incoming, key: bytes, may_call: Callable[[object], bool], message: object
+) -> bool:
+    """Return True if the request at hand may pass. key: the deployment's. may_call: the script's (placing.py)."""
     if opened.direction is Direction.TO_TRUNK:
         is_from_pbx = fingerprint(key, place.of_source(incoming.source).text) == opened.mark.pbx
-        if request.source_may_call() and (is_from_pbx or not carrier.is_listed()):
+        if may_call(message) and (is_from_pbx or not carrier.is_listed()):
             return True
         return is_from_pbx and (opened.mark.is_inbound or incoming.method in ENDS_CALLS)
     there = place.next_hop()
@@ -41,3 +47,9 @@ def is_of_listed_pbx() -> bool:
 def is_of_called_pbx(opened: Opened, key: bytes) -> bool:
     """Return True if the message at hand comes from the PBX that a carrier has called."""
     return opened.mark.is_inbound and fingerprint(key, place.source().text) == opened.mark.pbx
+
+
+def goes_to_calling_pbx(reply: Stray, opened: Opened, key: bytes) -> bool:
+    """Return True if a reply goes to the PBX, or the phone, that has called over the trunk."""
+    there = Place(normalised(reply.host), reply.port, reply.transport)
+    return not opened.mark.is_inbound and fingerprint(key, there.text) == opened.mark.pbx

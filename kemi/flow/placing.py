@@ -128,7 +128,7 @@ class Placing:
                         attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag)
                     if is_moved:
                         attempt = attempt._replace(is_moved=True, tries=tries)
-                    if self.send(attempt, plan, self.preemptive_credentials(trunk)):
+                    if self.send_attempt(attempt, plan, self.preemptive_credentials(trunk)):
                         return
                     is_moved = True
                     calls.attempted(attempt, calls.NOTHING)
@@ -234,7 +234,7 @@ class Placing:
 
     # --- an attempt
 
-    def send(self, attempt: Attempt, plan: Plan, credentials: Credentials | None) -> bool:
+    def send_attempt(self, attempt: Attempt, plan: Plan, credentials: Credentials | None) -> bool:
         """Send an attempt that is no answer to a challenge. Return False if it cannot be sent. credentials: for
         preemptive responses, None if there may be none.
         """

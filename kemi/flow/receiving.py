@@ -6,6 +6,8 @@ chooses the trunk. What happens on this way is none of the trunk's credentials, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.flow import calls, nexthop
 from kemi.flow.placing import NOT_FORWARDED, Placing
@@ -44,14 +46,22 @@ class Receiving(Placing):
         called = Called(incoming.dialled, carrier.called_party(), carrier.tag())
         return inbound.find(self.trunks, called, lambda trunk: self.trunks.places(trunk).can_be_source(source))
 
+    def phones(self, _number: str) -> Sequence[tuple[str, str]]:
+        """Return R-URI and next hop of each phone that a number which a carrier has called rings, in the order in which
+        they are tried. If there is none, as here, the PBXs of the trunk's inbound_uri are called.
+        """
+        return ()
+
     def _bring_in(self, incoming: Incoming, found: Found) -> None:
         """Send a carrier's request to the first PBX of its trunk that can be reached."""
-        if found.trunk is None:
+        hops: tuple[str, ...] | None = tuple(map(" ".join, self.phones(found.number)))
+        trunk = self.trunks.by_uuid(found.name) if hops and found.fault == inbound.NO_PBX else found.trunk
+        if trunk is None:
             api.tell(NoRoute(found.name, api.source(), found.fault))
             relay.say(NO_ROUTE)
             self._told(incoming, found.name, NO_ROUTE)
             return
-        trunk, hops = found.trunk, self._pbxs(found.trunk, found.number)
+        hops = hops or self._pbxs(trunk, found.number)
         if not hops:
             if hops is not None or not request.came_over_udp():
                 relay.say(UNREACHABLE)
@@ -103,7 +113,7 @@ class Receiving(Placing):
             uri, _, hop = plan.hop.partition(" ")
             edit.address_to(uri, hop, "")
             attempt = attempt._replace(tries=attempt.tries + 1)
-            if self.send(self._dialogs.to_pbx_at(attempt, Place.of_uri(hop)), plan, None):
+            if self.send_attempt(self._dialogs.to_pbx_at(attempt, Place.of_uri(hop)), plan, None):
                 return None
             attempt = attempt._replace(is_moved=True)
             plan = plan.heard(UNREACHABLE)

@@ -1,7 +1,7 @@
 """The SIP flow, from top to bottom: a request comes in, finds its trunk, is relayed, is challenged, is answered.
 
     ksr_request_route      every request
-      in_dialog            a request of a dialog (loose routing)
+      in_dialog            a request of a dialog (loose routing): inside.py
       new_request          anything else: a PBX's goes out over a trunk (placing.py), a carrier's comes in to the PBX
                            (receiving.py)
     BRANCH                 the branch route: shapes the one attempt that goes out now
@@ -18,58 +18,54 @@ import time
 
 from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.dialog import identity, sender
-from kemi.dialog.cseq import rack as with_cseq
-from kemi.dialog.cseq import rack_cseq
 from kemi.dialog.late import farewell
 from kemi.dialog.mark import Direction
-from kemi.flow import calls, nexthop, passage, responses, standings
-from kemi.flow.dialogs import Opened
-from kemi.flow.going_on import GoingOn
+from kemi.flow import calls, passage, responses, standings
+from kemi.flow.inside import Inside
 from kemi.health import memory
 from kemi.outcome import AnsweredLate
 from kemi.sip import api, carrier, edit, failure, late, own, place, relay, request, room, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
-from kemi.trunks.places import Place, Places
-from kemi.trunks.plan import Plan
-from kemi.trunks.trunk import Trunk
-
-# Never passed on: orders to us, and a caller's credentials, which are for us at most.
-PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization")
 
 
-class TrunkAuth(GoingOn):
+class TrunkAuth(Inside):
     """The handlers that app_python3 calls."""
 
     @guarded(calls.reply)
-    def ksr_request_route(self, _message: object) -> int:
+    def ksr_request_route(self, message: object) -> int:
         """Every request comes in here."""
         incoming = request.incoming()
         if incoming is None:
             return 1
         method = incoming.method
         if method == "CANCEL":
-            self.cancel(incoming)
+            self.cancel(incoming, message)
         elif incoming.to_tag and method != "REGISTER":
-            self.in_dialog(incoming)
+            self.in_dialog(incoming, message)
         elif method == "OPTIONS" and request.asks_for_us():
             if memory.is_full() or not self.trunks.can_be_read():
                 relay.reply_try_later()
             else:
                 relay.reply(200, "OK")
         elif method != "ACK":
-            self.new_request(incoming)
+            self.new_request(incoming, message)
         return 1
 
-    def new_request(self, incoming: Incoming) -> None:
+    def may_call(self, _message: object) -> bool:
+        """Return True if the sender of the request at hand may send over trunks, to begin a dialog or inside one. A
+        script of one's own says more: a phone that has authenticated itself may.
+        """
+        return request.source_may_call()
+
+    def new_request(self, incoming: Incoming, message: object) -> None:
         """Route a request outside a dialog: a carrier's comes in, a PBX's goes out."""
         trunks = self.trunks
         if memory.is_full() or not trunks.is_ready():
-            relay.reply_try_later()
-            calls.turned_away(incoming.method, calls.TRY_LATER)
+            self.try_later(incoming)
         elif carrier.is_listed() or trunks.is_next_hop(incoming.source):
             self.receive(incoming)
-        elif request.source_may_call():
+        elif self.may_call(message):
             self.place_request(incoming)
         elif trunks.is_next_hop_host(incoming.source):
             self.receive(incoming)
@@ -77,11 +73,16 @@ class TrunkAuth(GoingOn):
             relay.reply(403, "Forbidden")
             calls.turned_away(incoming.method, calls.FORBIDDEN)
 
-    def cancel(self, incoming: Incoming) -> None:
+    def try_later(self, incoming: Incoming) -> None:
+        """Turn a new request away that cannot be served now."""
+        relay.reply_try_later()
+        calls.turned_away(incoming.method, calls.TRY_LATER)
+
+    def cancel(self, incoming: Incoming, message: object) -> None:
         """Cancel an INVITE, for its sender alone: a caller, a carrier, or an end of a dialog (RFC 3261 9.1 has the
         Route of its re-INVITE go with it, and so the mark).
         """
-        if incoming.belongs_to_transaction and (request.source_may_call() or self._may_cancel(incoming)):
+        if incoming.belongs_to_transaction and (self.may_call(message) or self._may_cancel(incoming)):
             relay.relay()
         else:
             relay.reply(481, "Call/Transaction Does Not Exist")
@@ -90,97 +91,12 @@ class TrunkAuth(GoingOn):
         """Return True if a source that is no listed caller may cancel an INVITE."""
         if opened := self._dialogs.opened(incoming):
             return opened.direction is Direction.FROM_TRUNK or passage.is_of_called_pbx(opened, self._dialogs.key)
-        trunks, source = self.trunks, incoming.source
+        return self.is_carrier(incoming.source)
+
+    def is_carrier(self, source: str) -> bool:
+        """Return True if a source is a carrier: the one of the message at hand, as Kamailio writes it."""
+        trunks = self.trunks
         return carrier.is_listed() or trunks.is_next_hop(source) or trunks.is_next_hop_host(source)
-
-    # --- inside a dialog
-
-    def in_dialog(self, incoming: Incoming) -> None:
-        """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
-        opened = self._dialogs.opened(incoming) if request.follows_route() else None
-        if opened and passage.is_open(opened, incoming, self._dialogs.key):
-            edit.remove_headers(PRIVATE_HEADERS)
-            if (there := nexthop.settled(self.trunks)) is None:
-                return
-            if opened.mark.is_limited and incoming.method == "BYE":
-                room.note_over(opened.dialog)
-            if opened.direction is Direction.FROM_TRUNK:
-                self._pass_on(incoming, opened)
-            elif incoming.method == "ACK":
-                self._acknowledge(incoming, opened, there)
-            else:
-                self._send_inside(incoming, opened, there)
-        elif incoming.method != "ACK":
-            relay.reply(481, "Call/Transaction Does Not Exist")
-
-    def _acknowledge(self, incoming: Incoming, opened: Opened, there: Place) -> None:
-        """Relay the ACK of a success to this place, with the CSeq and the credentials of its INVITE."""
-        if self._kept(incoming.sender, opened):
-            seen = self._shown_inside(Attempt(), self._trunk_of(opened), incoming, opened).sender
-            edit.set_party("From", seen or request.header("From"))
-        number = self._dialogs.number_of_invite(opened, incoming.cseq)
-        if number != incoming.cseq:
-            edit.set_cseq(number, "ACK")
-        if fields := shared.credentials(opened.sequence, incoming.cseq):
-            trunk = self._trunk_of(opened)
-            if trunk and nexthop.of_dialog(self.trunks, trunk).include(there):
-                edit.append_octets(fields)
-        relay.relay()
-
-    def _send_inside(self, incoming: Incoming, opened: Opened, there: Place) -> None:
-        """Send a request of a dialog to its trunk, at this place."""
-        if incoming.method == "PRACK" and (invite := rack_cseq(rack := request.header("RAck"))):
-            edit.set_rack(with_cseq(rack, self._dialogs.number_of_invite(opened, invite)))
-        trunk = self._trunk_of(opened)
-        attempt = self._dialogs.inside(incoming, opened, trunk)
-        places = nexthop.of_dialog(self.trunks, trunk) if trunk else Places()
-        attempt = nexthop.bound(attempt, places, there)
-        if (incoming.sender or (trunk and trunk.has_sender)) and not opened.mark.is_inbound:
-            attempt = self._shown_inside(attempt, trunk, incoming, opened)
-        if attempt.mark:
-            edit.add_record_route()
-        is_known = trunk and trunk.destination == attempt.destination and there in places.exact
-        can_be_preemptive = is_known and self._settings.preemptive
-        if not self.send(attempt, Plan(), trunk.credentials if trunk and can_be_preemptive else None):
-            relay.reply(503, "Next Hop Unreachable")
-
-    def _shown_inside(self, attempt: Attempt, trunk: Trunk | None, incoming: Incoming, opened: Opened) -> Attempt:
-        """Return the attempt with what the carrier sees of the caller inside a dialog: a private one stays so, whatever
-        became of the trunk's row.
-        """
-        kept = self._kept(incoming.sender, opened)
-        if trunk and trunk.has_sender:
-            attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag, kept)
-        if sender.is_hidden(kept) and not attempt.sender:
-            attempt = attempt._replace(sender=f"{identity.NOBODY};tag={incoming.from_tag}")
-        return attempt
-
-    def _trunk_of(self, opened: Opened) -> Trunk | None:
-        """Return the trunk of a dialog, None if its row is gone."""
-        row = opened.mark.row
-        try:
-            trunk = self.trunks.by_row(row)
-            if trunk is None or not self._dialogs.is_of(opened, trunk):
-                self.trunks.look_again()  # the worker that set the dialog up may have seen a change before us
-                trunk = self.trunks.by_row(row)
-        except Exception as error:  # a BYE has to go, whatever state the file is in
-            api.tell_fault(error)
-            return None
-        return trunk
-
-    def _kept(self, value: str, opened: Opened) -> str:
-        """Return what the dialog keeps of its caller's own From; empty if that has stayed. value: as it came."""
-        return sender.reveal(self._dialogs.key, value, opened.sequence[:32]) if value else ""
-
-    def _pass_on(self, incoming: Incoming, opened: Opened) -> None:
-        """Relay a request that gets no credentials of ours. To the PBX, it is for whom the PBX has named in From."""
-        if kept := self._kept(incoming.sender, opened):
-            edit.set_party("To", f"{sender.of_pbx(kept)};tag={incoming.to_tag}")
-            relay.listen("PASSED")
-        if incoming.method == "INVITE":
-            edit.add_record_route(incoming.mark, incoming.sender)  # its 200 is known by it, if it comes late (STRAY)
-        if not relay.relay():
-            relay.reply(503, "Next Hop Unreachable")
 
     # --- an attempt
 
@@ -201,10 +117,10 @@ class TrunkAuth(GoingOn):
     @guarded(calls.reply_instead)
     def TRUNKAUTH(self, _message: object) -> int:
         """The carrier has said no."""
-        if (status := failure.status()) in self.concerns:
-            self.after_failure(status)
-        else:
+        if (status := failure.status()) not in self.concerns:
             calls.passed_on(status)
+        elif failed := self.answer(status):
+            self.after_failure(failed)
         return 1
 
     @guarded(relay.reply_nothing)
@@ -288,7 +204,9 @@ class TrunkAuth(GoingOn):
                 trunk = self._trunk_of(opened)  # what the carrier was told, as the row is now
                 uri = trunk.sender(place.uri_of(sender.of_pbx(kept))) if trunk else ""
                 edit.set_party("To", f"{identity.told(kept, uri)};tag={reply.to_tag}")
-        elif strays.goes_to_a_caller(reply) and (cseq := self._dialogs.cseq_of(opened, reply.cseq)) is not None:
+        elif not (strays.goes_to_a_caller(reply) or passage.goes_to_calling_pbx(reply, opened, self._dialogs.key)):
+            strays.drop()
+        elif (cseq := self._dialogs.cseq_of(opened, reply.cseq)) is not None:
             if cseq != reply.cseq:
                 edit.set_cseq(cseq, reply.method)
             if kept := self._kept(reply.own, opened):

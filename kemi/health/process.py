@@ -57,14 +57,14 @@ class MemoryProcess:
         if not count or (count < self._few and now < self._next_look):
             return
         self._next_look = now + LOOKS_EVERY
-        closed = self._connections.to_close(rpc.connections(), self._may_stay, now)
+        closed = self._connections.to_close(rpc.connections(), self.may_stay, now)
         for one in closed:
             tcp.close(one)
         if line := self._connections.line(closed, now):
             api.write(line)
 
-    def _may_stay(self, one: Connection) -> bool:
-        """Return True if a connection's source is a PBX's or a carrier's."""
+    def may_stay(self, one: Connection) -> bool:
+        """Return True if a connection's source is a PBX's or a carrier's. A script with phones says more."""
         return tcp.is_listed(one) or self._names.is_next_hop_host(f"{one.source} {one.source_port} tcp")
 
     def _watch_gate(self, now: int) -> None:

@@ -59,6 +59,11 @@ def peer() -> Place:
     return Place.of_text(str(KSR.pv.gete("$dlg_var(peer)")))
 
 
+def source_text() -> str:
+    """Return where the message at hand came from, as Incoming.source has it."""
+    return str(KSR.pv.gete("$_s($si $sp $proto)"))
+
+
 def source() -> Place:
     """Return where the message at hand came from."""
     return of_source(str(KSR.pv.gete("$_s($si $sp $proto)")))

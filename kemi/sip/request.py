@@ -15,8 +15,7 @@ from kemi.sip import edit
 from kemi.trunks.groups import CALLERS
 
 # The checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths; R-URI, From, To.
-_SANITY_CHECKS = 17895
-_SANITY_URIS = 7
+_SANITY = 17895, 7
 
 _MAX_FORWARDS = 70  # if the caller has sent none (RFC 3261 16.6, step 3)
 
@@ -98,7 +97,9 @@ def incoming() -> Incoming | None:
     """Return the request that came in; None if nothing is left to do: it has been answered (400, 420, 483), dropped, or
     is a retransmission, whose last reply has been sent again.
     """
-    if not (_is_sane() or (edit.discard_surplus() and _is_sane())):
+    if KSR.sanity.sanity_check(*_SANITY) <= 0 and not (
+        edit.discard_surplus() and KSR.sanity.sanity_check(*_SANITY) > 0
+    ):
         KSR.sanity.sanity_reply()
         return None
     try:
@@ -127,10 +128,6 @@ def incoming() -> Incoming | None:
     return Incoming(
         method, call_id, from_tag, to_tag, int(cseq), mark, sender, source, caller, dialled, named, transaction > 0
     )
-
-
-def _is_sane() -> bool:
-    return KSR.sanity.sanity_check(_SANITY_CHECKS, _SANITY_URIS) > 0
 
 
 def follows_route() -> bool:

@@ -1,0 +1,115 @@
+"""Requests inside a dialog: who may send them is in passage.py, which CSeq they get in dialogs.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kemi.auth.attempt import Attempt
+from kemi.dialog import identity, sender
+from kemi.dialog.cseq import rack as with_cseq
+from kemi.dialog.cseq import rack_cseq
+from kemi.dialog.mark import Direction
+from kemi.flow import nexthop, passage
+from kemi.flow.dialogs import Opened
+from kemi.flow.going_on import GoingOn
+from kemi.sip import api, edit, relay, request, room, shared
+from kemi.sip.request import Incoming
+from kemi.trunks.places import Place, Places
+from kemi.trunks.plan import Plan
+from kemi.trunks.trunk import Trunk
+
+# Never passed on: orders to us, and a caller's credentials, which are for us at most.
+PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization")
+
+
+class Inside(GoingOn):
+    """Sends the requests of a dialog on, to the trunk or to the PBX."""
+
+    may_call: Callable[[object], bool]
+
+    def in_dialog(self, incoming: Incoming, message: object) -> None:
+        """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
+        opened = self._dialogs.opened(incoming) if request.follows_route() else None
+        if opened and passage.is_open(opened, incoming, self._dialogs.key, self.may_call, message):
+            edit.remove_headers(PRIVATE_HEADERS)
+            if (there := nexthop.settled(self.trunks)) is None:
+                return
+            if opened.mark.is_limited and incoming.method == "BYE":
+                room.note_over(opened.dialog)
+            if opened.direction is Direction.FROM_TRUNK:
+                self._pass_on(incoming, opened)
+            elif incoming.method == "ACK":
+                self._acknowledge(incoming, opened, there)
+            else:
+                self._send_inside(incoming, opened, there)
+        elif incoming.method != "ACK":
+            relay.reply(481, "Call/Transaction Does Not Exist")
+
+    def _acknowledge(self, incoming: Incoming, opened: Opened, there: Place) -> None:
+        """Relay the ACK of a success to this place, with the CSeq and the credentials of its INVITE."""
+        if self._kept(incoming.sender, opened):
+            seen = self._shown_inside(Attempt(), self._trunk_of(opened), incoming, opened).sender
+            edit.set_party("From", seen or request.header("From"))
+        number = self._dialogs.number_of_invite(opened, incoming.cseq)
+        if number != incoming.cseq:
+            edit.set_cseq(number, "ACK")
+        if fields := shared.credentials(opened.sequence, incoming.cseq):
+            trunk = self._trunk_of(opened)
+            if trunk and nexthop.of_dialog(self.trunks, trunk).include(there):
+                edit.append_octets(fields)
+        relay.relay()
+
+    def _send_inside(self, incoming: Incoming, opened: Opened, there: Place) -> None:
+        """Send a request of a dialog to its trunk, at this place."""
+        if incoming.method == "PRACK" and (invite := rack_cseq(rack := request.header("RAck"))):
+            edit.set_rack(with_cseq(rack, self._dialogs.number_of_invite(opened, invite)))
+        trunk = self._trunk_of(opened)
+        attempt = self._dialogs.inside(incoming, opened, trunk)
+        places = nexthop.of_dialog(self.trunks, trunk) if trunk else Places()
+        attempt = nexthop.bound(attempt, places, there)
+        if (incoming.sender or (trunk and trunk.has_sender)) and not opened.mark.is_inbound:
+            attempt = self._shown_inside(attempt, trunk, incoming, opened)
+        if attempt.mark:
+            edit.add_record_route()
+        is_known = trunk and trunk.destination == attempt.destination and there in places.exact
+        can_be_preemptive = is_known and self._settings.preemptive
+        if not self.send_attempt(attempt, Plan(), trunk.credentials if trunk and can_be_preemptive else None):
+            relay.reply(503, "Next Hop Unreachable")
+
+    def _shown_inside(self, attempt: Attempt, trunk: Trunk | None, incoming: Incoming, opened: Opened) -> Attempt:
+        """Return the attempt with what the carrier sees of the caller inside a dialog: a private one stays so, whatever
+        became of the trunk's row.
+        """
+        kept = self._kept(incoming.sender, opened)
+        if trunk and trunk.has_sender:
+            attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag, kept)
+        if sender.is_hidden(kept) and not attempt.sender:
+            attempt = attempt._replace(sender=f"{identity.NOBODY};tag={incoming.from_tag}")
+        return attempt
+
+    def _trunk_of(self, opened: Opened) -> Trunk | None:
+        """Return the trunk of a dialog, None if its row is gone."""
+        row = opened.mark.row
+        try:
+            trunk = self.trunks.by_row(row)
+            if trunk is None or not self._dialogs.is_of(opened, trunk):
+                self.trunks.look_again()  # the worker that set the dialog up may have seen a change before us
+                trunk = self.trunks.by_row(row)
+        except Exception as error:  # a BYE has to go, whatever state the file is in
+            api.tell_fault(error)
+            return None
+        return trunk
+
+    def _kept(self, value: str, opened: Opened) -> str:
+        """Return what the dialog keeps of its caller's own From; empty if that has stayed. value: as it came."""
+        return sender.reveal(self._dialogs.key, value, opened.sequence[:32]) if value else ""
+
+    def _pass_on(self, incoming: Incoming, opened: Opened) -> None:
+        """Relay a request that gets no credentials of ours. To the PBX, it is for whom the PBX has named in From."""
+        if kept := self._kept(incoming.sender, opened):
+            edit.set_party("To", f"{sender.of_pbx(kept)};tag={incoming.to_tag}")
+            relay.listen("PASSED")
+        if incoming.method == "INVITE":
+            edit.add_record_route(incoming.mark, incoming.sender)  # its 200 is known by it, if it comes late (STRAY)
+        if not relay.relay():
+            relay.reply(503, "Next Hop Unreachable")
