@@ -25,7 +25,7 @@ from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
 from kemi.replica.writer import CopyError
 from kemi.settings import FILES, LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
-from kemi.start import key, schema
+from kemi.start import config, key, schema
 from kemi.start.sockets import Socket
 from kemi.trunks.tables import cause
 
@@ -55,16 +55,23 @@ def run(settings: Settings, extra: list[str]) -> None:
     except key.KeyFileError as error:
         raise StartError(str(error)) from None
     check_log_level(settings, extra)
+    arguments = [kamailio, "-DD", "-E", "-f", str(FILES / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
+    arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-w", str(settings.state_dir)]
+    arguments += ["-A", "HTTP=1"] if settings.http else []
+    arguments += ["--log-engine", "json:c"] if settings.log == "json" else []
+    arguments += extra
+    environment = kamailio_environment(settings, os.environ)
+    if arguments.count("-f") > 1:
+        try:
+            config.check(arguments, settings.listen, environment)
+        except config.ConfigError as error:
+            raise StartError(str(error)) from None
     for sip_socket in settings.listen:
         check_free(sip_socket)
     if settings.http:
         check_http(*settings.http)
     settings.rpc_socket.unlink(missing_ok=True)
-    arguments = [kamailio, "-DD", "-E", "-f", str(FILES / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
-    arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-w", str(settings.state_dir)]
-    arguments += ["-A", "HTTP=1"] if settings.http else []
-    arguments += ["--log-engine", "json:c"] if settings.log == "json" else []
-    os.execve(kamailio, [*arguments, *extra], kamailio_environment(settings, os.environ))  # noqa: S606
+    os.execve(kamailio, arguments, environment)  # noqa: S606
 
 
 def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

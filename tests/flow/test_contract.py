@@ -77,7 +77,7 @@ def test_a_request_that_begins_a_dialog_is_in_none(pbx: MockKSR, routes: Own, ma
 
 
 def test_a_dialog_with_a_tag_that_is_no_text_is_not_ours(pbx: MockKSR, routes: Own, marks: Marks) -> None:
-    pbx.receive(marks.request("INFO").encode().replace(b"tag=b", b"tag=\xff"), source=(PHONE, 5060))  # type: ignore[arg-type]
+    pbx.receive(marks.request("INFO").encode().replace(b"tag=b", b"tag=\xff"), source=(PHONE, 5060))
     assert not routes.dialog_is_ours(None)
 
 
