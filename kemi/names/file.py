@@ -92,10 +92,12 @@ class NamesFile:
         try:
             with engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                connection.exec_driver_sql("BEGIN")
                 for table in (resolved_names, next_hops, registrations, table_versions):
                     table.create(connection)
                 version = {"table_name": registrations.name, "table_version": UACREG_VERSION}
                 connection.execute(table_versions.insert().values(**version))
+                connection.exec_driver_sql("COMMIT")
         finally:
             engine.dispose()
         for leftover in _files_of(self._path)[1:]:

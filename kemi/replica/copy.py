@@ -80,12 +80,14 @@ def _make(path: Path, source: URL, rules: Rules) -> None:
     for leftover in _files_of(fresh):
         leftover.unlink(missing_ok=True)
     engine = open_file(fresh)
-    schema.create(engine)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        connection.exec_driver_sql("BEGIN")  # one write: the disk is waited for at each
+        schema.make(connection)
         _lay_out(connection)
         state = {SOURCE: identity(source), RULES: rules.name}
         connection.execute(replica_state.insert(), [{"name": name, "value": value} for name, value in state.items()])
+        connection.exec_driver_sql("COMMIT")
     engine.dispose()
     for leftover in _files_of(path)[1:]:
         leftover.unlink(missing_ok=True)

@@ -65,7 +65,12 @@ def create(engine: Engine) -> list[str]:
     """Create the missing tables and return their names. Raises SchemaError or sqlalchemy.exc.SQLAlchemyError."""
     with engine.connect() as connection:
         missing = [name for name in VERSIONS if not inspect(connection).has_table(name)]
+        is_one_write = bool(missing) and engine.dialect.name == "sqlite"  # or each waits for the disk
+        if is_one_write:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         make(connection)
+        if is_one_write:
+            connection.exec_driver_sql("COMMIT")
     check(engine)
     return missing
 

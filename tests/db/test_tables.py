@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, Connection, Engine, Inspector, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from kemi.start import schema
 
@@ -62,6 +63,17 @@ def test_tables_are_those_of_kamailios_own_scripts(engine: Engine) -> None:
     with engine.connect() as connection:
         mine = versions_in(connection)
     assert mine == {table: versions[table] for table in KAMAILIOS} | {"trunk": 1}
+
+
+def test_a_file_gets_all_tables_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one write: each alone would wait for the disk."""
+    statements = schema._statements
+    monkeypatch.setattr(schema, "_statements", lambda dialect: [*statements(dialect), "no SQL"])
+    engine = schema.open_database(URL.create("sqlite", database=str(tmp_path / "trunks.sqlite")))
+    with pytest.raises(OperationalError):
+        schema.create(engine)
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
 
 
 def test_a_database_made_by_kamailios_scripts_is_used_as_it_is(engine: Engine) -> None:

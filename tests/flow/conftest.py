@@ -11,7 +11,18 @@ from kemi.handlers import Handlers
 from kemi.line import Level, Line
 from kemi.settings import Settings
 from kemi.start import key
-from tests.flow.scene import INSERT_TRUNKS, PBX, Marks, Send, request, resolve_hosts, routes_with, started
+from tests.flow.scene import (
+    INSERT_TRUNKS,
+    LISTEN,
+    PBX,
+    Marks,
+    Send,
+    copied,
+    request,
+    resolve_hosts,
+    routes_with,
+    started,
+)
 from tests.ksr.fixtures import current
 from tests.ksr.mock import MockKSR
 from tests.lines import told
@@ -23,11 +34,35 @@ LEVELS = {Level.ERROR: "err", Level.WARNING: "warn", Level.NOTICE: "notice", Lev
 def database(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.from_environment({
         "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_DEFAULT_TRUNK": "",
-        "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060 tcp:192.0.2.1:5060",
+        "TRUNKAUTH_LISTEN": LISTEN,
     })  # fmt: skip
     started(settings, INSERT_TRUNKS)
     resolve_hosts(settings)
     return settings
+
+
+@pytest.fixture(scope="module")
+def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of the module: with a database of its own if it has ROWS, and POLICIES, of trunks."""
+    rows = getattr(request.module, "ROWS", "")
+    if not rows:
+        shared: Settings = request.getfixturevalue("database")
+        return shared
+    own = Settings.from_environment({
+        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_LISTEN": LISTEN,
+    })  # fmt: skip
+    started(own, rows)
+    if policies := getattr(request.module, "POLICIES", ""):
+        copied(own, policies)
+    return own
+
+
+@pytest.fixture
+def changing(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Settings]:
+    """The module's own settings, whose rows are as before when the test is over."""
+    yield settings
+    before = [getattr(request.module, name, "") for name in ("ROWS", "POLICIES")]
+    copied(settings, "DELETE FROM uacreg", "DELETE FROM trunk", *filter(None, before))
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +86,9 @@ def told_to_the_mock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def routes(database: Settings) -> Iterator[Handlers]:
-    routes = routes_with(database)
+def routes(settings: Settings, pbx: MockKSR) -> Iterator[Handlers]:
+    """A SIP worker."""
+    routes = pbx.handlers = routes_with(settings)
     yield routes
     routes.trunks.close()
 
@@ -68,6 +104,7 @@ def pbx(ksr: MockKSR) -> MockKSR:
     ksr.trust(f"{PBX}/32")
     ksr.world.sane = True
     ksr.world.uac_answers = True
+    ksr.answer("tm.t_drop_replies_all", 1)
     ksr.answer("permissions.allow_address", lambda group, one, _port: 1 if ksr.state.is_trusted(group, one) else -1)
     return ksr
 
@@ -90,7 +127,6 @@ def commands(pbx: MockKSR) -> list[tuple[str, list[str]]]:
 
 @pytest.fixture
 def send(pbx: MockKSR, routes: Handlers) -> Send:
-    pbx.handlers = routes
 
     def send(message: str, source: str = PBX) -> None:
         pbx.receive(message, source=(source, 5060))

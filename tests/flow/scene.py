@@ -24,6 +24,7 @@ from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
 PBX = "192.0.2.10"
+LISTEN = "udp:192.0.2.1:5060 tcp:192.0.2.1:5060"
 CALLER = f"sip:alice@{PBX}"  # its Contact
 PASSWORD = "correct horse"
 CHALLENGE = 'Digest realm="carrier", nonce="n1", algorithm=MD5, qop="auth"'
@@ -99,7 +100,8 @@ def resolve_hosts(settings: Settings) -> None:
 
 
 def routes_with(settings: Settings, environment: dict[str, str] | None = None) -> Handlers:
-    names = {"TRUNKAUTH_STATE_DIR": str(settings.state_dir), **(environment or {})}
+    """Return the routes in a SIP worker."""
+    names = {"TRUNKAUTH_STATE_DIR": str(settings.state_dir), "TRUNKAUTH_LISTEN": LISTEN, **(environment or {})}
     routes = Handlers(Settings.from_environment(names))
     routes.child_init(1)
     return routes

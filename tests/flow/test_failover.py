@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from kemi.handlers import Handlers
 from kemi.settings import Settings
-from tests.flow.scene import CHALLENGE, FAILED, PBX, STALE, challenge, copied, cseqs, fail, reply, request, started
+from tests.flow.scene import CHALLENGE, FAILED, PBX, STALE, challenge, copied, cseqs, fail, reply, request
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
@@ -20,35 +17,9 @@ VALUES
  ('two', 'alice', '', 'carrier', 'sip:203.0.113.2', 'u2', 'p2', ''),
  ('three', 'bob', 'three.test', 'carrier', 'sip:203.0.113.3', 'u3', 'p3', '')
 """
-IN_ORDER = "INSERT INTO trunk (l_uuid, priority) VALUES ('one', 1), ('two', 2)"
+POLICIES = "INSERT INTO trunk (l_uuid, priority) VALUES ('one', 1), ('two', 2)"
 ONE, TWO = "sip:203.0.113.1", "sip:203.0.113.2"
 CARRIERS_503 = Reply(503, "No")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
-    })  # fmt: skip
-    started(settings, ROWS)
-    copied(settings, IN_ORDER)
-    return settings
-
-
-@pytest.fixture
-def routes(settings: Settings, pbx: MockKSR) -> Iterator[Handlers]:
-    """A SIP worker."""
-    routes = process(settings, 1)
-    pbx.handlers = routes
-    pbx.answer("tm.t_drop_replies_all", 1)
-    yield routes
-    routes.trunks.close()
-
-
-def process(settings: Settings, rank: int) -> Handlers:
-    made = Handlers(settings)
-    made.child_init(rank)
-    return made
 
 
 def send(
@@ -83,8 +54,8 @@ def test_the_failure_route_of_a_silent_trunk_is_run_by_a_timer_process(
 ) -> None:
     send(pbx, routes)
     assert pbx.called("tm.t_set_fr") == [(180000, 4000)]
-    timer = process(settings, -1)
-    pbx.handlers = timer
+    timer = pbx.handlers = Handlers(settings)
+    timer.child_init(-1)
     with pbx.timeout() as route:
         getattr(timer, route)(None)
     timer.trunks.close()
@@ -159,9 +130,9 @@ def test_x_trunk_is_the_order(pbx: MockKSR, routes: Handlers) -> None:
     assert [hop for hop, *_ in went(pbx)] == [TWO, "sip:203.0.113.3"]
 
 
-def test_a_trunk_that_the_dba_disables_takes_no_new_call(pbx: MockKSR, routes: Handlers, settings: Settings) -> None:
+def test_a_trunk_that_the_dba_disables_takes_no_new_call(pbx: MockKSR, routes: Handlers, changing: Settings) -> None:
     send(pbx, routes)
-    copied(settings, "UPDATE trunk SET enabled = 0")
+    copied(changing, "UPDATE trunk SET enabled = 0")
     routes.trunks.look_again()
     fail(pbx, routes, 503)  # the second is not enabled any more
     assert pbx.replies == [CARRIERS_503]
@@ -170,8 +141,8 @@ def test_a_trunk_that_the_dba_disables_takes_no_new_call(pbx: MockKSR, routes: H
     assert any('trunk=one outcome=unusable reason="it is not enabled"' in line for _, line in pbx.log)
 
 
-def test_only_a_source_with_the_tag_may_use_a_trunk(pbx: MockKSR, routes: Handlers, settings: Settings) -> None:
-    copied(settings, "UPDATE trunk SET source_tag = 'pbx-a'")
+def test_only_a_source_with_the_tag_may_use_a_trunk(pbx: MockKSR, routes: Handlers, changing: Settings) -> None:
+    copied(changing, "UPDATE trunk SET source_tag = 'pbx-a'")
     send(pbx, routes)
     assert pbx.replies == [Reply(403, "Forbidden")]
     assert any(f"trunk=one outcome=forbidden source={PBX} call-id=call-1" in line for _, line in pbx.log)

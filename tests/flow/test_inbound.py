@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +14,7 @@ from kemi.outcome import ENDS
 from kemi.settings import Settings
 from kemi.start import key
 from kemi.trunks.hops import Hop, Target, literal, places, target_of
-from tests.flow.scene import PBX, challenge, copied, fail, reply, request, started
+from tests.flow.scene import PBX, challenge, copied, fail, reply, request
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
@@ -39,13 +39,8 @@ CONTACT = f"sip:berlin@{OURS}:5060"
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")),
-        "TRUNKAUTH_LISTEN": f"udp:{OURS}:5060 tcp:{OURS}:5060",
-    })  # fmt: skip
-    started(settings, ROWS)
-    copied(settings, POLICIES, "INSERT INTO address (grp, ip_addr, tag) VALUES (2, '203.0.113.77', 'berlin')")
+def settings(settings: Settings) -> Settings:
+    copied(settings, "INSERT INTO address (grp, ip_addr, tag) VALUES (2, '203.0.113.77', 'berlin')")
     next_hops = ("sip:203.0.113.5", "sip:203.0.113.6:5070;transport=tcp")
     named = {"pbx.test": "192.0.2.21", "us.test": OURS}
     file = NamesFile(settings.names_file)
@@ -59,15 +54,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
-@pytest.fixture
-def routes(settings: Settings, pbx: MockKSR) -> Iterator[Handlers]:
-    routes = Handlers(settings)
-    routes.child_init(1)
-    pbx.handlers = routes
-    pbx.answer("tm.t_drop_replies_all", 1)
+@pytest.fixture(autouse=True)
+def makes_transactions(pbx: MockKSR) -> None:
     pbx.answer("tm.t_newtran", 1)
-    yield routes
-    routes.trunks.close()
 
 
 Come = Callable[..., None]
@@ -87,15 +76,14 @@ def come(pbx: MockKSR, routes: Handlers) -> Come:
 
 
 @pytest.fixture
-def changed(settings: Settings, routes: Handlers) -> Iterator[Callable[[str], None]]:
-    """The DBA changes the rows of `trunk`, which are as before after the test."""
+def changed(changing: Settings, routes: Handlers) -> Callable[[str], None]:
+    """The DBA changes the rows of `trunk`."""
 
     def change(statement: str) -> None:
-        copied(settings, statement)
+        copied(changing, statement)
         routes.trunks.look_again()
 
-    yield change
-    copied(settings, "DELETE FROM trunk", POLICIES)
+    return change
 
 
 def went(pbx: MockKSR) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ import pytest
 
 from kemi.settings import Settings
 from kemi.start import key
-from tests.flow.scene import CALLER, PBX, Marks, copied, in_dialog, reply, request, routes_with, started
+from tests.flow.scene import CALLER, PBX, Marks, in_dialog, reply, request, routes_with
 from tests.ksr.fixtures import installed
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
@@ -22,7 +22,7 @@ VALUES
  ('narrow', 'alice', 'one.test', 'carrier', 'sip:203.0.113.1', 'u1', 'p1'),
  ('wide', 'bob', 'two.test', 'carrier', 'sip:203.0.113.2', 'u2', 'p2')
 """
-LIMIT = "INSERT INTO trunk (l_uuid, max_calls) VALUES ('narrow', 1)"
+POLICIES = "INSERT INTO trunk (l_uuid, max_calls) VALUES ('narrow', 1)"
 FULL = [Reply(503, "Trunk Full")]
 
 
@@ -99,20 +99,12 @@ class Node:
         return 1
 
 
-@pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state"))})
-    started(settings, ROWS)
-    copied(settings, LIMIT)
-    return settings
-
-
 @pytest.fixture
-def settings(state: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A state directory in which no call has been noted."""
     monkeypatch.setattr("kemi.names.rows.REST", 0)
-    state.calls_file.unlink(missing_ok=True)
-    return state
+    settings.calls_file.unlink(missing_ok=True)
+    return settings
 
 
 @pytest.fixture

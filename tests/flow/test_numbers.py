@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from kemi.handlers import Handlers
 from kemi.settings import Settings
 from kemi.sip import ring
-from tests.flow.scene import PBX, challenge, copied, fail, reply, request, routes_with, started
+from tests.flow.scene import PBX, challenge, fail, reply, request, routes_with
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
@@ -36,26 +35,6 @@ VALUES
  ('busy', 1, '', '', '', 0, '', 'as-dialled', '', 1, 0)
 """
 CALLER = "<sip:03023125555@pbx.test>"
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
-    })  # fmt: skip
-    started(settings, ROWS)
-    copied(settings, POLICIES)
-    return settings
-
-
-@pytest.fixture
-def routes(settings: Settings, pbx: MockKSR) -> Iterator[Handlers]:
-    routes = Handlers(settings)
-    routes.child_init(1)
-    pbx.handlers = routes
-    pbx.answer("tm.t_drop_replies_all", 1)
-    yield routes
-    routes.trunks.close()
 
 
 def call(pbx: MockKSR, routes: Handlers, number: str, caller: str = CALLER, **others: str) -> None:
@@ -172,7 +151,7 @@ def test_an_emergency_call_that_goes_on_leaves_no_place(pbx: MockKSR, routes: Ha
 
 
 def test_an_emergency_call_passes_a_source_with_too_many(pbx: MockKSR, settings: Settings) -> None:
-    routes = routes_with(settings, {"TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060", "TRUNKAUTH_MAX_CPS": "1"})
+    routes = routes_with(settings, {"TRUNKAUTH_MAX_CPS": "1"})
     pbx.handlers = routes
     for number in ("1571", "112", "112", "911", "1571"):
         uri = f"sip:{number}@192.0.2.1"

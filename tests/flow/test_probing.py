@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from kemi.settings import Settings
-from tests.flow.scene import PBX, copied, raising, request, routes_with, started
+from tests.flow.scene import PBX, copied, raising, request, routes_with
 from tests.ksr.mock import MockKSR
 
 ROWS = """
@@ -19,7 +19,7 @@ VALUES
  ('one', 'alice', 'one.test', 'carrier', 'sip:203.0.113.1', 'u1', 'p1', 'udp:192.0.2.1:5060'),
  ('two', 'alice', '', 'carrier', 'sip:203.0.113.2', 'u2', 'p2', '')
 """
-PROBED = "INSERT INTO trunk (l_uuid, priority, probe) VALUES ('one', 1, 10), ('two', 2, 0)"
+POLICIES = "INSERT INTO trunk (l_uuid, priority, probe) VALUES ('one', 1, 10), ('two', 2, 0)"
 TO_ONE, ONE, TWO = "sip:203.0.113.1", "sip:203.0.113.1:5060;transport=udp", "sip:203.0.113.2"
 
 
@@ -38,7 +38,7 @@ class Node:
         self.pbx = pbx
         self.settings = settings
         self.clock = clock
-        self.routes = routes_with(settings, {"TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060"})
+        self.routes = routes_with(settings)
         pbx.handlers = self.routes
         self.sent: list[list[str]] = []
         self.can_send = True
@@ -93,23 +93,6 @@ class Node:
         assert self.routes.LOCAL_REQUEST(None, "tm:local-request") == 1
         self.armed = dict(self.pbx.armed)
         return 1
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    settings = Settings.from_environment({
-        "TRUNKAUTH_STATE_DIR": str(tmp_path_factory.mktemp("state")), "TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060",
-    })  # fmt: skip
-    started(settings, ROWS)
-    copied(settings, PROBED)
-    return settings
-
-
-@pytest.fixture
-def changing(settings: Settings) -> Iterator[Settings]:
-    """The same, whose rows are as before when the test is over."""
-    yield settings
-    copied(settings, "UPDATE trunk SET enabled = 1", f"UPDATE uacreg SET auth_proxy = '{TO_ONE}' WHERE l_uuid = 'one'")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from kemi.handlers import Handlers
 from kemi.line import word
 from kemi.names import registering
 from kemi.settings import Settings
-from tests.flow.scene import copied, reply, request, started
+from tests.flow.scene import copied, reply, request
 from tests.ksr.mock import MockKSR
 
 UP, UNDER_WAY, DISABLED, IDLE, UNKNOWN = 1, -2, -3, -99, -1
@@ -22,8 +21,10 @@ PLAIN = 'WWW-Authenticate: Digest realm="carrier", nonce="n1", qop="auth"'
 INSERT = (
     "INSERT INTO uacreg (l_uuid, l_username, l_domain, r_username, r_domain, auth_username, auth_password,"
     " auth_proxy, expires) "
-    "VALUES ('{uuid}', 'a', 'b', 'c', 'd', 'u', 'p', 'sip:192.0.2.9', {expires})"
+    "VALUES "
 )
+ROW = "('{uuid}', 'a', 'b', 'c', 'd', 'u', 'p', 'sip:192.0.2.9', {expires})"
+ROWS = f"{INSERT} {ROW.format(uuid='t', expires=60)}, {ROW.format(uuid='calls only', expires=0)}"
 
 
 class Uac:
@@ -72,12 +73,9 @@ def uac(pbx: MockKSR, monkeypatch: pytest.MonkeyPatch) -> Uac:
 
 
 @pytest.fixture
-def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uac: Uac) -> Iterator[Handlers]:
+def keeper(settings: Settings, monkeypatch: pytest.MonkeyPatch, uac: Uac) -> Iterator[Handlers]:
     """The routes in the rtimer's process, with one trunk that registers and one that does not."""
     monkeypatch.setattr("kemi.names.rows.REST", 0)
-    settings = Settings.from_environment({"TRUNKAUTH_STATE_DIR": str(tmp_path)})
-    started(settings)
-    copied(settings, INSERT.format(uuid="t", expires=60), INSERT.format(uuid="calls only", expires=0))
     routes = Handlers(settings)
     look(uac, routes, -1)  # the first one offers all rows to the module
     uac.pbx.calls.clear()
@@ -126,7 +124,9 @@ def test_a_registration_that_failed_is_tried_again(
     assert uac.tried == ["t"]
 
 
-def test_a_row_that_the_module_has_not_read_is_offered_to_it_once(uac: Uac, keeper: Handlers) -> None:
+def test_a_row_that_the_module_has_not_read_is_offered_to_it_once(
+    uac: Uac, keeper: Handlers, changing: Settings
+) -> None:
     """At the first look, or when it has changed; not again if the module cannot use it."""
 
     def refreshed() -> int:
@@ -135,7 +135,7 @@ def test_a_row_that_the_module_has_not_read_is_offered_to_it_once(uac: Uac, keep
     for at in range(3):
         look(uac, keeper, at)
     assert refreshed() == 0
-    copied(keeper._settings, "UPDATE uacreg SET r_username = 'another'")
+    copied(changing, "UPDATE uacreg SET r_username = 'another'")
     look(uac, keeper, 3)
     assert refreshed() == 1
 
@@ -173,20 +173,21 @@ def test_silence_after_a_challenge_is_no_refusal(uac: Uac, keeper: Handlers) -> 
     assert uac.told == [("warn", 'trunk=t outcome=unregistered reason="the registrar is silent" next-seconds=30\n')]
 
 
-def test_a_row_that_changed_starts_anew(uac: Uac, keeper: Handlers) -> None:
+def test_a_row_that_changed_starts_anew(uac: Uac, keeper: Handlers, changing: Settings) -> None:
     uac.ends(keeper, 403)
     look(uac, keeper, 0)
-    copied(keeper._settings, "UPDATE uacreg SET auth_password = 'another'")
+    copied(changing, "UPDATE uacreg SET auth_password = 'another'")
     look(uac, keeper, 1)
     assert uac.pbx.called("jsonrpcs.exec")[-1][0].count("uac.reg_refresh") == 1
     look(uac, keeper, 3600)
     assert uac.tried == []
 
 
-def test_many_registrations_are_looked_at_in_turn(uac: Uac, keeper: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_registrations_are_looked_at_in_turn(
+    uac: Uac, keeper: Handlers, changing: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registering, "LOOKED_AT", 2)
-    for number in range(4):
-        copied(keeper._settings, INSERT.format(uuid=f"t{number}", expires=60))
+    copied(changing, INSERT + ", ".join(ROW.format(uuid=f"t{number}", expires=60) for number in range(4)))
     for at in range(3):
         look(uac, keeper, at)
     asked = [uuid for (uuid,) in uac.pbx.called("uac.uac_reg_status")]
