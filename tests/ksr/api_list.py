@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -48,6 +49,7 @@ class Api:
     made_by: str
     functions: tuple[Function, ...]
 
+    @cached_property
     def by_path(self) -> dict[str, Function]:
         """The functions under the names that a script calls them by."""
         return {function.path: function for function in self.functions}
@@ -69,6 +71,7 @@ def from_json(text: str) -> Api:
     return Api(stored["kamailio"], stored["made_by"], tuple(functions))
 
 
+@cache
 def load(version: str) -> Api:
     """The committed list of one version."""
     return from_json((LISTS / f"{version}.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ def differences(live: Iterable[Function], committed: Api) -> list[str]:
     """
     exported = {f.path: f for f in live}
     loaded = {f.module for f in exported.values()}
-    known = {path: f for path, f in committed.by_path().items() if f.module in loaded}
+    known = {path: f for path, f in committed.by_path.items() if f.module in loaded}
     lines = [f"not in the list of {committed.version}: {exported[p]}" for p in exported.keys() - known.keys()]
     lines += [f"not in the live Kamailio: {known[p]}" for p in known.keys() - exported.keys()]
     lines += [

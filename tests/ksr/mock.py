@@ -61,7 +61,7 @@ class MockKSR:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.log: list[tuple[str, str]] = []
         self.handlers = handlers
-        self._functions = load(version).by_path()
+        self._functions = load(version).by_path
         self._modules = {f.module for f in self._functions.values() if f.module}
         self._answers: dict[str, Any] = {}
         self._state: State | None = None

@@ -70,7 +70,7 @@ def test_there_is_a_list_for_every_version_and_no_other() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_list_has_what_the_routes_stand_on(version: str) -> None:
-    paths = load(version).by_path().keys()
+    paths = load(version).by_path.keys()
     assert {"tm.t_relay", "uac.uac_auth", "pv.get", "hdr.append", "dialog.dlg_manage", "is_method", "err"} <= paths
 
 
