@@ -17,7 +17,8 @@ from sqlalchemy.exc import ArgumentError
 
 from kemi.line import FORMS
 from kemi.start.sockets import Socket
-from kemi.trunks.rows import Listen, Rules
+from kemi.trunks.listen import Listen
+from kemi.trunks.rows import Rules
 from kemi.trunks.secret import revealed
 
 _PACKAGE = Path(__file__).resolve().parent

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from kemi.names.names import DOES_NOT_EXIST, MOST_AT_ONCE
+from kemi.names.names import MOST_AT_ONCE
 from kemi.names.nameserver import NameServer, NoAnswerError
 from kemi.names.resolver import Resolver
-from kemi.start.sockets import Socket, kinds, transports
+from kemi.start.sockets import Socket, reach
 from kemi.trunks.hops import Hops, Target, literal
 
 
@@ -22,7 +22,7 @@ class Found(NamedTuple):
 
 def look_up(targets: Iterable[Target], listen: tuple[Socket, ...]) -> dict[Target, Found]:
     """Resolve targets for a Kamailio that listens there; a target that is an address is its own hop."""
-    resolver = Resolver(NameServer(), transports(listen), kinds(listen))
+    resolver = Resolver(NameServer(), reach(listen))
     return asyncio.run(_all(resolver, frozenset(targets)))
 
 
@@ -34,9 +34,9 @@ async def _all(resolver: Resolver, targets: Iterable[Target]) -> dict[Target, Fo
             return target, Found(literal(target)) if target.host else Found((), "no host")
         async with limit:
             try:
-                hops = (await resolver.resolve(target)).hops
+                answer = await resolver.resolve(target)
             except NoAnswerError as error:
                 return target, Found((), str(error))
-        return target, Found(hops, "" if hops else DOES_NOT_EXIST)
+        return target, Found(answer.hops, answer.fault)
 
     return dict(await asyncio.gather(*map(one, targets)))

@@ -28,9 +28,6 @@ SHORTEST_TTL = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 MOST_NAMED = 20  # lines of one tick about single names
 
-DOES_NOT_EXIST = "it does not exist"
-
-
 Lines = list[Line]
 
 
@@ -119,7 +116,7 @@ class Names:
             entry.due = monotonic() + max(EARLY * answer.ttl, SHORTEST_TTL)
             return
         if error is None:
-            entry.hops, entry.fault = (), DOES_NOT_EXIST
+            entry.hops, entry.fault = (), question.result().fault
         else:
             entry.fault = str(error) if isinstance(error, NoAnswerError) else type(error).__name__
         if not entry.hops and not entry.is_named:

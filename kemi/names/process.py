@@ -18,7 +18,7 @@ from kemi.names.resolver import Resolver
 from kemi.names.rows import Rows, resolved
 from kemi.settings import Settings
 from kemi.sip import api, wanted
-from kemi.start.sockets import kinds, transports
+from kemi.start.sockets import reach
 from kemi.trunks.tables import cause
 
 WORK_LIMIT = 0.3  # seconds of one tick for open questions
@@ -61,7 +61,7 @@ class _Work:
         self._asked = 0
         self._learned = Learned()
         self._learned.add(self._file.hops)
-        resolver = Resolver(NameServer(), transports(settings.listen), kinds(settings.listen))
+        resolver = Resolver(NameServer(), reach(settings.listen))
         self._names = Names(resolver.resolve, self._file.hops)
 
     def tick(self, seconds: float) -> None:

@@ -3,7 +3,8 @@
 1. The transport is the URI's; without one, UDP for a target with a port, else what NAPTR says, or else the transports
    that have SRV records.
 2. A target without a port has the hosts and ports of SRV, or its own addresses at the default port if there is none.
-3. Only transports and kinds of addresses that Kamailio can send by are asked for.
+3. Only transports and kinds of addresses that Kamailio can send by are used. If that leaves nothing, the other kind is
+   asked for once, to say why.
 
 A question that nobody answers ends it all: half an answer might lead elsewhere.
 """
@@ -11,6 +12,7 @@ A question that nobody answers ends it all: half an answer might lead elsewhere.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from kemi.address import is_address
@@ -21,13 +23,22 @@ SERVICES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 _NAPTR = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 LONGEST_TTL = FOREVER
 MOST_PLACES = 32  # hosts of one service
+_FAMILIES = {"A": "IPv4", "AAAA": "IPv6"}
 
 
 class Answer(NamedTuple):
-    """A target's hops, by priority, and the seconds after which to ask again. Without hops, it does not exist."""
+    """A target's hops, by priority, and the seconds after which to ask again. beyond: why Kamailio cannot send to what
+    it has; empty if it has nothing.
+    """
 
     hops: Hops
     ttl: int
+    beyond: str = ""
+
+    @property
+    def fault(self) -> str:
+        """Why there are no hops, empty if there are some."""
+        return "" if self.hops else self.beyond or "it does not exist"
 
 
 class Place(NamedTuple):
@@ -41,23 +52,38 @@ class Place(NamedTuple):
 
 
 class Resolver:
-    """Resolves targets. transports: that Kamailio listens by, the preferred one first. kinds: A, AAAA or both."""
+    """Resolves targets. reach: the transports that Kamailio listens by, the preferred one first, and the kinds of
+    addresses that it can send to by each: A, AAAA or both.
+    """
 
-    def __init__(self, ask: Ask, transports: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    def __init__(self, ask: Ask, reach: Mapping[str, tuple[str, ...]]) -> None:
         self._ask = ask
-        self._transports = transports
-        self._kinds = kinds
+        self._reach = reach
+        self._transports = tuple(reach)
 
     async def resolve(self, target: Target) -> Answer:
         """Return the target's hops. Raises NoAnswerError."""
+        if target.transport and target.transport not in self._reach:
+            return Answer((), LONGEST_TTL, f"no socket of TRUNKAUTH_LISTEN has {target.transport}")
         places, ttl = await self._places(target)
-        found = await asyncio.gather(*(self._addresses(place.name) for place in places))
+        found = await asyncio.gather(*(self._addresses(place) for place in places))
         hops = [
             Hop(address, place.port, place.transport, place.name, place.priority, place.weight)
             for place, (addresses, _) in zip(places, found, strict=True)
             for address in addresses
         ]
-        return Answer(tuple(hops), max(1, min([LONGEST_TTL, ttl, *(each for _, each in found)])))
+        beyond = "" if hops else await self._beyond(places)
+        return Answer(tuple(hops), max(1, min([LONGEST_TTL, ttl, *(each for _, each in found)])), beyond)
+
+    async def _beyond(self, places: Iterable[Place]) -> str:
+        """Return why none of these places can be sent to; empty if they have no address at all."""
+        for place in places:
+            for kind in _FAMILIES.keys() - self._reach[place.transport]:
+                if (await self._ask(place.name, kind)).found:
+                    only = _FAMILIES[kind]
+                    missing = f"TRUNKAUTH_LISTEN no {only} socket with {place.transport}"
+                    return f"it has {only} addresses alone, and {missing}"
+        return ""
 
     async def _places(self, target: Target) -> tuple[list[Place], int]:
         """Return the places of a target and how long they are good for."""
@@ -87,6 +113,7 @@ class Resolver:
             (record.order, record.preference, transport, str(record.replacement).rstrip("."))
             for record in records.found
             if record.flags.lower() == b"s"
+            and str(record.replacement) != "."
             and (transport := _NAPTR.get(record.service.decode(errors="replace").upper(), "")) in self._transports
         ]
         for _, _, transport, service in sorted(usable):
@@ -105,10 +132,11 @@ class Resolver:
         ]
         return places[:MOST_PLACES], records.ttl
 
-    async def _addresses(self, name: str) -> tuple[list[str], int]:
+    async def _addresses(self, place: Place) -> tuple[list[str], int]:
         """Return a host's addresses, IPv4 first, and how long they are good for."""
-        if is_address(name):  # what an SRV record must not name, and some do
-            return [name], FOREVER
-        answers: list[Records] = await asyncio.gather(*(self._ask(name, kind) for kind in self._kinds))
+        if is_address(place.name):  # what an SRV record must not name, and some do
+            return [place.name], FOREVER
+        kinds = self._reach[place.transport]
+        answers: list[Records] = await asyncio.gather(*(self._ask(place.name, kind) for kind in kinds))
         found: list[Any] = [record for records in answers for record in records.found]
         return [str(record.address) for record in found], min(records.ttl for records in answers)

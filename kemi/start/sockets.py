@@ -8,7 +8,7 @@ import fcntl
 import re
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kemi.address import literal
@@ -98,15 +98,15 @@ class Socket:
             probe.bind(address)
 
 
-def transports(listen: Iterable[Socket]) -> tuple[str, ...]:
-    """Return the transports that Kamailio can send by, UDP first."""
-    listened = {each.proto for each in listen}
-    return tuple(proto for proto in ("udp", "tcp", "tls") if proto in listened)
-
-
-def kinds(listen: Iterable[Socket]) -> tuple[str, ...]:
-    """Return the kinds of addresses that Kamailio can send to, IPv4 first."""
-    return tuple(sorted({"AAAA" if each.host.startswith("[") else "A" for each in listen}))
+def reach(listen: Sequence[Socket]) -> dict[str, tuple[str, ...]]:
+    """Return the transports that Kamailio can send by, UDP first, and the kinds of addresses that it can send to by
+    each, IPv4 first. Of an interface it takes the IPv4 addresses alone.
+    """
+    return {
+        proto: tuple(sorted({"AAAA" if each.host.startswith("[") else "A" for each in listen if each.proto == proto}))
+        for proto in ("udp", "tcp", "tls")
+        if any(each.proto == proto for each in listen)
+    }
 
 
 def _address_of_interface(name: str) -> str:

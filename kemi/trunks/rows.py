@@ -16,13 +16,14 @@ from typing import NamedTuple
 from kemi.address import literal, normalised
 from kemi.auth.digest import HASHES
 from kemi.dialog.identity import KINDS
-from kemi.trunks.hops import PORTS, target_of
+from kemi.trunks.hops import PORTS, Target, target_of
+from kemi.trunks.listen import Listen, beyond
 from kemi.trunks.numbers import AS_DIALLED, COUNTRIES, FORMATS, LONGEST, NATIONAL
 
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 8  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 9  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -58,14 +59,6 @@ _SOCKET = re.compile(rf"(?P<transport>[A-Za-z]+):(?P<host>{_HOST}):(?P<port>[0-9
 _USER = re.compile(r"(?:\$|(?:[A-Za-z0-9_.!~*'()&=+,;?/-]|%[0-9A-Fa-f]{2})*)")  # RFC 3261 25.1
 _PREFIX = re.compile(rf"\+?[0-9*]{{0,{LONGEST}}}")
 _URI_PART = re.compile(r'[^\x00-\x20\x7f<>"@]+')
-
-
-class Listen(NamedTuple):
-    """A socket that Kamailio listens on. address: as `socket` writes it; empty if Kamailio finds it out itself."""
-
-    transport: str
-    address: str
-    port: int
 
 
 class Verdict(NamedTuple):
@@ -107,6 +100,7 @@ class Rules:
             fault := fault
             or next(faults, "")
             or self._uri("auth_proxy", texts["auth_proxy"])
+            or (not texts["auth_proxy"] and self._beyond("r_domain", target_of("", texts["r_domain"])))
             or self._socket(texts["socket"])
         ):
             return Verdict(kept, fault)
@@ -182,7 +176,11 @@ class Rules:
         transport = "tls" if is_secure else (named[1] or "").lower() if named else None
         if transport is not None and self.listen and transport not in {each.transport for each in self.listen}:
             return f"{name} has a transport that no socket of TRUNKAUTH_LISTEN has"
-        return ""
+        return self._beyond(name, target_of(text, ""))
+
+    def _beyond(self, name: str, target: Target) -> str:
+        fault = beyond(target, self.listen)
+        return fault and f"{name} {fault}"
 
     def _socket(self, text: str) -> str:
         named = _SOCKET.fullmatch(_socket(text))

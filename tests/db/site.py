@@ -18,7 +18,8 @@ from kemi.replica.keeper import Keeper
 from kemi.replica.source import TABLES
 from kemi.replica.watch import Report
 from kemi.start import schema
-from kemi.trunks.rows import Listen, Rules
+from kemi.trunks.listen import Listen
+from kemi.trunks.rows import Rules
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import open_file
 from tests.lines import told

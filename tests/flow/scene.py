@@ -24,7 +24,7 @@ from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
 PBX = "192.0.2.10"
-LISTEN = "udp:192.0.2.1:5060 tcp:192.0.2.1:5060"
+LISTEN = "udp:192.0.2.1:5060 tcp:192.0.2.1:5060 tcp:[2001:db8::1]:5060"
 CALLER = f"sip:alice@{PBX}"  # its Contact
 PASSWORD = "correct horse"
 CHALLENGE = 'Digest realm="carrier", nonce="n1", algorithm=MD5, qop="auth"'

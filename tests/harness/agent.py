@@ -103,14 +103,21 @@ class Served:
 class Agent(Endpoint):
     """Base of the caller and the carrier."""
 
-    def __init__(self, name: str, host: str = "127.0.0.1", transport: str = "udp", realms: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        host: str = "127.0.0.1",
+        transport: str = "udp",
+        realms: Iterable[str] = (),
+        port: int = 0,
+    ) -> None:
         self.requests = RequestRules(tuple(realms))
         self.responses = ResponseRules()
         self.exchanges: dict[tuple[str, str], Exchange] = {}
         self.served: dict[tuple[str, str], Served] = {}
         self.dialogs: dict[str, Dialog] = {}
         self.contact = ""  # where its calls want their requests, if that is not this end
-        super().__init__(name, host, transport)
+        super().__init__(name, host, transport, port)
 
     @property
     def faults(self) -> list[str]:
@@ -127,8 +134,7 @@ class Agent(Endpoint):
         self.respond(served, 487)
 
     def via(self) -> str:
-        host, port = self.address
-        return f"SIP/2.0/{self.transport.upper()} {host}:{port};rport;branch={message.new_branch()}"
+        return f"SIP/2.0/{self.transport.upper()} {self.place};rport;branch={message.new_branch()}"
 
     def start(self, request: Message, to: Address) -> Exchange:
         """Send a request in a transaction of its own; an ACK is no transaction."""

@@ -13,10 +13,10 @@ from tests.harness.rules import SENT_MAX_FORWARDS
 class Caller(Agent):
     """Sends requests to one proxy; answers in-dialog requests with 200, the carrier's BYE among them."""
 
-    def __init__(self, proxy: Address, *, host: str = "127.0.0.1", transport: str = "udp") -> None:
+    def __init__(self, proxy: Address, *, host: str = "", transport: str = "udp") -> None:
         self.proxy = proxy
         self._knows_its_calls = True
-        super().__init__("pbx", host, transport)
+        super().__init__("pbx", host or ("::1" if ":" in proxy[0] else "127.0.0.1"), transport)
 
     def invite(
         self, uri: str, *, sender: str = "sip:100@pbx.test", headers: Iterable[Header] = (), body: bytes = SDP

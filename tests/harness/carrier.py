@@ -51,6 +51,7 @@ class Carrier(Agent):
         *,
         host: str = "127.0.0.1",
         transport: str = "udp",
+        port: int = 0,
     ) -> None:
         self.script = script
         self.verdicts: list[tuple[str, int, str]] = []
@@ -59,7 +60,7 @@ class Carrier(Agent):
         self._verifiers = [Verifier(challenge, passwords, statuses) for challenge in challenges]
         self._held: list[Served] | None = None
         self._turns_down: int | None = None
-        super().__init__("carrier", host, transport, [challenge.realm for challenge in challenges])
+        super().__init__("carrier", host, transport, [challenge.realm for challenge in challenges], port)
 
     @property
     def faults(self) -> list[str]:
@@ -69,7 +70,7 @@ class Carrier(Agent):
     @property
     def proxy_uri(self) -> str:
         """What a DBA writes into auth_proxy."""
-        return f"sip:{self.address[0]}:{self.address[1]}" + (";transport=tcp" if self.transport == "tcp" else "")
+        return f"sip:{self.place}" + (";transport=tcp" if self.transport == "tcp" else "")
 
     def hold(self) -> None:
         """Keep the requests that come from now on: an INVITE gets its 100, nothing else is said until `release`."""

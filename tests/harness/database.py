@@ -55,7 +55,9 @@ class Database:
         """These may call, and nobody else."""
         self.execute("DELETE FROM address")
         for host in hosts:
-            self.execute("INSERT INTO address (grp, ip_addr, mask, port) VALUES (1, ?, 32, 0)", (host,))
+            self.execute(
+                "INSERT INTO address (grp, ip_addr, mask, port) VALUES (1, ?, ?, 0)", (host, 128 if ":" in host else 32)
+            )
 
 
 def trunks_of(file: Path) -> list[tuple[Any, ...]]:

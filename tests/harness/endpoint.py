@@ -24,6 +24,12 @@ T = TypeVar("T")
 WITHIN = 8.0
 
 
+def written(address: Address) -> str:
+    """Return an address and port as a URI has them."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True)
 class Seen:
     """One message on the wire, as this end saw it."""
@@ -37,7 +43,7 @@ class Seen:
 class Endpoint:
     """Base of the ends of a call; `receive` is what a subclass does with a message."""
 
-    def __init__(self, name: str, host: str = "127.0.0.1", transport: str = "udp") -> None:
+    def __init__(self, name: str, host: str = "127.0.0.1", transport: str = "udp", port: int = 0) -> None:
         self.name, self.transport = name, transport
         self.trace: list[Seen] = []
         self.local_faults: list[str] = []
@@ -50,8 +56,8 @@ class Endpoint:
         self._connections: dict[Address, socket.socket] = {}
         self._unread: dict[socket.socket, bytes] = {}
         self._selector = selectors.DefaultSelector()
-        self._socket = self._bind(host)
-        self.address: Address = self._socket.getsockname()
+        self._socket = self._bind(transport, host, port)
+        self.address: Address = self._socket.getsockname()[:2]
         self._waker, self._woken = socket.socketpair()
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
@@ -68,7 +74,11 @@ class Endpoint:
     def uri(self) -> str:
         """Where this end wants its in-dialog requests."""
         suffix = ";transport=tcp" if self.transport == "tcp" else ""
-        return f"sip:{self.name}@{self.address[0]}:{self.address[1]}{suffix}"
+        return f"sip:{self.name}@{self.place}{suffix}"
+
+    @property
+    def place(self) -> str:
+        return written(self.address)
 
     def close(self) -> None:
         with self.changed:
@@ -135,12 +145,14 @@ class Endpoint:
                 f"  {seen.at - self._started:7.3f} {'->' if seen.sent else '<-'} {seen.peer[1]:5d} {seen.message}"
                 for seen in self.trace
             ]
-            return "\n".join([f"{self.name} at {self.address[0]}:{self.address[1]}/{self.transport}:", *rows])
+            return "\n".join([f"{self.name} at {self.place}/{self.transport}:", *rows])
 
-    def _bind(self, host: str) -> socket.socket:
-        kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM
-        bound = socket.socket(socket.AF_INET, kind)
-        bound.bind((host, 0))
+    def _bind(self, transport: str, host: str, port: int) -> socket.socket:
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
         if kind == socket.SOCK_STREAM:
             bound.listen()
         return bound
@@ -189,9 +201,10 @@ class Endpoint:
             self._read_stream(ready)
         elif self.transport == "udp":
             octets, peer = self._socket.recvfrom(65535)
-            self._take(octets, peer)
+            self._take(octets, peer[:2])
         else:
-            self._adopt(*self._socket.accept())
+            connected, peer = self._socket.accept()
+            self._adopt(connected, peer[:2])
 
     def _read_stream(self, connected: socket.socket) -> None:
         peer = next(address for address, each in self._connections.items() if each is connected)

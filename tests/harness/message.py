@@ -195,8 +195,8 @@ def address(value: str) -> str:
 def uri_host_port(uri: str) -> tuple[str, int]:
     """Host and port that a sip: URI names; the port is 5060 when it names none."""
     host = uri.split(":", 1)[1].rsplit("@", maxsplit=1)[-1].split(";", maxsplit=1)[0].split("?", maxsplit=1)[0]
-    name, _, port = host.partition(":")
-    return name, int(port or 5060)
+    name, _, port = host.rpartition(":") if host.count(":") == 1 or "]:" in host else (host, "", "")
+    return name.strip("[]"), int(port or 5060)
 
 
 def auth_params(value: str) -> dict[str, str]:

@@ -23,8 +23,9 @@ from lab.programs import Foreground, free_port, wait_for
 from tests.harness import logfmt
 from tests.harness.caller import Caller
 from tests.harness.database import Database, ServerDatabase, trunks_of
-from tests.harness.endpoint import Address
+from tests.harness.endpoint import Address, written
 from tests.harness.machine import PROJECT, SBIN, native_version
+from tests.harness.network import Network
 
 T = TypeVar("T")
 READY_WITHIN = 15.0
@@ -41,8 +42,9 @@ class Options:
     SQLite file, the embedded one if db_url names no other. db_url: how Kamailio reaches a server, if not as the test
     does. state, sip: the state directory and the address that another Kamailio has left, to go on with. at_first: what
     OPTIONS is answered by then; 503 without a copy. resolv_conf: its own /etc/resolv.conf, which takes root; None: the
-    machine's. also: more of its environment. secrets: a folder that it can read, in a container
-    too. gives_up_root: as it comes; else it stays the user who runs the tests.
+    machine's. network: the one that it runs in; None: the machine's, as for containers. also: more of its environment.
+    secrets: a folder that it can read, in a container too. gives_up_root: as it comes; else it stays the user who runs
+    the tests.
     """
 
     workers: int = 2
@@ -61,6 +63,7 @@ class Options:
     memory: int = 512
     at_first: int = 200
     resolv_conf: Path | None = None
+    network: Network | None = None
     ring_seconds: int = 180
     setup_seconds: int = 300
     also: Mapping[str, str] = field(default_factory=dict)
@@ -166,7 +169,7 @@ class Kamailio:
 
     def _answers(self, caller: Caller, status: int) -> bool:
         with contextlib.suppress(AssertionError):
-            caller.request("OPTIONS", f"sip:{self.sip[0]}:{self.sip[1]}").expect(status, within=0.3)
+            caller.request("OPTIONS", f"sip:{written(self.sip)}").expect(status, within=0.3)
             return True
         return False
 
@@ -205,6 +208,8 @@ class Native:
         if options.resolv_conf:
             bind = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", bind, str(options.resolv_conf), *command]
+        if options.network:
+            command = [*options.network.command, *command]
         program = Foreground("Kamailio", command, log, environment=environment, folder=PROJECT)
         yield from ready(Kamailio(native_version(), sip, state, database, program), options)
 
@@ -248,13 +253,12 @@ def arguments(state: Path, project: Path, options: Options) -> list[str]:
 
 def settings(state: Path, sip: Address, options: Options) -> dict[str, str]:
     """Return the environment that it is started with."""
-    host, port = sip
     url = options.db_url or (options.database.url if options.database else None)
     return {
         "TRUNKAUTH_DB_URL": url.render_as_string(hide_password=False) if url else "",
         "TRUNKAUTH_DB_INTERVAL": str(options.compare_interval),
         "TRUNKAUTH_STATE_DIR": str(state),
-        "TRUNKAUTH_LISTEN": f"udp:{host}:{port} tcp:{host}:{port}",
+        "TRUNKAUTH_LISTEN": f"udp:{written(sip)} tcp:{written(sip)}",
         "TRUNKAUTH_DEFAULT_TRUNK": options.default_trunk,
         "TRUNKAUTH_REG_CONTACT": "",
         "TRUNKAUTH_WORKERS": str(options.workers),

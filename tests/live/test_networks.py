@@ -10,6 +10,7 @@ from lab.programs import free_port
 from tests.harness.agent import SDP
 from tests.harness.node import Installation, Options
 from tests.harness.scene import Scene
+from tests.harness.steps import policy
 
 pytestmark = pytest.mark.once
 
@@ -52,3 +53,28 @@ def test_a_trunk_leaves_from_the_socket_of_the_route_to_its_carrier(installation
             call.inside("BYE").expect(200)
             for method in ("INVITE", "BYE"):
                 assert trunk.carrier.expect(method).vias[0].startswith(f"SIP/2.0/UDP {address}:{sip[1]}")
+
+
+SOCKETS = {"IPv6 alone": ("[::1]",), "IPv4 and IPv6": ("127.0.0.1", "[::1]")}
+WAYS = [("IPv6 alone", "::1", "::1"), ("IPv4 and IPv6", "127.0.0.1", "::1"), ("IPv4 and IPv6", "::1", "127.0.0.1")]
+
+
+@pytest.mark.parametrize(("sockets", "pbx", "carrier"), WAYS)
+def test_calls_from_one_ip_version_to_the_other(
+    installation: Installation, sockets: str, pbx: str, carrier: str
+) -> None:
+    """A challenged call, requests of both ends inside it, and a call of the carrier."""
+    sip = (pbx, free_port())
+    listen = {"TRUNKAUTH_LISTEN": " ".join(f"udp:{host}:{sip[1]}" for host in SOCKETS[sockets])}
+    with installation.running(Options(sip=sip, also=listen, callers=(pbx,))) as kamailio, Scene(kamailio) as scene:
+        caller, trunk = scene.caller(host=pbx), scene.trunk(host=carrier)
+        call = caller.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)])
+        call.expect(200)
+        call.inside("INVITE", body=SDP).expect(200)
+        trunk.carrier.in_call(call.request.call_id, "INVITE", SDP).expect(200)
+        trunk.carrier.in_call(call.request.call_id, "BYE").expect(200)
+        policy(scene, trunk, inbound_uri=f"sip:{caller.place}")
+        inbound = trunk.carrier.outside(
+            (carrier, sip[1]), "MESSAGE", f"sip:{trunk.uuid}@carrier.test", sender="sip:1@c.test"
+        )
+        inbound.expect(481)  # of the PBX: it takes requests of its dialogs alone

@@ -49,7 +49,7 @@ def resolve(
     zone: Zone, target: Target, transports: tuple[str, ...] = ("udp", "tcp"), kinds: tuple[str, ...] = ("A",)
 ) -> tuple[Answer, list[tuple[str, str]]]:
     table = Table(zone)
-    return asyncio.run(Resolver(table, transports, kinds).resolve(target)), table.asked
+    return asyncio.run(Resolver(table, dict.fromkeys(transports, kinds)).resolve(target)), table.asked
 
 
 def hops(zone: Zone, target: Target, *transports: str) -> tuple[Hop, ...]:
@@ -84,7 +84,7 @@ def test_without_either_naptr_comes_first_then_srv_then_the_name_itself() -> Non
 
 def test_without_srv_it_is_the_default_port() -> None:
     assert hops(HOST, Target("h.test")) == (Hop("192.0.2.1", 5060, "udp", "h.test"),)
-    assert hops(HOST, Target("h.test", 0, "tls")) == (Hop("192.0.2.1", 5061, "tls", "h.test"),)
+    assert hops(HOST, Target("h.test", 0, "tls"), "tls") == (Hop("192.0.2.1", 5061, "tls", "h.test"),)
 
 
 def test_naptr_chooses_by_order_then_preference_what_kamailio_can_send_by() -> None:
@@ -134,6 +134,39 @@ def test_both_kinds_of_addresses_if_both_can_be_sent_to() -> None:
     assert [hop.address for hop in answer.hops] == ["192.0.2.1", "2001:db8::1"]
 
 
+def test_each_transport_has_the_kinds_of_addresses_of_its_own_sockets() -> None:
+    zone = {("h.test", "AAAA"): a("2001:db8::1"), **HOST}
+    resolver = Resolver(Table(zone), {"udp": ("A",), "tcp": ("AAAA",)})
+    for transport, address in (("udp", "192.0.2.1"), ("tcp", "2001:db8::1")):
+        answer = asyncio.run(resolver.resolve(Target("h.test", 5060, transport)))
+        assert [hop.address for hop in answer.hops] == [address]
+
+
+@pytest.mark.parametrize(("records", "kinds", "fault"), [
+    ({("h.test", "AAAA"): a("2001:db8::1")}, ("A",),
+     "it has IPv6 addresses alone, and TRUNKAUTH_LISTEN no IPv6 socket with udp"),
+    (HOST, ("AAAA",), "it has IPv4 addresses alone, and TRUNKAUTH_LISTEN no IPv4 socket with udp"),
+    ({("_sip._udp.h.test", "SRV"): srv((1, 1, 5070, "six.test.")), ("six.test", "AAAA"): a("2001:db8::1")}, ("A",),
+     "it has IPv6 addresses alone, and TRUNKAUTH_LISTEN no IPv6 socket with udp"),
+    ({}, ("A",), "it does not exist"),
+    (HOST, ("A",), ""),
+])  # fmt: skip
+def test_an_answer_says_why_it_has_no_hops(records: Zone, kinds: tuple[str, ...], fault: str) -> None:
+    assert resolve(records, Target("h.test"), ("udp",), kinds)[0].fault == fault
+
+
+def test_a_transport_that_kamailio_does_not_listen_by_is_not_asked_for() -> None:
+    answer, asked = resolve(HOST, Target("h.test", 0, "tls"), ("udp",))
+    assert (answer.hops, asked, answer.fault) == ((), [], "no socket of TRUNKAUTH_LISTEN has tls")
+
+
+def test_a_naptr_of_a_regular_expression_is_none_of_sip() -> None:
+    zone = {("c.test", "NAPTR"): naptr((1, 1, b"s", b"SIP+D2U", ".")), ("", "SRV"): srv((1, 1, 5, "h.test.")), **SRV}
+    answer, asked = resolve(zone, Target("c.test"))
+    assert [hop.port for hop in answer.hops] == [5070]
+    assert ("", "SRV") not in asked
+
+
 def test_without_udp_the_first_transport_is_the_default() -> None:
     assert [hop.transport for hop in hops(HOST, Target("h.test", 5060), "tcp")] == ["tcp"]
 
@@ -155,5 +188,5 @@ def test_it_holds_for_as_long_as_its_shortest_record() -> None:
             records = await super().__call__(name, kind)
             return records._replace(ttl=0 if kind == "A" else 60)
 
-    answer = asyncio.run(Resolver(Shorter(SRV), ("udp",), ("A",)).resolve(Target("c.test", 0, "udp")))
+    answer = asyncio.run(Resolver(Shorter(SRV), {"udp": ("A",)}).resolve(Target("c.test", 0, "udp")))
     assert answer.ttl == 1  # 0 would be asked for without a pause

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.trunks.rows import KEYS, Listen, Rules, Verdict
+from kemi.trunks.listen import Listen
+from kemi.trunks.rows import KEYS, Rules, Verdict
 
 RULES = Rules((
     Listen("udp", "192.0.2.1", 5060), Listen("tcp", "192.0.2.1", 5060), Listen("udp", "[2001:db8::1]", 5060),
@@ -72,6 +73,10 @@ UNUSABLE = [
     ({"auth_proxy": "sbc.carrier.example"}, "auth_proxy is not a SIP URI"),
     ({"auth_proxy": "sip:a b"}, "auth_proxy is not a SIP URI"),
     ({"auth_proxy": "sip:[::g]"}, "auth_proxy is not a SIP URI"),
+    (
+        {"auth_proxy": "sip:[2001:db8::2];transport=tcp"},
+        "auth_proxy is an IPv6 address, and no socket of TRUNKAUTH_LISTEN has one",
+    ),
     ({"auth_proxy": "sip:[192.0.2.1]"}, "auth_proxy is not a SIP URI"),
     ({"auth_proxy": "sip:h:99999"}, "auth_proxy has a port that cannot be"),
     ({"auth_proxy": "sip:h:0"}, "auth_proxy has a port that cannot be"),
@@ -92,6 +97,24 @@ UNUSABLE = [
 @pytest.mark.parametrize(("columns", "fault"), UNUSABLE, ids=str)
 def test_a_trunk_that_cannot_be_used(columns: dict[str, object], fault: str) -> None:
     assert RULES.trunk(TRUNK | columns)[1:] == (fault, "")
+
+
+IPV4 = Rules((Listen("udp", "192.0.2.1", 5060),))
+IPV6 = Rules((Listen("udp", "[2001:db8::1]", 5060),))
+BEYOND = [
+    (IPV4, {"auth_proxy": "sip:[2001:db8::2]:5070"}, "auth_proxy is an IPv6 address"),
+    (IPV4, {"auth_proxy": "sip:c.example;maddr=[2001:db8::2]"}, "auth_proxy is an IPv6 address"),
+    (IPV4, {"r_domain": "[2001:db8::2]"}, "r_domain is an IPv6 address"),
+    (IPV6, {"auth_proxy": "sip:u@192.0.2.9"}, "auth_proxy is an IPv4 address"),
+    (IPV6, {"r_domain": "192.0.2.9:5070"}, "r_domain is an IPv4 address"),
+]
+
+
+@pytest.mark.parametrize(("rules", "columns", "fault"), BEYOND, ids=str)
+def test_a_carrier_that_no_socket_can_reach(rules: Rules, columns: dict[str, object], fault: str) -> None:
+    assert rules.trunk(TRUNK | columns).fault == f"{fault}, and no socket of TRUNKAUTH_LISTEN has one"
+    reached = {"auth_proxy": "sip:carrier.example"}
+    assert not rules.trunk(TRUNK | columns | reached).fault
 
 
 SOCKETS = {
@@ -219,7 +242,7 @@ POLICY: dict[str, object] = {
     ({"strip": None, "prefix": None, "country": None}, {"strip": 0, "prefix": "", "country": ""}),
     ({"number_format": None}, {"number_format": "as-dialled"}),
     ({"number_format": ""}, {"number_format": "as-dialled"}),
-    ({"inbound_uri": "sip:pbx.test:5062 , sip:[2001:db8::9];transport=tcp,"}, {}),
+    ({"inbound_uri": "sip:pbx.test:5062;transport=tcp , sip:[2001:db8::9],"}, {}),
     ({"inbound_uri": "sip:192.0.2.1:5062"}, {}),
 ], ids=str)  # fmt: skip
 def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, object]) -> None:

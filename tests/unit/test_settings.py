@@ -6,8 +6,8 @@ import pytest
 
 from kemi.settings import PROJECT, SettingError, Settings
 from kemi.start import sockets
-from kemi.start.sockets import Socket
-from kemi.trunks.rows import Listen
+from kemi.start.sockets import Socket, reach
+from kemi.trunks.listen import Listen
 
 STATE = {"TRUNKAUTH_STATE_DIR": "/srv/state"}
 
@@ -240,3 +240,8 @@ def test_a_database_password_is_never_shown(url: str) -> None:
     except SettingError as wrong:
         shown = f"{wrong} {wrong.__cause__} {wrong.__suppress_context__ or wrong.__context__}"
     assert "secret" not in shown
+
+
+def test_each_transport_reaches_the_addresses_of_its_sockets() -> None:
+    listen = [Socket.parse(text) for text in ("tcp:[::1]:5060", "udp:[::1]:5060", "udp:eth0:5060")]
+    assert list(reach(listen).items()) == [("udp", ("A", "AAAA")), ("tcp", ("AAAA",))]
