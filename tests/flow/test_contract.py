@@ -43,8 +43,8 @@ class Own(Handlers):
 
 
 @pytest.fixture
-def routes(database: Settings) -> Iterator[Own]:
-    routes = Own(database)
+def routes(database: Settings, pbx: MockKSR) -> Iterator[Own]:
+    routes = pbx.handlers = Own(database)
     routes.child_init(1)
     yield routes
     routes.trunks.close()
