@@ -1,7 +1,7 @@
-"""The calls of `make bench`: six ways to place them, what one run of one of them costs, and a seventh to compare with.
+"""The calls of `make bench`: six ways to place them, what one run of one of them costs, and two to compare with.
 
 Every configuration is the same Kamailio with as many workers and the same memory manager, between the same two SIPps
-(sipp.py). Four are native.cfg, two are this package, and one is bare.py, to show where the time goes. A run starts its
+(sipp.py). Four are native.cfg, two are this package, and two are bare.py, the least that Python costs. A run starts its
 own Kamailio and carrier, warms both up, and measures.
 """
 
@@ -59,6 +59,7 @@ CONFIGURATIONS = (
     Configuration("e", "this package, preemptive off", preemptive="off"),
     Configuration("f", "this package", preemptive="auto"),
     Configuration("k", "no authentication, in Python", script="bare.py", challenges=False),
+    Configuration("r", "uac_auth() in Python, password in the script", script="bare.py"),
 )
 PACKAGE = next(one for one in CONFIGURATIONS if one.preemptive == "auto")
 LINES = ("near", "far")
@@ -244,7 +245,7 @@ def _command(configuration: Configuration, state: Path, workers: int) -> list[st
     kamailio = shutil.which("kamailio", path=SBIN) or "kamailio"
     command = [kamailio, "-DD", "-E", f"-m{SHARED_MEMORY}", "-x", ALLOCATOR, "-Y", str(state)]
     if configuration.script:
-        return [*command, *of_our_config, "-f", str(PROJECT / "kamailio" / "kamailio.cfg")]
+        return [*command, *of_our_config, "-f", str(HERE / "bare.cfg")]
     return [*command, "-f", str(NATIVE), "-A", configuration.define]
 
 

@@ -98,7 +98,7 @@ def _measure(letter: str, calls: int) -> Handlers:
 def _bare() -> Any:
     from tests.bench.bare import Bare
 
-    return Bare("carrier.example", "sip:192.0.2.2")
+    return Bare("carrier.example", "sip:192.0.2.2", "u1", "secret")
 
 
 def _package(folder: Path, preemptive: str) -> Any:

@@ -37,8 +37,8 @@ class Distance:
 
 
 RATIOS = (
-    Target("e", "b", 1.00), Target("e", "c", 0.90), Target("f", "a", 1.15), Target("f", "b", 0.85),
-    Target("k", "a"), Target("f", "k"), Target("f", "e"),
+    Target("e", "b", 1.25), Target("e", "r", 1.10), Target("f", "k", 1.10), Target("f", "b", 1.00),
+    Target("e", "c"), Target("k", "a"), Target("r", "b"), Target("f", "e"),
 )  # fmt: skip
 DISTANCES = (Distance("b", None), Distance("e", None), Distance("f", 1.1))
 
