@@ -60,6 +60,7 @@ class Placing:
             gc.freeze()  # the start's objects stay: no collection has to walk through them
         if rank > 0 or rank == TIMER:
             self._trunks = TrunkStore(self._settings.local_file, self._settings.db_url, self._settings.names_file)
+            self._trunks.warm_up()
         return 0
 
     @cached_property

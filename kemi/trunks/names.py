@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.address import normalised
-from kemi.trunks.hops import Hops, Target, from_text, literal
+from kemi.trunks.hops import Hops, Target, from_text, literal, target_of
 from kemi.trunks.tables import data_version, next_hops, open_file, resolved_names
 
 FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
@@ -49,6 +49,11 @@ class ResolvedNames:
         except (SQLAlchemyError, sqlite3.Error, OSError, ValueError, TypeError):
             self.close()
         return self._kept.get(target)
+
+    def warm_up(self) -> None:
+        """Make each look-up once."""
+        self.find(target_of("sip:warm-up.invalid", ""))
+        self.is_next_hop("192.0.2.1 0 udp")
 
     def is_next_hop(self, source: str) -> bool:
         """Return True if a trunk's next hop has this address and port, whatever its transport. source: `address port

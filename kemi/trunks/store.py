@@ -5,6 +5,7 @@ Only SELECTs with bound parameters. A store belongs to the process that made it:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,19 @@ class TrunkStore:
             self.close()
             raise
         return self._is_ready
+
+    def warm_up(self) -> None:
+        """Make each look-up once, so that the first call finds the file open and the SQL made. Raises nothing."""
+        with contextlib.suppress(Exception):  # a call will meet it too
+            self.is_ready()
+            self.by_row(0)
+            self.by_caller("", "")
+            for key in ("", "a"):
+                self._carriers(key)
+            for find in (self.by_uuid, self.by_number, self.by_dialled_domain):
+                find("")
+            self._names.warm_up()
+        self._forget()
 
     def can_be_read(self) -> bool:
         """Return True if calls can be served. Raises nothing, whatever state the file is in."""

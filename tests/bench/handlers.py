@@ -175,7 +175,7 @@ class Kamailio:
             t_on_branch=lambda name: setattr(self, "_branch_route", name),
             t_on_reply=lambda name: setattr(self, "_reply_route", name), t_relay=self._relay,
         )  # fmt: skip
-        self.setdsturi = self.notice = self.warn = self.setflag = self.route = yes
+        self.setdsturi = self.notice = self.warn = self.info = self.setflag = self.route = yes
         self.err = self.faults.append
 
     def call(self, pause: float) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, event
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.replica import copy as replica
@@ -68,6 +69,23 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]:
     )
     yield made
     made.store.close()
+
+
+def test_once_warm_no_look_up_makes_its_sql(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.store.warm_up()
+    monkeypatch.setattr(SQLiteCompiler, "__init__", lambda *_, **__: pytest.fail("SQL is made"))
+    store = file.store
+    assert store.is_ready() is False
+    assert [found and found.uuid for found in (store.by_uuid("a"), store.by_row(1))] == ["a", "a"]
+    lists = store.by_caller("100", "pbx.example"), store.by_number("100"), store.by_dialled_domain("carrier.example")
+    assert [[one.uuid for one in found] for found in lists] == [["a"]] * 3
+    assert not store.places(store.by_dialled_domain("carrier.example")[0]).exact
+
+
+def test_warming_up_raises_nothing(tmp_path: Path) -> None:
+    store = TrunkStore(tmp_path / "none" / "trunks.sqlite", SOURCE)
+    store.warm_up()
+    assert not store.can_be_read()
 
 
 def test_the_file_is_asked_once(file: File) -> None:

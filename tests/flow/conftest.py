@@ -11,6 +11,7 @@ from kemi.handlers import Handlers
 from kemi.line import Level, Line
 from kemi.settings import Settings
 from kemi.start import key
+from kemi.trunks.store import TrunkStore
 from tests.flow.scene import (
     INSERT_TRUNKS,
     LISTEN,
@@ -63,6 +64,12 @@ def changing(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Set
     yield settings
     before = [getattr(request.module, name, "") for name in ("ROWS", "POLICIES")]
     copied(settings, "DELETE FROM uacreg", "DELETE FROM trunk", *filter(None, before))
+
+
+@pytest.fixture(autouse=True)
+def workers_start_cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts a worker, and needs few of its look-ups."""
+    monkeypatch.setattr(TrunkStore, "warm_up", lambda _: None)
 
 
 @pytest.fixture(autouse=True)
