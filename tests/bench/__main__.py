@@ -31,7 +31,8 @@ Figure = TypeVar("Figure", bound="DataclassInstance")
 @dataclass(frozen=True)
 class Size:
     """How much is measured. rows: of the first whole sync; sizes: of the tables looked up in, in rows; rates: of calls
-    per second that are tried; few, many: calls after which memory is looked at.
+    per second that are tried; starts: whose first call is looked at; trunks: in the table of a call; few, many: calls
+    after which memory is looked at.
     """
 
     rounds: int
@@ -44,6 +45,8 @@ class Size:
     sync_rows: int = syncs.CHANGED
     handler_calls: int = handlers.CALLS
     rates: tuple[int, ...] = scale.RATES
+    starts: int = scale.STARTS
+    trunks: tuple[int, ...] = scale.TRUNKS
     few: int = scale.FEW
     many: int = scale.MANY
 
@@ -51,7 +54,8 @@ class Size:
 WHOLE = Size(rounds=5, warm_up=Load(350, 500), load=Load(350, 2100), rows=1_000_000)
 QUICK = Size(
     rounds=1, warm_up=Load(200, 100), load=Load(200, 200), rows=1000,
-    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, handler_calls=20, rates=(50, 300), few=50, many=150,
+    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, handler_calls=20, rates=(50, 300), starts=1,
+    trunks=(10, 1000), few=50, many=150,
 )  # fmt: skip
 
 
@@ -100,6 +104,8 @@ def further(size: Size) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
     """What is measured besides calls: its name, the raw figures, and its table. Raises BenchError."""
     yield _section("handlers", measure_handlers(size.handler_calls), handlers_table)
     yield _section("capacities", list(scale.capacities(size.rates)), capacities_table)
+    yield _section("first_calls", list(scale.first_calls(size.starts)), first_calls_table)
+    yield _section("trunks", list(scale.by_trunks(size.trunks, size.load)), trunks_table)
     growth = scale.growth(size.few, size.many)
     yield _section("memory", [growth], memory_table)
     if growth.lost:
@@ -133,13 +139,35 @@ def handlers_table(measured: list[handlers.Handlers]) -> str:
 def capacities_table(measured: list[scale.Capacity]) -> str:
     """Throughput by workers."""
     return table(
-        ["workers", *(str(one.workers) for one in measured)],
+        ["", "workers", "calls per second", f"CPU per call at {scale.COMPARED} a second", "setup p99 at half of it"],
         [
-            ["calls per second", *(str(one.rate) for one in measured)],
             [
-                f"CPU per call at {scale.COMPARED} a second",
-                *(f"{one.cpu * 1e3:.3f} ms" if one.cpu else "not reached" for one in measured),
-            ],
+                f"({one.configuration})", str(one.workers), str(one.rate),
+                f"{one.cpu * 1e3:.3f} ms" if one.cpu else "not reached", f"{one.setup_p99 * 1e3:.1f} ms",
+            ]
+            for one in measured
+        ],
+    )  # fmt: skip
+
+
+def first_calls_table(measured: list[scale.First]) -> str:
+    """Setup of the first call after a start."""
+    return table(
+        ["the first call after a start", "starts", "median", "worst"],
+        [
+            [f"({one.configuration})", str(one.starts), f"{one.median * 1e3:.1f} ms", f"{one.worst * 1e3:.1f} ms"]
+            for one in measured
+        ],
+    )
+
+
+def trunks_table(measured: list[scale.Trunks]) -> str:
+    """What other trunks cost a call."""
+    return table(
+        ["other trunks", "CPU per call", "setup p50 / p99"],
+        [
+            [f"{one.trunks:,}", f"{one.cpu * 1e3:.3f} ms", f"{one.setup_p50 * 1e3:.1f} / {one.setup_p99 * 1e3:.1f} ms"]
+            for one in measured
         ],
     )
 

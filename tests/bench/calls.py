@@ -62,6 +62,7 @@ CONFIGURATIONS = (
     Configuration("r", "uac_auth() in Python, password in the script", script="bare.py"),
 )
 PACKAGE = next(one for one in CONFIGURATIONS if one.preemptive == "auto")
+RECIPE = next(one for one in CONFIGURATIONS if one.define == "FIXED")
 LINES = ("near", "far")
 
 
@@ -138,10 +139,12 @@ def running(
     is_right: bool = True,
     config: str = "",
     also: Mapping[str, str] | None = None,
+    trunks: int = 0,
 ) -> Iterator[Proxy]:
     """A Kamailio so configured, and its carrier. server: of SQLOPS. is_right: whether the trunk's password is the one
-    that the carrier takes. config: in the place of kamailio.cfg; empty: that one. also: more of its environment. Raises
-    BenchError.
+    that the carrier takes. config: in the place of kamailio.cfg; empty: that one. also: more of its environment.
+    trunks: how many rows there are beside the one that is called over; the first 10,000 have limits and a weight, as
+    the one has then. Raises BenchError.
     """
     account = Account(REALM, TRUNK, secrets.token_hex(16))
     given = account.password if is_right else secrets.token_hex(16)
@@ -159,6 +162,8 @@ def running(
         subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
         for database in filter(None, (Database(state / "trunkauth.sqlite"), server)):
             _fill(database, carrier_address, given)
+        if trunks:
+            _add(Database(state / "trunkauth.sqlite"), trunks)
         environment |= _native_environment(state, address, carrier_address, given, workers, server)
         if configuration.script:
             settings = Settings.from_environment(environment)
@@ -236,6 +241,19 @@ def _fill(database: Database, carrier: str, password: str) -> None:
         "l_uuid": TRUNK, "l_username": "pbx", "l_domain": "pbx.example", "r_username": TRUNK, "r_domain": REALM,
         "realm": REALM, "auth_proxy": f"sip:{carrier}", "auth_username": TRUNK, "auth_password": password,
     })  # fmt: skip
+
+
+def _add(database: Database, trunks: int) -> None:
+    """Add so many trunks, and limits: none of them is ever reached."""
+    numbers = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
+    row = (
+        "'t' || n, '49' || n, 'pbx.example', '49' || n, 'carrier.test', 'carrier.test', 'sip:192.0.2.1', 'u', 'secret'"
+    )
+    columns = "l_uuid, l_username, l_domain, r_username, r_domain, realm, auth_proxy, auth_username, auth_password"
+    database.execute(f"{numbers} INSERT INTO uacreg ({columns}) SELECT {row} FROM n", (trunks,))
+    policies = "INSERT INTO trunk (l_uuid, weight, max_calls, max_cps)"
+    database.execute(f"{numbers} {policies} SELECT 't' || n, 2, 30, 30 FROM n", (min(trunks, 10_000),))
+    database.execute(f"{policies} VALUES (?, 2, 100000, 100000)", (TRUNK,))
 
 
 def _command(configuration: Configuration, state: Path, workers: int) -> list[str]:

@@ -1,14 +1,17 @@
-"""How much one Kamailio with this package carries, by its number of UDP workers, and how its workers' memory grows."""
+"""How much one Kamailio carries, by its number of UDP workers, with this package and with the recipe in Kamailio's own
+language; what the first call after a start takes, and a call over one of a million trunks; how workers' memory grows.
+"""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from tests.bench import processes
-from tests.bench.calls import PACKAGE, WORKERS, Proxy, running
+from tests.bench.calls import PACKAGE, RECIPE, WORKERS, Configuration, Proxy, quantiles, running
 from tests.bench.sipp import BenchError, Calls, Load
 
 COUNTS = (1, 2, 4)  # workers
@@ -16,6 +19,7 @@ RATES = (100, 200, 300, 400, 500, 600, 700, 800, 900, *range(1000, 3000, 200), *
 COMPARED = 300  # of these: the rate at which CPU per call is noted
 STEP = 5.0  # seconds at each rate
 WARM_UP = Load(100, 200)
+COMPARED_LOAD = Load(COMPARED, 2100)
 
 MOST_SENT_AGAIN = 0.01  # of all messages
 LEAST_REACHED = 0.95  # of the rate that SIPp was asked for
@@ -25,15 +29,42 @@ PARTS = 20  # of the calls until memory is looked at again
 MOST_GROWTH = 1 << 20  # bytes
 
 
+STARTS = 7  # the first call of each is looked at
+TRUNKS = (10, 1_000_000)  # beside the one that is called over
+
+
 @dataclass(frozen=True)
 class Capacity:
-    """The highest rate that was carried, in calls per second, 0 where the lowest was not; and CPU time of Kamailio per
-    call at the rate COMPARED, in seconds, 0 where that was not carried.
+    """The highest rate that was carried, in calls per second, 0 where the lowest was not; CPU time of Kamailio per call
+    at the rate COMPARED, in seconds, 0 where that was not carried; and what 99 of 100 calls were set up within at half
+    of the highest rate, in seconds.
     """
 
+    configuration: str
     workers: int
     rate: int
     cpu: float
+    setup_p99: float
+
+
+@dataclass(frozen=True)
+class First:
+    """How long the first call after a start took to be set up, in seconds."""
+
+    configuration: str
+    starts: int
+    median: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Trunks:
+    """What a call costs with so many other trunks in the table: CPU time of Kamailio and setup, in seconds."""
+
+    trunks: int
+    cpu: float
+    setup_p50: float
+    setup_p99: float
 
 
 @dataclass(frozen=True)
@@ -54,10 +85,15 @@ class Growth:
         return self.private_after - self.private_before
 
 
-def capacity(workers: int = WORKERS, rates: tuple[int, ...] = RATES, seconds: float = STEP) -> Capacity:
+def capacity(
+    workers: int = WORKERS,
+    rates: tuple[int, ...] = RATES,
+    seconds: float = STEP,
+    configuration: Configuration = PACKAGE,
+) -> Capacity:
     """Climb the ladder of rates until one is not carried. Raises BenchError."""
-    carried, cpu = 0, 0.0
-    with running(PACKAGE, "near", workers=workers) as proxy:
+    carried, cpu, p99 = 0, 0.0, 0.0
+    with running(configuration, "near", workers=workers) as proxy:
         proxy.place(WARM_UP)
         proxy.check_log()
         for rate in rates:
@@ -67,7 +103,11 @@ def capacity(workers: int = WORKERS, rates: tuple[int, ...] = RATES, seconds: fl
             carried = rate
             if rate == COMPARED:
                 cpu = (proxy.cpu_seconds() - before) / load.calls
-    return Capacity(workers, carried, cpu)
+    if carried:
+        with running(configuration, "near", workers=workers) as proxy:
+            proxy.place(WARM_UP)
+            p99 = quantiles(proxy.place(Load(carried // 2, round(carried / 2 * seconds))).setup)[1]
+    return Capacity(configuration.letter, workers, carried, cpu, p99)
 
 
 def is_carried(seen: Calls, load: Load) -> bool:
@@ -110,5 +150,28 @@ def worst_worker(before: dict[int, processes.Memory], after: dict[int, processes
 
 
 def capacities(rates: tuple[int, ...] = RATES) -> Iterator[Capacity]:
-    """With 1, 2 and 4 workers. Raises BenchError."""
-    return (capacity(workers, rates) for workers in tqdm(COUNTS, desc="workers"))
+    """The recipe and this package, each with 1, 2 and 4 workers. Raises BenchError."""
+    climbs = [(workers, one) for one in (RECIPE, PACKAGE) for workers in COUNTS]
+    return (capacity(workers, rates, configuration=one) for workers, one in tqdm(climbs, desc="workers"))
+
+
+def first_calls(starts: int = STARTS) -> Iterator[First]:
+    """The recipe and this package, each started so often. Raises BenchError."""
+    for one in (RECIPE, PACKAGE):
+        taken = []
+        for _ in tqdm(range(starts), desc=f"first calls of ({one.letter})"):
+            with running(one, "near", workers=1) as proxy:
+                taken += proxy.place(Load(1, 1)).setup
+        yield First(one.letter, starts, statistics.median(taken), max(taken))
+
+
+def by_trunks(sizes: tuple[int, ...] = TRUNKS, load: Load = COMPARED_LOAD) -> Iterator[Trunks]:
+    """This package, with one UDP worker, with tables of these sizes. Raises BenchError."""
+    for size in tqdm(sizes, desc="trunks"):
+        with running(PACKAGE, "near", workers=1, trunks=size) as proxy:
+            proxy.place(WARM_UP)
+            before = proxy.cpu_seconds()
+            seen = proxy.place(load)
+            cpu = (proxy.cpu_seconds() - before) / load.calls
+            proxy.check_log()
+        yield Trunks(size, cpu, *quantiles(seen.setup))
