@@ -7,21 +7,24 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
 from docker.models.containers import Container
+from docker.models.images import Image
 
-from lab.programs import Foreground, free_port
+from lab.programs import Foreground, free_port, wait_for
 from tests.harness.machine import PROJECT, version_in
 from tests.harness.node import AS_IT_COMES, Kamailio, Options, new_state, prepared, ready, settings
 
 BUILT_WITHIN = 120.0  # seconds
 COMMAND = "/usr/bin/kemi-trunkauth"
 USER = "kamailio"
+SERVICE = "kemi-trunkauth.service"
+SYSTEMD_WITHIN = 60.0
 
 
 def build(folder: Path, version: str) -> Path:
@@ -37,17 +40,44 @@ class InDebian:
 
     name = "package"
     image: str | None = None
+    _image: Image | None = None
 
     def __init__(self, workspace: Path, suite: str) -> None:
         """workspace: it sees this folder too."""
         self._workspace = workspace
         subprocess.run([PROJECT / "lab/engine", "base-image", suite], check=True, capture_output=True)
         self._client = docker.from_env()
-        how: dict[str, Any] = {
-            "network_mode": "host",
-            "volumes": {str(workspace): {"bind": str(workspace), "mode": "rw"}},
-        }
-        self._container = self._client.containers.run(f"debian:{suite}-slim", ["sleep", "infinity"], detach=True, **how)
+        self._container = self._started(f"debian:{suite}-slim", ["sleep", "infinity"])
+
+    def _started(self, image: str, command: list[str], **how: Any) -> Container:
+        volumes = {str(self._workspace): {"bind": str(self._workspace), "mode": "rw"}, **how.pop("volumes", {})}
+        return self._client.containers.run(image, command, detach=True, network_mode="host", volumes=volumes, **how)
+
+    def start_systemd(self) -> None:
+        """Go on in a container whose first process is systemd. It has no user namespaces of its own to give."""
+        self.run("apt-get", "--quiet", "--yes", "--no-install-recommends", "install", "systemd-sysv", "dbus")
+        drop_in = f"/etc/systemd/system/{SERVICE}.d/container.conf"
+        self.run("install", "-D", "/dev/null", drop_in)
+        self.run("sh", "-c", f"printf '[Service]\\nPrivateUsers=no\\n' > {drop_in}")
+        image = self._container.commit()
+        self._container.remove(force=True)
+        self._image = image
+        self._container = self._started(
+            str(image.id), ["/sbin/init"], cap_add=["SYS_ADMIN"], environment={"container": "docker"},
+            security_opt=["seccomp=unconfined", "apparmor=unconfined"], tmpfs={"/run": "", "/run/lock": "", "/tmp": ""},
+            volumes={"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"}},
+        )  # fmt: skip
+        self.wait_for("systemd is up", lambda: self.says("systemctl", "is-system-running") in ("running", "degraded"))
+
+    def says(self, *command: str) -> str:
+        """Return the first line that a command of root's says, however it ends."""
+        output = self._container.exec_run(list(command)).output
+        assert isinstance(output, bytes)
+        return output.decode(errors="replace").partition("\n")[0]
+
+    def wait_for(self, what: str, is_so: Callable[[], bool]) -> None:
+        """Wait for a named condition; the journal's last lines tell why it does not come."""
+        assert wait_for(is_so, SYSTEMD_WITHIN), f"{what}: not so\n{self.run('journalctl', '--no-pager', '-n', '30')}"
 
     def run(self, *command: str) -> str:
         """Return the output of a command of root's that ends well."""
@@ -82,6 +112,8 @@ class InDebian:
 
     def close(self) -> None:
         self._container.remove(force=True)
+        if self._image is not None:
+            self._image.remove(force=True)
         self._client.close()
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from kemi import VERSION
+from kemi.health.options import ask
 from lab.programs import Foreground, free_port
 from tests.harness import package
 from tests.harness.carrier import Script
 from tests.harness.machine import NO_DOCKER, docker_is_missing
 from tests.harness.node import AS_IT_COMES, Kamailio, Native, settings
-from tests.harness.package import COMMAND, InDebian
+from tests.harness.package import COMMAND, SERVICE, InDebian
 from tests.live.test_survival import CARRIERS, goes_on, restarting, up
 
 pytestmark = [
@@ -69,6 +70,33 @@ def test_it_is_installed_upgraded_with_a_call_up_and_removed(debian: InDebian, p
     assert found(debian) == {"/etc/default/kemi-trunkauth", "/var/lib/kemi-trunkauth"}
     debian.run("dpkg", "--purge", "kemi-trunkauth")
     assert found(debian) == set()
+
+
+@pytest.mark.parametrize("debian", ["trixie"], indirect=True)
+def test_systemd_starts_it_starts_it_again_when_it_dies_and_stops_it(debian: InDebian, packages: Packages) -> None:
+    port = free_port()
+
+    def answers() -> bool:
+        return " 200 " in ask("udp", "127.0.0.1", port, 1.0)
+
+    def main_pid() -> str:
+        return debian.says("systemctl", "show", "--property", "MainPID", "--value", SERVICE)
+
+    debian.install(packages[0])
+    debian.start_systemd()
+    debian.run("sh", "-c", f"echo TRUNKAUTH_LISTEN=udp:127.0.0.1:{port} >> /etc/default/kemi-trunkauth")
+    debian.run(COMMAND, "db")
+    debian.run("systemctl", "enable", "--now", SERVICE)
+    debian.wait_for("it answers OPTIONS", answers)
+    before = main_pid()
+    debian.run("systemctl", "kill", "--signal", "KILL", SERVICE)
+    debian.wait_for("it was started again", lambda: main_pid() not in (before, "0") and answers())
+    debian.run("systemctl", "restart", SERVICE)
+    debian.wait_for("it answers OPTIONS", answers)
+    debian.run("systemctl", "stop", SERVICE)
+    assert debian.says("systemctl", "is-active", SERVICE) == "inactive"
+    assert debian.says("systemctl", "show", "--property", "Result", "--value", SERVICE) == "success"
+    assert "Listening on" in debian.run("journalctl", "--no-pager", "--unit", SERVICE)
 
 
 def test_the_wheel_alone_starts_kamailio(native: Native, packages: Packages, tmp_path: Path) -> None:
