@@ -22,8 +22,9 @@ PARAMETER = "ta"  # of our Record-Route
 KEY_BYTES = 32
 LONGEST_LIFE = 86400  # seconds
 
-# Versions of the form: 2 is that of every mark before there were inbound calls.
-_TRUNK_IS_CALLED, _TRUNK_CALLS, _LIMITED = 2, 3, 4
+# Versions of the form, by is_inbound and is_limited: 2 is that of every mark before there were inbound calls.
+_VERSIONS = {(False, False): 2, (True, False): 3, (False, True): 4, (True, True): 5}
+_KINDS = {version: kind for kind, version in _VERSIONS.items()}
 _FORM = struct.Struct(">BIIIII8s8s")
 _SEAL_BYTES = 12
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # RFC 4648 5
@@ -36,7 +37,7 @@ class Mark(NamedTuple):
     where requests to the PBX go. cseq: of the request that set the dialog up, as its sender wrote it. raised: by how
     much it was raised. since: when, in seconds of the epoch. run: a random number of the Kamailio that sent it, another
     one after each start. is_inbound: True if the trunk's carrier has called, False if the PBX has. is_limited: True if
-    the PBX has, and the call holds a place of a trunk with `max_calls`.
+    the call holds a place of a trunk with `max_calls`.
     """
 
     row: int
@@ -71,8 +72,7 @@ def dialog_id(call_id: str, tag: str) -> str:
 def seal(key: bytes, mark: Mark, dialog: str) -> str:
     """Return the parameter's value for a dialog (dialog_id of its first request): letters, digits, `-` and `_`."""
     row, destination, pbx, *numbers, is_inbound, is_limited = mark
-    version = _TRUNK_CALLS if is_inbound else _LIMITED if is_limited else _TRUNK_IS_CALLED
-    body = _FORM.pack(version, row, *numbers, destination, pbx)
+    body = _FORM.pack(_VERSIONS[is_inbound, is_limited], row, *numbers, destination, pbx)
     text = b2a_base64(body + _seal(key, body, dialog), newline=False).translate(_TO_URL)
     return text.decode().rstrip("=")
 
@@ -87,9 +87,8 @@ def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     if len(body) != _FORM.size or not compare_digest(seal, _seal(key, body, dialog)):
         return None
     version, row, cseq, raised, since, run, destination, pbx = _FORM.unpack(body)
-    if version not in (_TRUNK_IS_CALLED, _TRUNK_CALLS, _LIMITED):
-        return None
-    return Mark(row, destination, pbx, cseq, raised, since, run, version == _TRUNK_CALLS, version == _LIMITED)
+    kind = _KINDS.get(version)
+    return Mark(row, destination, pbx, cseq, raised, since, run, *kind) if kind else None
 
 
 def _seal(key: bytes, body: bytes, dialog: str) -> bytes:

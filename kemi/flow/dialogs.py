@@ -34,11 +34,6 @@ class Opened(NamedTuple):
     direction: Direction
     sequence: str
 
-    @property
-    def dialog(self) -> str:
-        """Its name: mark.dialog_id."""
-        return self.sequence[:32]
-
 
 @dataclass(frozen=True)
 class Dialogs:
@@ -106,9 +101,13 @@ class Dialogs:
         """Return the first attempt of a new request of the trunk's carrier, whose number no PBX sees raised."""
         method, caller = incoming.method, incoming.cseq
         now = time.time()
-        mark = Mark(trunk.row, fingerprint(self.key, trunk.destination), bytes(8), caller, 0, int(now), self.run, True)
+        destination = fingerprint(self.key, trunk.destination)
+        is_limited = trunk.policy.max_calls > 0 and trunk.counts(method, "")
+        mark = Mark(trunk.row, destination, bytes(8), caller, 0, int(now), self.run, True, is_limited)
         sequence = _sequence(dialog_id(incoming.call_id, incoming.from_tag), mark)
-        attempt = Attempt(trunk.uuid, TO_PBX, method, sequence, caller, caller, began=int(1000 * now))
+        attempt = Attempt(
+            trunk.uuid, TO_PBX, method, sequence, caller, caller, began=int(1000 * now), is_limited=is_limited
+        )
         return attempt._replace(mark=seal(self.key, mark, attempt.dialog)) if method in STARTS_DIALOG else attempt
 
     def to_pbx_at(self, attempt: Attempt, pbx: Place) -> Attempt:
@@ -207,6 +206,11 @@ def _sequence(name: str, mark: Mark) -> str:
     a dialog on either side, with one Call-ID and one caller.
     """
     return f"{name}{mark.destination.hex()}{'<' if mark.is_inbound else ''}"
+
+
+def call_of(sequence: str) -> str:
+    """Return the name of a call among those that hold a place: its dialog's, and on which side it is."""
+    return sequence[:32] + sequence[48:]
 
 
 def _age(mark: Mark) -> int:

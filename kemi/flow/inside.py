@@ -10,7 +10,7 @@ from kemi.dialog.cseq import rack as with_cseq
 from kemi.dialog.cseq import rack_cseq
 from kemi.dialog.mark import Direction
 from kemi.flow import nexthop, passage
-from kemi.flow.dialogs import Opened
+from kemi.flow.dialogs import Opened, call_of
 from kemi.flow.going_on import GoingOn
 from kemi.sip import api, edit, relay, request, room, shared
 from kemi.sip.request import Incoming
@@ -35,7 +35,7 @@ class Inside(GoingOn):
             if (there := nexthop.settled(self.trunks)) is None:
                 return
             if opened.mark.is_limited and incoming.method == "BYE":
-                room.note_over(opened.dialog)
+                room.note_over(call_of(opened.sequence))
             if opened.direction is Direction.FROM_TRUNK:
                 self._pass_on(incoming, opened)
             elif incoming.method == "ACK":

@@ -21,6 +21,7 @@ from kemi.dialog import identity, sender
 from kemi.dialog.late import farewell
 from kemi.dialog.mark import Direction
 from kemi.flow import calls, passage, responses, standings
+from kemi.flow.dialogs import call_of
 from kemi.flow.inside import Inside
 from kemi.health import memory
 from kemi.outcome import AnsweredLate
@@ -160,7 +161,8 @@ class TrunkAuth(Inside):
             late.note_answered()
         self._dialogs.answered(attempt)
         if attempt.is_limited:
-            room.note_up(attempt.dialog, attempt.trunk, int(time.time()))
+            note = room.note_up_inbound if attempt.destination == TO_PBX else room.note_up
+            note(call_of(attempt.sequence), attempt.trunk, int(time.time()))
         if attempt.method != "INVITE":
             return attempt
         if attempt.sent:

@@ -2,9 +2,9 @@
 
 1. A call is noted once it is answered, and is over with its BYE.
 2. Calls that were up when Kamailio ended, in whatever way, are inherited by the next one, which counts them as its own.
-3. An inherited call is over with its BYE, when its caller does not know it any more (481 to an OPTIONS inside the
-   dialog, as the dialog module's keepalive has it) or says nothing three times in a row, or after a day, because no
-   request of its dialog could pass any more.
+3. An inherited call is over with its BYE, when its PBX does not know it any more (481 to an OPTIONS inside the dialog,
+   as the dialog module's keepalive has it) or says nothing three times in a row, or after a day, because no request of
+   its dialog could pass any more.
 
 Pure: clock and dice come in.
 """
@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kemi.dialog.mark import LONGEST_LIFE
+from kemi.dialog.mark import LONGEST_LIFE, PARAMETER
 from kemi.dialog.own import Request
 from kemi.trunks.hops import Target, target_of
 
-FIRST_AFTER, FIRST_WITHIN = 5.0, 10.0  # seconds, between which inherited calls are asked for the first time
+FIRST_AFTER, FIRST_WITHIN = 5.0, 10.0  # seconds, between which PBXs are asked for inherited calls the first time
 EVERY = 600.0  # seconds between two questions that were answered
 AGAIN = 30.0  # seconds after one that was not
 MOST_MISSED = 3
@@ -39,38 +39,48 @@ _IN_BRACKETS = re.compile(r"<([^<>]*)>")
 
 
 class Call(NamedTuple):
-    """A call, and what an OPTIONS to its caller is made of.
+    """A call, and what an OPTIONS to its PBX is made of.
 
-    dialog: mark.dialog_id. since: when it was answered, in seconds of the epoch. caller, callee: From and To, as the
-    caller knows them. contact: the caller's. routes: the Record-Routes that its INVITE came with, with commas.
+    dialog: mark.dialog_id, of an inbound call with `<` behind it. since: when it was answered, in seconds of the epoch.
+    pbx, carrier: the From or To of each, as the PBX knows them. contact: the PBX's. routes: of requests to it, with
+    commas.
     """
 
     dialog: str
     trunk: str
     since: int
     call_id: str
-    caller: str
-    callee: str
+    pbx: str
+    carrier: str
     contact: str
     routes: str = ""
 
     @property
     def uri(self) -> str:
-        """Where requests to the caller are addressed to; empty if it has not said."""
+        """Where requests to the PBX are addressed to; empty if it has not said."""
         found = _IN_BRACKETS.search(self.contact)
         return found[1] if found else self.contact.partition(";")[0].strip()
 
     @property
     def target(self) -> Target:
-        """Where they go: to the last proxy that stays in the path, or to the caller itself."""
+        """Where they go: to the last proxy that stays in the path, or to the PBX itself."""
         found = _IN_BRACKETS.search(self.routes)
         return target_of(found[1] if found else self.uri, "")
 
     def question(self, next_hop: str) -> Request:
-        """Return an OPTIONS to the caller. CSeq 0 takes no number from the callee."""
+        """Return an OPTIONS to the PBX. CSeq 0 takes no number from the carrier."""
         route = f"Route: {self.routes}\r\n" if self.routes else ""
-        fields = f"To: {self.caller}\r\nCall-ID: {self.call_id}\r\nCSeq: 0 OPTIONS\r\nMax-Forwards: 70\r\n{route}"
-        return Request("OPTIONS", self.uri, next_hop, self.callee, fields)
+        fields = f"To: {self.pbx}\r\nCall-ID: {self.call_id}\r\nCSeq: 0 OPTIONS\r\nMax-Forwards: 70\r\n{route}"
+        return Request("OPTIONS", self.uri, next_hop, self.carrier, fields)
+
+
+def routes_to_callee(recorded: str) -> str:
+    """Return the Route of requests from us to a callee, by the Record-Route of its 2xx: the proxies that stand before
+    us there, the nearest to us first (RFC 3261 12.1.2).
+    """
+    uris = _IN_BRACKETS.findall(recorded)
+    ours = next((place for place, uri in enumerate(uris) if f";{PARAMETER}=" in uri), 0)
+    return ", ".join([f"<{uri}>" for uri in reversed(uris[:ours])])
 
 
 def begun(call: Call) -> str:
@@ -164,7 +174,7 @@ class Inherited:
         return Counter(state.call.trunk for state in self._states.values())
 
     def targets(self) -> frozenset[Target]:
-        """Return where their callers are, if that is a name."""
+        """Return where their PBXs are, if that is a name."""
         targets = (state.call.target for state in self._states.values())
         return frozenset(target for target in targets if target.is_name)
 
@@ -177,16 +187,16 @@ class Inherited:
         return [dialog for dialog, state in self._states.items() if now >= state.until]
 
     def due(self, now: float) -> list[Call]:
-        """Return the calls whose callers are to be asked now."""
+        """Return the calls whose PBXs are to be asked now."""
         due = [state for state in self._states.values() if not state.deadline and state.due <= now]
         return [state.call for state in sorted(due, key=lambda state: state.due)[:MOST_AT_ONCE]]
 
     def asked(self, dialog: str, now: float) -> None:
-        """Take note that the caller is being asked."""
+        """Take note that the PBX is being asked."""
         self._states[dialog].deadline = now + self._patience
 
     def under_way(self) -> list[Call]:
-        """Return the calls whose callers have been asked."""
+        """Return the calls whose PBXs have been asked."""
         return [state.call for state in self._states.values() if state.deadline]
 
     def is_late(self, dialog: str, now: float) -> bool:
@@ -194,7 +204,7 @@ class Inherited:
         return now >= self._states[dialog].deadline
 
     def heard(self, dialog: str, status: int, now: float) -> bool:
-        """Take the final reply of a caller. Return True if the call is over."""
+        """Take the final reply of a PBX. Return True if the call is over."""
         if status in MISSED:
             return self.missed(dialog, now)
         state = self._states[dialog]
@@ -202,7 +212,7 @@ class Inherited:
         return status == GONE
 
     def missed(self, dialog: str, now: float) -> bool:
-        """Take note that a caller did not answer. Return True if the call is over."""
+        """Take note that a PBX did not answer. Return True if the call is over."""
         state = self._states[dialog]
         state.deadline, state.missed, state.due = 0.0, state.missed + 1, now + AGAIN
         return state.missed >= MOST_MISSED

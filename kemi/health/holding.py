@@ -46,7 +46,7 @@ class Holding:
         return self._inherited.targets()
 
     def tick(self, hops: Mapping[Target, Hops]) -> None:
-        """Write down what workers have noted, and ask the callers of inherited calls. hops: of the names known."""
+        """Write down what workers have noted, and ask the PBXs of inherited calls. hops: of the names known."""
         if self._unread:
             api.write(warning(outcome="calls-not-counted", reason=self._unread))
             self._unread = ""

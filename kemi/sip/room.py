@@ -19,10 +19,11 @@ _NOTED, _MOST_NOTED = "noted_calls", 1024
 
 _at_start: dict[str, int] = {}  # the calls of before by trunk, known before the processes fork
 
-# Of a 200: a call's Call-ID, From, To, Contact and Record-Route as its caller knows them.
+# Of a 200: a call's Call-ID, the PBX's From or To, its carrier's, the PBX's Contact, and the Record-Route.
 _FACTS = (
     "ci", "T_req($hdr(From))", "hdr(To)", "T_req($hdr(Contact))", "T_req($(hdr(Record-Route)[*]))",
 )  # fmt: skip
+_FACTS_INBOUND = ("ci", "hdr(To)", "T_req($hdr(From))", "hdr(Contact)", "(hdr(Record-Route)[*])")
 
 
 def take_call(trunk: str, most: int) -> bool:
@@ -76,8 +77,18 @@ def _inherited(trunk: str) -> int:
 
 
 def note_up(dialog: str, trunk: str, now: int) -> None:
-    """Note a call that the 200 at hand answers, for the next Kamailio; not if its fields are too long."""
-    line = held.begun(Call(dialog, trunk, now, *map(api.line, _FACTS)))
+    """Note a call of a PBX that the 200 at hand answers, for the next Kamailio; not if its fields are too long."""
+    _note(Call(dialog, trunk, now, *map(api.line, _FACTS)))
+
+
+def note_up_inbound(dialog: str, trunk: str, now: int) -> None:
+    """Note a call of a carrier in the same way."""
+    call_id, pbx, carrier, contact, recorded = map(api.line, _FACTS_INBOUND)
+    _note(Call(dialog, trunk, now, call_id, pbx, carrier, contact, held.routes_to_callee(recorded)))
+
+
+def _note(call: Call) -> None:
+    line = held.begun(call)
     if len(line) <= held.LONGEST:
         ring.put(_NOTED, _MOST_NOTED, line)
 

@@ -6,11 +6,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from kemi.dialog.own import Request
+from kemi.names.file import NamesFile
 from kemi.settings import Settings
 from kemi.start import key
+from kemi.trunks.hops import literal, places, target_of
 from tests.flow.scene import CALLER, PBX, Marks, in_dialog, reply, request, routes_with
 from tests.ksr.fixtures import installed
 from tests.ksr.mock import MockKSR
@@ -22,7 +26,8 @@ VALUES
  ('narrow', 'alice', 'one.test', 'carrier', 'sip:203.0.113.1', 'u1', 'p1'),
  ('wide', 'bob', 'two.test', 'carrier', 'sip:203.0.113.2', 'u2', 'p2')
 """
-POLICIES = "INSERT INTO trunk (l_uuid, max_calls) VALUES ('narrow', 1)"
+POLICIES = f"INSERT INTO trunk (l_uuid, max_calls, inbound_uri) VALUES ('narrow', 1, 'sip:{PBX}')"
+CARRIER = "203.0.113.1"
 FULL = [Reply(503, "Trunk Full")]
 
 
@@ -59,11 +64,21 @@ class Node:
             return []
         return self.ksr.replies
 
-    def bye(self, call_id: str, side: str = "the caller") -> None:
-        """Hang a call up."""
+    def called(self, call_id: str) -> list[Reply]:
+        """The carrier calls, and the PBX answers if it gets the call; return what we have answered."""
+        self.ksr.receive(request(call_id=call_id, uri="sip:narrow@192.0.2.1:5060"), source=(CARRIER, 5060))
+        self.routes.ksr_request_route(None)
+        if self.ksr.relayed:
+            routes = ("Record-Route: <sip:near.test;lr>", "Record-Route: <sip:192.0.2.1;lr;ta=x>")
+            reply(self.ksr, self.routes, 200, f"Contact: <sip:1@{PBX}:5080>", *routes)
+            return []
+        return self.ksr.replies
+
+    def bye(self, call_id: str, side: str = "the caller", **kind: Any) -> None:
+        """Hang a call up. kind: of the mark."""
         marks = Marks(key.load(self.settings.key_file), self.routes._dialogs.run)
         in_dialog(self.ksr)
-        value = marks.sealed(call_id=call_id, is_limited=True)
+        value = marks.sealed(call_id=call_id, is_limited=True, **kind)
         if side == "the caller":
             self.ksr.receive(marks.request("BYE", value, call_id=call_id), source=(PBX, 5060))
         else:
@@ -104,6 +119,10 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A state directory in which no call has been noted."""
     monkeypatch.setattr("kemi.names.rows.REST", 0)
     settings.calls_file.unlink(missing_ok=True)
+    file = NamesFile(settings.names_file)
+    file.open()
+    file.keep({}, {}, places(literal(target_of(f"sip:{CARRIER}", ""))))
+    file.close()
     return settings
 
 
@@ -172,6 +191,49 @@ def test_a_caller_who_does_not_know_the_call_gives_it_back(restarted: Node, monk
     restarted.ksr.tables.put("probes", "call-1", "[481, 0]")
     restarted.tick()
     assert restarted.call("call-3") == []
+
+
+@pytest.fixture
+def called(node: Node, ksr_version: str) -> Iterator[Node]:
+    """The next Kamailio, after a call of the carrier's."""
+    assert node.called("call-1") == []
+    node.tick()
+    with installed(MockKSR(ksr_version)) as other:
+        found = Node(other, node.settings)
+        yield found
+        found.close()
+
+
+def test_a_carriers_call_holds_its_place_too(called: Node) -> None:
+    assert called.call("call-2") == called.called("call-3") == FULL
+    called.bye("call-1", is_inbound=True)
+    called.tick()
+    assert called.called("call-3") == []
+
+
+def test_the_pbx_is_asked_for_it(called: Node) -> None:
+    called.tick()
+    (state,) = called.routes._holding._inherited._states.values()
+    assert state.call.question("") == Request(
+        "OPTIONS", f"sip:1@{PBX}:5080", "", "<sip:alice@pbx.test>;tag=a",
+        "To: <sip:4930123@192.0.2.1>;tag=carrier\r\nCall-ID: call-1\r\nCSeq: 0 OPTIONS\r\nMax-Forwards: 70\r\n"
+        "Route: <sip:near.test;lr>\r\n",
+    )  # fmt: skip
+
+
+def test_a_call_that_its_carrier_sends_back_holds_two_places(node: Node, ksr_version: str) -> None:
+    """With one Call-ID and one caller, and each ends with its own BYE."""
+    assert node.call("call-1") == []
+    node.up.clear()
+    assert node.called("call-1") == []
+    node.tick()
+    with installed(MockKSR(ksr_version)) as other:
+        found = Node(other, node.settings)
+        assert found.routes._holding._inherited.counts() == {"narrow": 2}
+        found.bye("call-1", is_inbound=True)
+        found.tick()
+        assert found.routes._holding._inherited.counts() == {"narrow": 1}
+        found.close()
 
 
 def test_calls_of_trunks_without_a_limit_are_not_noted(node: Node, settings: Settings) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 from kemi.line import word
 from tests.harness.agent import Exchange
 from tests.harness.carrier import Script
+from tests.harness.endpoint import Address
 from tests.harness.message import Message, auth_params
 from tests.harness.node import Kamailio
 from tests.harness.nonces import Nonces
@@ -126,3 +127,15 @@ def policy(scene: Scene, trunk: Trunk, **columns: int | str) -> None:
         f"INSERT INTO trunk (l_uuid, {names}) VALUES ({places})", (trunk.uuid, *columns.values())
     )
     scene.kamailio.wait_until_looked_at()
+
+
+def wait_until_next_hop(kamailio: Kamailio, carrier: Address) -> None:
+    """Until every worker knows the carrier by its row's next hop."""
+    place = f"{carrier[0]} {carrier[1]}"
+    kamailio.wait_for("the next hop is known", lambda: _is_next_hop(kamailio, place), within=5)
+    kamailio.wait_for_workers()
+
+
+def _is_next_hop(kamailio: Kamailio, place: str) -> bool:
+    with contextlib.closing(sqlite3.connect(kamailio.state / "names.sqlite", timeout=5)) as connection:
+        return bool(connection.execute("SELECT 1 FROM next_hop WHERE place = ?", (place,)).fetchone())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from tests.harness.carrier import Carrier, Script
 from tests.harness.message import address
 from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Options
 from tests.harness.scene import Scene, Trunk
-from tests.harness.steps import list_carrier
+from tests.harness.steps import list_carrier, wait_until_next_hop
 from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
@@ -58,15 +56,8 @@ def open_to(scene: Scene, script: Script, *pbxs: Carrier, **columns: Any) -> Tru
         f"INSERT INTO trunk ({names}) VALUES ({places})", (trunk.uuid, uris, *policy.values())
     )
     scene.kamailio.wait_until_looked_at()
-    host, port = trunk.carrier.address
-    scene.kamailio.wait_for("the next hop is known", lambda: is_next_hop(scene.kamailio, f"{host} {port}"), within=5)
-    scene.kamailio.wait_for_workers()
+    wait_until_next_hop(scene.kamailio, trunk.carrier.address)
     return trunk
-
-
-def is_next_hop(kamailio: Kamailio, place: str) -> bool:
-    with closing(sqlite3.connect(kamailio.state / "names.sqlite", timeout=5)) as connection:
-        return bool(connection.execute("SELECT 1 FROM next_hop WHERE place = ?", (place,)).fetchone())
 
 
 def registered(trunk: Trunk) -> str:

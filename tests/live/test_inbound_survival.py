@@ -15,8 +15,9 @@ from tests.harness.carrier import Carrier, Script
 from tests.harness.endpoint import Address, Endpoint
 from tests.harness.message import Message
 from tests.harness.node import Installation
+from tests.harness.steps import wait_until_next_hop
 from tests.harness.verifier import ACCEPTED, Challenge
-from tests.live.test_inbound import UNLISTED, called, contact, is_next_hop, open_to, pbx, up
+from tests.live.test_inbound import UNLISTED, called, contact, open_to, pbx, up
 from tests.live.test_survival import Restarts, restarting
 
 pytestmark = pytest.mark.once
@@ -135,8 +136,7 @@ def test_a_call_that_a_proxy_sends_back_has_its_dialogs_apart(restarts: Restarts
     with Mirror(contact(scene, trunk), scene.kamailio.sip) as mirror:
         host, port = mirror.address
         scene.change_row(trunk, auth_proxy=f"sip:{host}:{port}")
-        scene.kamailio.wait_for("the next hop", lambda: is_next_hop(scene.kamailio, f"{host} {port}"), within=5)
-        scene.kamailio.wait_for_workers()
+        wait_until_next_hop(scene.kamailio, mirror.address)
         call = scene.call(trunk)
         call.expect(200)
         there.expect_acks()

@@ -9,7 +9,19 @@ import pytest
 
 from kemi.dialog.mark import LONGEST_LIFE
 from kemi.health import journal
-from kemi.health.held import AGAIN, EVERY, FIRST_WITHIN, MOST_AT_ONCE, MOST_MISSED, Call, Held, Inherited, begun, ended
+from kemi.health.held import (
+    AGAIN,
+    EVERY,
+    FIRST_WITHIN,
+    MOST_AT_ONCE,
+    MOST_MISSED,
+    Call,
+    Held,
+    Inherited,
+    begun,
+    ended,
+    routes_to_callee,
+)
 from kemi.health.journal import Journal
 from kemi.trunks.hops import Target
 
@@ -42,7 +54,7 @@ def test_a_call_is_up_no_longer_than_its_mark() -> None:
 
 @pytest.mark.parametrize("line", [
     "", "x", "[]", "[1]", "{}", "null", "[2, \"d\"]", "[1, 7]", begun(call())[:40], "\ufffd", "[1, \"d\", \"t\"]",
-    json.dumps([1, *call(since="now")]), json.dumps([1, *call(contact=7)]), begun(call(caller="a\r\nX: 1")),
+    json.dumps([1, *call(since="now")]), json.dumps([1, *call(contact=7)]), begun(call(pbx="a\r\nX: 1")),
 ])  # fmt: skip
 def test_a_line_that_cannot_be_read_is_counted_and_costs_no_other(line: str) -> None:
     held = Held([begun(call()), line, begun(call("d2"))])
@@ -110,10 +122,10 @@ def test_no_more_callers_than_so_many_are_asked_at_once() -> None:
     assert len(found.due(NOW + FIRST_WITHIN)) == MOST_AT_ONCE
 
 
-def test_the_question_is_the_callees_and_takes_no_number() -> None:
+def test_the_question_is_the_carriers_and_takes_no_number() -> None:
     asked = call().question("sip:192.0.2.10:5080")
-    assert (asked.method, asked.uri, asked.sender) == ("OPTIONS", "sip:100@192.0.2.10:5080", CALL.callee)
-    assert asked.fields == f"To: {CALL.caller}\r\nCall-ID: c1\r\nCSeq: 0 OPTIONS\r\nMax-Forwards: 70\r\n"
+    assert (asked.method, asked.uri, asked.sender) == ("OPTIONS", "sip:100@192.0.2.10:5080", CALL.carrier)
+    assert asked.fields == f"To: {CALL.pbx}\r\nCall-ID: c1\r\nCSeq: 0 OPTIONS\r\nMax-Forwards: 70\r\n"
     routed = call(routes="<sip:proxy.test;lr>, <sip:192.0.2.11;lr>")
     assert routed.question("sip:192.0.2.12").fields.endswith("Route: <sip:proxy.test;lr>, <sip:192.0.2.11;lr>\r\n")
 
@@ -128,6 +140,16 @@ def test_it_goes_where_the_callers_requests_go(contact: str, routes: str, target
     one = call(contact=contact, routes=routes)
     assert one.target == target
     assert inherited(one).targets() == ({target} if target.is_name else set())
+
+
+@pytest.mark.parametrize(("recorded", "routes"), [
+    ("", ""),
+    ("<sip:192.0.2.1;lr;ta=x>, <sip:carrier.test;lr>", ""),
+    ("<sip:near.test;lr>,<sip:b.test;lr>, <sip:192.0.2.1;lr;ta=x>", "<sip:b.test;lr>, <sip:near.test;lr>"),
+    ("<sip:somebody.test;lr>", ""),  # we are not in it: nobody knows who is on which side
+])  # fmt: skip
+def test_a_callee_is_reached_over_the_proxies_on_its_side_of_us(recorded: str, routes: str) -> None:
+    assert routes_to_callee(recorded) == routes
 
 
 def test_lines_are_added_and_old_ones_left_behind_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

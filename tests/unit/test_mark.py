@@ -17,7 +17,7 @@ KEY = bytes(range(KEY_BYTES))
 DIALOG = dialog_id("call-1", "a")
 NUMBER = st.integers(0, 2**32 - 1)
 FINGERPRINT = st.binary(min_size=8, max_size=8)
-KIND = st.sampled_from([{}, {"is_inbound": True}, {"is_limited": True}])
+KIND = st.fixed_dictionaries({"is_inbound": st.booleans(), "is_limited": st.booleans()})
 OUTBOUND = st.builds(Mark, NUMBER, FINGERPRINT, FINGERPRINT, *[NUMBER] * 4, *[st.just(False)] * 2)
 MARKS = st.builds(lambda mark, kind: mark._replace(**kind), OUTBOUND, KIND)
 MARK = Mark(7, b"12345678", b"abcdefgh", 1, 2, 1_800_000_000, 1_799_999_000)
@@ -69,7 +69,7 @@ def test_a_mark_serves_its_own_deployment_alone() -> None:
 
 
 def test_a_mark_of_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mark, "_TRUNK_IS_CALLED", 4)
+    monkeypatch.delitem(mark._KINDS, BYTES[0])
     assert unseal(KEY, SEALED, DIALOG) is None
 
 
