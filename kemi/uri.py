@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 _SIP = re.compile(r"(?:([^@]*)@)?(\[[^\]]*\]|[^:;?]*)(?::[^;?]*)?([^?]*)(?:\?.*)?", re.DOTALL)
+_LINE = re.compile(r";line=([^;]*)", re.IGNORECASE)
 
 
 class Uri(NamedTuple):
@@ -22,6 +23,12 @@ class Uri(NamedTuple):
     def user(self) -> str:
         """The user without a password."""
         return self.userinfo.partition(":")[0]
+
+    @property
+    def line(self) -> str:
+        """The parameter `line`, the l_uuid in a Contact that Kamailio 6.2 registers; empty if there is none."""
+        found = _LINE.search(self.parameters)
+        return found[1] if found else ""
 
 
 def split(text: str) -> Uri:

@@ -12,6 +12,14 @@ GRANT SELECT (table_name, table_version) ON version TO kemi_trunkauth;
 GRANT SELECT (id, l_uuid, l_username, l_domain, r_username, r_domain, realm, auth_username, auth_password, auth_ha1,
               auth_proxy, expires, flags, reg_delay, contact_addr, socket) ON uacreg TO kemi_trunkauth;
 
+-- From Kamailio 6.2 on.
+SET @contact_user = (SELECT count(*) FROM information_schema.columns
+                      WHERE table_schema = database() AND table_name = 'uacreg' AND column_name = 'contact_user');
+SET @grant = if(@contact_user, 'GRANT SELECT (contact_user) ON uacreg TO kemi_trunkauth', 'DO 0');
+PREPARE grant_contact_user FROM @grant;
+EXECUTE grant_contact_user;
+DEALLOCATE PREPARE grant_contact_user;
+
 GRANT SELECT (id, grp, ip_addr, mask, port, tag) ON address TO kemi_trunkauth;
 
 GRANT SELECT (id, l_uuid, enabled, priority, weight, max_calls, max_cps, probe, source_tag, inbound_uri,

@@ -17,6 +17,10 @@ GRANT SELECT (table_name, table_version) ON version TO :"role";
 GRANT SELECT (id, l_uuid, l_username, l_domain, r_username, r_domain, realm, auth_username, auth_password, auth_ha1,
               auth_proxy, expires, flags, reg_delay, contact_addr, socket) ON uacreg TO :"role";
 
+-- From Kamailio 6.2 on.
+SELECT format('GRANT SELECT (contact_user) ON uacreg TO %I', :'role')
+ WHERE EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = 'uacreg'::regclass AND attname = 'contact_user') \gexec
+
 GRANT SELECT (id, grp, ip_addr, mask, port, tag) ON address TO :"role";
 
 GRANT SELECT (id, l_uuid, enabled, priority, weight, max_calls, max_cps, probe, source_tag, inbound_uri,

@@ -21,10 +21,10 @@ from kemi.trunks import groups as groups_of
 from kemi.trunks.groups import CALLERS, CARRIERS
 from kemi.trunks.hops import Target, target_of
 from kemi.trunks.rows import Row
-from kemi.trunks.tables import address, trunk, uacreg
+from kemi.trunks.tables import address, copied_uacreg, trunk
 
 MOST_NAMED = 3  # trunks of one name
-_KINDS = {uacreg.name: "trunks", address.name: "addresses"}
+_KINDS = {copied_uacreg.name: "trunks", address.name: "addresses"}
 
 
 def declare(_parser: argparse.ArgumentParser) -> None:
@@ -93,7 +93,7 @@ def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]
                 subject, outcome, reason = fault
                 name, _, value = subject.partition("=")
                 yield f"{name}={word(value)} {outcome}: {reason}"
-            if table is uacreg:
+            if table is copied_uacreg:
                 known.add(row["l_uuid"])
             elif table is trunk and row["l_uuid"] not in known:
                 yield f"trunk={word(str(row['l_uuid']))} has a row in trunk, and none in uacreg"
@@ -102,7 +102,7 @@ def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]
             if table is address:
                 groups[row["grp"]].append(groups_of.Row.of(row))
                 continue
-            has_default = has_default or (table is uacreg and row["l_uuid"] == settings.default_trunk)
+            has_default = has_default or (table is copied_uacreg and row["l_uuid"] == settings.default_trunk)
             for target in _targets(table, row):
                 names.setdefault(target, []).append(str(row["l_uuid"]))
     if not has_default:
@@ -116,7 +116,7 @@ def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]
 
 def _targets(table: Table, row: Row) -> Iterator[Target]:
     """Yield the targets that are names, of a row of uacreg or trunk."""
-    if table is uacreg:
+    if table is copied_uacreg:
         targets = [target_of(str(row["auth_proxy"]), str(row["r_domain"]))]
     else:
         targets = [target_of(uri.strip(), "") for uri in str(row["inbound_uri"]).split(",")]

@@ -14,7 +14,7 @@ from kemi.replica.source import Source
 from kemi.settings import Settings
 from kemi.start import schema
 from kemi.trunks.rows import MOST_ID, Rules, Verdict
-from kemi.trunks.tables import address, cause, trunk, uacreg
+from kemi.trunks.tables import address, cause, copied_uacreg, trunk
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 def judged(source: Source, rules: Rules) -> Iterator[tuple[Table, Verdict]]:
     """Yield every row with its verdict, table by table, as of one moment."""
-    judges = ((uacreg, rules.trunk), (trunk, rules.policy), (address, rules.address))
+    judges = ((copied_uacreg, rules.trunk), (trunk, rules.policy), (address, rules.address))
     with source.snapshot():
         present = source.tables()
         for table, judge in judges:

@@ -14,7 +14,7 @@ from kemi.command.rpc import Rpc, RpcError
 from kemi.line import quoted, word
 from kemi.settings import Settings
 from kemi.trunks.standing import Standing, is_out
-from kemi.trunks.tables import trunk, uacreg
+from kemi.trunks.tables import copied_uacreg, trunk
 
 # Of uac.reg_info's flags (src/modules/uac/uac_reg.c).
 _DISABLED, _ONLINE = 1, 4
@@ -86,7 +86,7 @@ def _of_database(settings: Settings) -> list[Line]:
         for table, verdict in judged(source, settings.rules):
             row = verdict.row
             name = str(row.get("l_uuid"))
-            if table is uacreg:
+            if table is copied_uacreg:
                 carrier = str(row["auth_proxy"] or row["r_domain"] or "")
                 registers = bool(row["expires"]) and not (verdict.fault or verdict.unregistered)
                 lines[name] = Line(name, carrier, verdict.fault or verdict.unregistered, registers)

@@ -12,7 +12,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.names.rows import Registration
 from kemi.trunks.hops import Hops, from_text, to_text
-from kemi.trunks.tables import empty_log, next_hops, open_file, registrations, resolved_names, table_versions
+from kemi.trunks.tables import (
+    add_contact_user,
+    empty_log,
+    next_hops,
+    open_file,
+    registrations,
+    resolved_names,
+    table_versions,
+)
 
 UACREG_VERSION = 5  # that the uac module of 5.6 to 6.1 wants
 
@@ -33,6 +41,7 @@ class NamesFile:
         try:
             with self._engine.connect() as connection:
                 next_hops.create(connection, checkfirst=True)  # in a file that an earlier release has left
+                add_contact_user(connection, registrations.name)
                 places = frozenset(str(place) for place in connection.execute(select(next_hops)).scalars())
                 stored = connection.execute(select(resolved_names)).all()
                 rows = connection.execute(select(registrations)).all()

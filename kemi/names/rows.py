@@ -17,7 +17,7 @@ from kemi.health.probes import Probed
 from kemi.trunks.hops import Hops, Target, literal, places, target_of
 from kemi.trunks.rows import SECRETS
 from kemi.trunks.secret import SecretError, revealed
-from kemi.trunks.tables import UNUSABLE, data_version, open_file, replica_fault, trunk, uacreg
+from kemi.trunks.tables import UNUSABLE, copied_uacreg, data_version, open_file, replica_fault, trunk, uacreg
 
 REST = 1  # times as long as a look took, until the next one
 
@@ -26,7 +26,7 @@ _UNUSABLE = _FAULTS.where(replica_fault.c.outcome == UNUSABLE)
 _POLICY_FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == trunk.name)
 _PBXS = select(trunk.c.inbound_uri).where(trunk.c.inbound_uri != "", trunk.c.id.not_in(_POLICY_FAULTS)).distinct()
 _NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain).where(uacreg.c.id.not_in(_UNUSABLE)).distinct()
-_REGISTERING = select(uacreg).where(uacreg.c.expires > 0, uacreg.c.id.not_in(_FAULTS))
+_REGISTERING = select(copied_uacreg).where(copied_uacreg.c.expires > 0, copied_uacreg.c.id.not_in(_FAULTS))
 _PROBED = (
     select(uacreg.c.l_uuid, trunk.c.probe, uacreg.c.auth_proxy, uacreg.c.r_domain, uacreg.c.socket)
     .join(trunk, trunk.c.l_uuid == uacreg.c.l_uuid)
@@ -37,7 +37,7 @@ _PROBED = (
         trunk.c.id.not_in(_POLICY_FAULTS),
     )
 )
-_COLUMNS = list(uacreg.columns.keys())
+_COLUMNS = list(copied_uacreg.columns.keys())
 _UUID, _PROXY = _COLUMNS.index("l_uuid"), _COLUMNS.index("auth_proxy")
 _SECRETS = frozenset(_COLUMNS.index(name) for name in SECRETS)
 

@@ -26,6 +26,7 @@ from kemi.trunks.tables import (
     SECRETS,
     SOURCE,
     SYNCED,
+    add_contact_user,
     address,
     empty_log,
     has_log,
@@ -45,6 +46,7 @@ _TABLES_OF_THE_COPY = (
     " outcome TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (table_name, id))",
     "CREATE INDEX IF NOT EXISTS uacreg_caller_idx ON uacreg (l_username, lower(l_domain))",
     "CREATE INDEX IF NOT EXISTS uacreg_dialled_idx ON uacreg (lower(r_domain))",
+    "CREATE INDEX IF NOT EXISTS uacreg_contact_user_idx ON uacreg (contact_user) WHERE contact_user <> ''",
     # What the permissions module reads (kamailio.cfg): the addresses that can be used.
     "CREATE VIEW IF NOT EXISTS usable_address AS SELECT * FROM address WHERE id NOT IN"
     " (SELECT id FROM replica_fault WHERE table_name = 'address')",
@@ -114,6 +116,7 @@ def _judge(path: Path, rules: Rules) -> None:
 
 
 def _lay_out(connection: Connection) -> None:
+    add_contact_user(connection, uacreg.name)
     for statement in _TABLES_OF_THE_COPY:
         connection.exec_driver_sql(statement)
 

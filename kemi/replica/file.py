@@ -41,6 +41,7 @@ class File(Source):
     def connect(self) -> None:
         """Open the file as it is named now."""
         self._connection = self._engine.connect()
+        self._look_for_contact_user()
         self._seen = self._state()
         self.gives_notice = True
 
@@ -66,7 +67,7 @@ class File(Source):
 
     def _bucket_and_sum(self, table: Table) -> tuple[ColumnElement[int], ColumnElement[int]]:
         """Return the SQL of a row's bucket, rounded down in integers, and of its sum."""
-        quoted = " || ".join(f"quote({column.name})" for column in table.columns)
+        quoted = " || ".join(f"quote({name})" for name in self._columns(table))
         bucket: ColumnElement[int] = literal_column(f"(id - ((id % {BUCKET}) + {BUCKET}) % {BUCKET}) / {BUCKET}")
         return bucket, literal_column(f"row_sum(CAST({quoted} AS BLOB))")
 

@@ -18,11 +18,13 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    Select,
     Table,
     create_engine,
     event,
     func,
     inspect,
+    literal,
     literal_column,
     select,
     text,
@@ -30,14 +32,14 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from kemi.trunks.rows import MOST_ID
-from kemi.trunks.tables import address, trunk, uacreg
+from kemi.trunks.tables import CONTACT_USER, address, copied_uacreg, trunk
 
 OPERATION_LIMIT = 10.0  # seconds for one query or one batch of its rows
 MOST_LIMITS = 6  # times OPERATION_LIMIT, for the sums of a whole table
 CONNECT_LIMIT = 5
 BUCKET = 1000  # consecutive ids under one sum
 BATCH = 5000  # rows fetched and written at once
-TABLES: tuple[Table, ...] = (uacreg, address, trunk)
+TABLES: tuple[Table, ...] = (copied_uacreg, address, trunk)
 OPTIONAL = trunk  # a database that Kamailio's own scripts made has none
 NOTICE_CHANNEL = "kemi_trunkauth"
 
@@ -66,6 +68,7 @@ class Source:
         self._decodes = False
         self._first_questions: threading.Timer | None = None
         self._connection: Connection | None = None
+        self._lacks: frozenset[str] = frozenset()
         self.gives_notice = False
 
     def _make_engine(self, url: URL) -> Engine:
@@ -80,6 +83,7 @@ class Source:
         finally:
             if self._first_questions is not None:
                 self._first_questions.cancel()
+        self._look_for_contact_user()
         if self.may_give_notice:
             with self._limited():
                 # Otherwise a query whose client is gone runs on, until a table is unlocked, say.
@@ -93,6 +97,18 @@ class Source:
     def may_give_notice(self) -> bool:
         """True if this kind of server can give notices."""
         return self._engine.dialect.name == "postgresql"
+
+    def _look_for_contact_user(self) -> None:
+        """Find out whether Kamailio's uacreg has the column of 6.2, and we may read it."""
+        column = copied_uacreg.c[CONTACT_USER]
+        self._lacks = frozenset()
+        try:
+            with self._limited():
+                self._open.execute(select(column).limit(0))
+        except DBAPIError:
+            if self._open.invalidated:
+                raise
+            self._lacks = frozenset((CONTACT_USER,))
 
     def is_connected(self) -> bool:
         return self._connection is not None
@@ -122,7 +138,7 @@ class Source:
 
     def row(self, table: Table, number: int) -> Sequence[Any] | None:
         with self._limited():
-            found = self._open.execute(select(table).where(table.c.id == number)).first()
+            found = self._open.execute(self._select(table).where(table.c.id == number)).first()
         return self._decoded([found])[0] if found else None
 
     @contextlib.contextmanager
@@ -152,13 +168,22 @@ class Source:
 
     def _bucket_and_sum(self, table: Table) -> tuple[ColumnElement[int], ColumnElement[int]]:
         """Return the SQL of a row's bucket and of its sum."""
-        columns = ", ".join(column.name for column in table.columns)
+        columns = ", ".join(self._columns(table))
         row_sum: ColumnElement[int] = literal_column(_ROW_SUM[self._engine.dialect.name].format(columns=columns))
         return func.floor(table.c.id / BUCKET), row_sum
 
+    def _columns(self, table: Table) -> list[str]:
+        """Return the names of the table's columns that there are."""
+        return [name for name in table.columns.keys() if name not in self._lacks]  # noqa: SIM118
+
+    def _select(self, table: Table) -> Select[Any]:
+        """Return the query for the table's rows, empty in columns that there are not."""
+        columns = (literal("").label(name) if name in self._lacks else column for name, column in table.columns.items())
+        return select(*columns).select_from(table)
+
     def rows(self, table: Table, low: int, high: int) -> Generator[Sequence[Sequence[Any]], None, None]:
         """Yield the rows with low <= id < high in batches, through a server-side cursor."""
-        asked = select(table).where(table.c.id.between(*limits(low, high))).order_by(table.c.id)
+        asked = self._select(table).where(table.c.id.between(*limits(low, high))).order_by(table.c.id)
         with self._limited():
             result = self._open.execute(asked, execution_options={"stream_results": True, "max_row_buffer": BATCH})
         try:

@@ -27,9 +27,9 @@ from kemi.trunks.tables import (
     UNUSABLE,
     address,
     cause,
+    copied_uacreg,
     replica_fault,
     trunk,
-    uacreg,
 )
 
 MOST_NAMED = 100  # faults that get a line of their own
@@ -117,7 +117,11 @@ class Writer:
 
     def judge(self, table: Table, row: Sequence[Any]) -> Verdict:
         named = dict(zip(table.columns.keys(), row, strict=True))
-        judges = {uacreg.name: self._rules.trunk, address.name: self._rules.address, trunk.name: self._rules.policy}
+        judges = {
+            copied_uacreg.name: self._rules.trunk,
+            address.name: self._rules.address,
+            trunk.name: self._rules.policy,
+        }
         return judges[table.name](named)
 
     def judge_groups(self) -> None:
@@ -146,7 +150,7 @@ class Writer:
     def judge_secrets(self) -> None:
         """Judge the trunks that only name their secret."""
         named = or_(*map(literal_column, NAMES_SECRET.values()))
-        self._judge_again(uacreg, select(uacreg).where(named))
+        self._judge_again(copied_uacreg, select(copied_uacreg).where(named))
 
     def _judge_again(self, table: Table, query: Select[Any]) -> None:
         with local_errors():

@@ -30,9 +30,9 @@ BRIEF = 423  # Interval Too Brief: the module tries again with a longer one
 
 
 def note_sent() -> None:
-    """Note that a REGISTER goes out; the l_uuid is its Contact's user."""
-    contact = str(KSR.pv.gete("$hdr(Contact)"))
-    uuid = uri.split(contact.partition("<")[2].partition(">")[0]).userinfo
+    """Note that a REGISTER goes out; the l_uuid is its Contact's user, or stands beside that."""
+    contact = uri.split(str(KSR.pv.gete("$hdr(Contact)")).partition("<")[2].partition(">")[0])
+    uuid = contact.line or contact.userinfo
     KSR.pv.sets("$avp(register)", uuid)
     KSR.htable.sht_seti("registers", uuid, SILENT)
 

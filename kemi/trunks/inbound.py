@@ -3,8 +3,9 @@ look rows up come in.
 
 The rules, of which the first that finds a row decides:
 
-1. The R-URI names the registration: its parameter `line`, or its user, is the l_uuid (Kamailio's uac module registers
-   the l_uuid as the Contact's user, and from 6.2 on as `line` beside a user of the DBA's).
+1. The R-URI names the registration: its parameter `line`, or its user, is the l_uuid, or its user is contact_user
+   of a row of this carrier (Kamailio's uac module registers the l_uuid as the Contact's user, and from 6.2 on as
+   `line` beside contact_user).
 2. The tag of the source's row of `address`, group 2, is the l_uuid.
 3. The R-URI's user is l_username; of several trunks the first of this carrier's.
 
@@ -26,7 +27,6 @@ NOT_THE_CARRIERS = "the trunk is another carrier's"
 DISABLED = "it is not enabled"
 NO_PBX = "inbound_uri is empty"
 
-_LINE = re.compile(r";line=([^;]*)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?:[A-Za-z0-9_.!~*'()&=+$,;?/#-]|%[0-9A-Fa-f]{2})+")  # a user of RFC 3261 25.1, and #
 
 
@@ -55,16 +55,19 @@ class Trunks(Protocol):
     """Where rows are looked up: TrunkStore."""
 
     def by_name(self, uuid: str) -> Candidates: ...
+    def by_contact_user(self, user: str) -> Candidates: ...
     def by_number(self, user: str) -> Candidates: ...
 
 
 def find(trunks: Trunks, called: Called, is_carriers: Callable[[Trunk], bool]) -> Found:
     """Return the trunk of a carrier's request. is_carriers: returns True if the request comes from its carrier."""
     dialled = uri.split(called.dialled)
-    line = _LINE.search(dialled.parameters)
-    for name in (line[1] if line else "", dialled.user):
+    for name in (dialled.line, dialled.user):
         if name and (found := trunks.by_name(name)):
             return _first(found, is_carriers, number(called.party))
+    registered = trunks.by_contact_user(dialled.user) if dialled.user else ()
+    if found := tuple([trunk for trunk in registered if trunk.fault or is_carriers(trunk)]):
+        return _first(found, is_carriers, number(called.party))
     if called.tag and (found := trunks.by_name(called.tag)):
         return _first(found, is_carriers, number(called.dialled))
     if dialled.user and (found := trunks.by_number(dialled.user)):

@@ -35,7 +35,7 @@ KEYS = ("l_uuid", "l_username", "l_domain", "r_domain")
 
 TRUNK_TEXTS = (
     "l_uuid", "l_username", "l_domain", "r_username", "r_domain", "realm", "auth_username", "auth_password",
-    "auth_ha1", "auth_proxy", "contact_addr", "socket",
+    "auth_ha1", "auth_proxy", "contact_addr", "socket", "contact_user",
 )  # fmt: skip
 SECRETS = ("auth_password", "auth_ha1")
 _TRUNK_NUMBERS = ("expires", "flags", "reg_delay")
@@ -88,6 +88,7 @@ class Rules:
     def trunk(self, row: Row) -> Verdict:
         """Judge a row of uacreg; the socket of a usable one is written as Kamailio writes it."""
         kept = {name: _plain(value) for name, value in row.items()}
+        kept.setdefault("contact_user", "")  # of Kamailio 6.2
         if fault := _not_text(kept, TRUNK_TEXTS):
             return Verdict(kept, fault)
         if not _is_number(kept["id"], 0, MOST_TRUNK_ID):
@@ -236,7 +237,7 @@ _POLICY: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
     ),
 )
 
-_IN_A_REGISTER = ("l_uuid", "l_username", "l_domain", "r_username", "r_domain", "auth_proxy")
+_IN_A_REGISTER = ("l_uuid", "l_username", "l_domain", "r_username", "r_domain", "auth_proxy", "contact_user")
 
 
 def _unregistered(row: Row, texts: Texts) -> str:
@@ -247,9 +248,9 @@ def _unregistered(row: Row, texts: Texts) -> str:
     if not row["expires"]:
         return ""
     for name in _IN_A_REGISTER:
-        if not texts[name]:
+        if not texts[name] and name != "contact_user":
             return f"expires is set and {name} is empty"
-        if name != "auth_proxy" and not _URI_PART.fullmatch(texts[name]):
+        if texts[name] and name != "auth_proxy" and not _URI_PART.fullmatch(texts[name]):
             return f"expires is set and {name} cannot stand in a SIP URI"
     if len(texts["auth_ha1"]) > 32:
         return "expires is set and auth_ha1 is not MD5's"

@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    literal_column,
     or_,
     select,
 )
@@ -37,6 +38,7 @@ from kemi.trunks.rows import LONGEST_KEY
 from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.selection import Candidates, usable_or_first
 from kemi.trunks.tables import (
+    CONTACT_USER,
     POLICY_COLUMNS,
     SOURCE,
     SYNCED,
@@ -87,6 +89,7 @@ _BY_UUID = _rows(uacreg.c.l_uuid == _FIRST)
 _BY_ROW = _rows(uacreg.c.id == bindparam("first", type_=Integer()))
 _BY_CALLER = _rows(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
 _BY_NUMBER = _rows(uacreg.c.l_username == _FIRST)
+_BY_CONTACT_USER = _rows(literal_column(CONTACT_USER) == _FIRST, literal_column(f"{CONTACT_USER} <> ''"))
 _BY_DIALLED_DOMAIN = _rows(func.lower(uacreg.c.r_domain) == _FIRST)
 
 _LISTED = (
@@ -146,7 +149,7 @@ class TrunkStore:
             self.by_caller("", "")
             for key in ("", "a"):
                 self._carriers(key)
-            for find in (self.by_uuid, self.by_number, self.by_dialled_domain):
+            for find in (self.by_uuid, self.by_number, self.by_contact_user, self.by_dialled_domain):
                 find("")
             self._names.warm_up()
         self._forget()
@@ -180,6 +183,10 @@ class TrunkStore:
     def by_number(self, user: str) -> Candidates:
         """Return the trunks of this l_username, whatever their l_domain."""
         return self._find(_BY_NUMBER, user)
+
+    def by_contact_user(self, user: str) -> Candidates:
+        """Return the trunks that are registered with this user in Contact, beside those of this l_uuid."""
+        return self._find(_BY_CONTACT_USER, user)
 
     def by_dialled_domain(self, domain: str) -> Candidates:
         """Return the trunks whose r_domain is the R-URI's host, compared without case."""

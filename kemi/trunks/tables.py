@@ -57,6 +57,12 @@ uacreg = Table(
     Column("socket", String(128)),
 )
 
+# The same as Kamailio 6.2 has it (version 6), and the copy with every Kamailio; the last column is empty if the DBA's
+# table has none.
+CONTACT_USER = "contact_user"
+copied_uacreg = uacreg.to_metadata(MetaData())
+copied_uacreg.append_column(Column(CONTACT_USER, String(255), server_default="", nullable=False))
+
 address = Table(
     "address",
     metadata,
@@ -127,7 +133,7 @@ replica_fault = Table(
 # looks for.
 resolved_names = Table("resolved_name", metadata, Column("target", String, primary_key=True), Column("hops", String))
 next_hops = Table("next_hop", metadata, Column("place", String, primary_key=True))
-registrations = uacreg.to_metadata(metadata, name="registrations")
+registrations = copied_uacreg.to_metadata(metadata, name="registrations")
 table_versions = Table("version", metadata, Column("table_name", String(32)), Column("table_version", Integer))
 
 
@@ -144,6 +150,13 @@ def open_file(path: Path) -> Engine:
     )
     event.listen(engine, "connect", _delete_securely)
     return engine
+
+
+def add_contact_user(connection: Connection, table: str) -> None:
+    """Add the column to a table of a local file that lacks it."""
+    present = {str(row[1]) for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")}
+    if present and CONTACT_USER not in present:
+        connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {CONTACT_USER} VARCHAR(255) DEFAULT '' NOT NULL")
 
 
 def data_version(connection: Connection) -> int:

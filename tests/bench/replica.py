@@ -25,7 +25,7 @@ from kemi.replica.source import BATCH
 from kemi.start import schema
 from kemi.trunks.rows import Rules
 from kemi.trunks.store import TrunkStore
-from kemi.trunks.tables import uacreg
+from kemi.trunks.tables import copied_uacreg
 from tests.db import servers
 from tests.db.site import Site, site
 
@@ -205,11 +205,11 @@ def _filled(path: Path, rows: int) -> None:
     """A copy with this many trunks."""
     replica.prepare(path, SOURCE, Rules())
     copy = replica.Copy(path, Rules())
-    columns = [column.name for column in uacreg.columns]
+    columns = [column.name for column in copied_uacreg.columns]
     with copy.transaction() as writer:
         for start in range(1, rows + 1, BATCH):
             numbers = range(start, min(start + BATCH, rows + 1))
-            writer.insert(uacreg, (tuple(_row(number).get(name, "") for name in columns) for number in numbers))
+            writer.insert(copied_uacreg, (tuple(_row(number).get(name, "") for name in columns) for number in numbers))
         writer.note_synced()
     copy.empty_log()
     copy.close()

@@ -7,11 +7,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Table, inspect, select, text
+from sqlalchemy import URL, Table, inspect, literal, select, text
 
 from kemi.replica import copy as replica
 from kemi.replica.keeper import Keeper
@@ -79,9 +79,11 @@ class Site:
     def theirs(self) -> list[list[tuple[Any, ...]]]:
         """The rows of all tables, as the server has them; none of one that it lacks."""
         with self.dba.connect() as connection:
-            present = inspect(connection).get_table_names()
+            inspector = inspect(connection)
+            present = [table.name for table in TABLES if inspector.has_table(table.name)]
+            columns = {name: [each["name"] for each in inspector.get_columns(name)] for name in present}
             return [
-                [tuple(row) for row in connection.execute(_all(table))] if table.name in present else []
+                list(map(tuple, connection.execute(_all(table, columns[table.name])))) if table.name in present else []
                 for table in TABLES
             ]
 
@@ -90,7 +92,9 @@ class Site:
         engine = open_file(self.file)
         try:
             with engine.connect() as connection:
-                return [[tuple(row) for row in connection.execute(_all(table))] for table in TABLES]
+                return [
+                    [tuple(row) for row in connection.execute(_all(table, table.columns.keys()))] for table in TABLES
+                ]
         finally:
             engine.dispose()
 
@@ -109,5 +113,7 @@ def site(
         made.close()
 
 
-def _all(table: Table) -> Any:
-    return select(table).order_by(table.c.id)
+def _all(table: Table, present: Collection[str]) -> Any:
+    """The query for all rows. present: the columns that there are; others are empty."""
+    columns = (column if name in present else literal("") for name, column in table.columns.items())
+    return select(*columns).select_from(table).order_by(table.c.id)

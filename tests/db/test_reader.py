@@ -20,6 +20,7 @@ from kemi.settings import PROJECT
 from kemi.start import schema
 from tests.db.servers import program
 from tests.db.site import Site, site
+from tests.db.test_contact_user import VERSION_6
 
 ROLE, SECRET = "kemi_trunkauth", "re@der/pw"
 FOLDERS = {"postgresql": "postgresql", "mysql": "mysql"}
@@ -111,6 +112,18 @@ def test_the_reader_gets_notices(postgresql_tables: URL, tmp_path: Path) -> None
         assert len(place.said("database-copied")) == 1
         place.keeper.close()
         place.execute(f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
+
+
+def test_the_reader_gets_contact_user_once_it_is_run_again(place: Site) -> None:
+    """Until then it is as if the table had none."""
+    place.execute(*VERSION_6)
+    place.tick()
+    assert [trunk.uuid for trunk in place.store.by_name("a")] == ["a"]
+    by_hand(place.url, "reader.sql")
+    place.keeper.close()
+    place.tick()
+    assert [trunk.uuid for trunk in place.store.by_contact_user("4930")] == ["a"]
+    assert place.said("away") == []
 
 
 REFUSED = (

@@ -19,7 +19,7 @@ from kemi.trunks import store as trunks
 from kemi.trunks.rows import Rules
 from kemi.trunks.selection import MOST_CANDIDATES
 from kemi.trunks.store import MOST_OF_A_KEY, TrunkStore
-from kemi.trunks.tables import uacreg
+from kemi.trunks.tables import copied_uacreg
 from kemi.trunks.trunk import Trunk
 
 SOURCE = URL.create("postgresql+psycopg", host="192.0.2.1", database="d")
@@ -151,8 +151,9 @@ def test_every_question_has_an_index(file: File) -> None:
     file.store.by_row(1)
     file.store.by_caller("x", "y")
     file.store.by_dialled_domain("x")
+    file.store.by_contact_user("x")
     questions = [select for select in file.selects if "FROM uacreg" in select]
-    assert len(questions) == 4
+    assert len(questions) == 5
     connection = sqlite3.connect(file.path)
     for question in questions:
         values = ["x"] * question.count("?")
@@ -172,12 +173,25 @@ def test_every_door_to_a_trunk(file: File) -> None:
 
 def insert(file: File, *rows: tuple[str, str]) -> None:
     """Insert rows with an l_uuid and an auth_username, one after the other, all for the same domain."""
-    columns = uacreg.columns.keys()
+    columns = copied_uacreg.columns.keys()
     with contextlib.closing(replica.Copy(file.path, RULES)) as copy, copy.transaction() as writer:
         for number, (uuid, user) in enumerate(rows, 2):
             row = dict.fromkeys(columns, "") | {"id": number, "l_uuid": uuid, "auth_username": user}
             row |= {"r_domain": "carrier.example", "auth_password": "p", "expires": 0, "flags": 0, "reg_delay": 0}
-            writer.insert(uacreg, [tuple(row.values())])
+            writer.insert(copied_uacreg, [tuple(row.values())])
+
+
+def test_a_row_that_is_judged_again_keeps_what_it_holds(file: File) -> None:
+    def gone(text: str) -> str:
+        if text.startswith("file:"):
+            raise ValueError("names no file")
+        return text
+
+    file.execute("UPDATE uacreg SET auth_password = 'file:/gone', contact_user = '4930'")
+    with contextlib.closing(replica.Copy(file.path, Rules(revealed=gone))) as copy, copy.transaction() as writer:
+        writer.judge_secrets()
+    (found,) = file.store.by_contact_user("4930")
+    assert (found.uuid, found.fault) == ("a", "auth_password names no file")
 
 
 def test_a_row_that_cannot_be_used_is_found_where_there_is_no_other(file: File) -> None:

@@ -90,6 +90,13 @@ def look(uac: Uac, routes: Handlers, at: float) -> None:
     assert routes.NAMES(None, None) == 1
 
 
+def test_a_contact_of_kamailio_6_2_names_its_trunk_beside_contact_user(uac: Uac, keeper: Handlers) -> None:
+    contact = "Contact: <sip:4930@192.0.2.1:5060;line=t>\r\n"
+    uac.pbx.receive(request("REGISTER", uri="sip:d", caller="<sip:c@d>", headers=contact))
+    keeper.LOCAL_REQUEST(None, "tm:local-request")
+    assert uac.pbx.tables.get("registers", "t") == 0
+
+
 def is_refused(uac: Uac) -> bool:
     """Return True if `kemi-trunkauth trunks` shows that the registrar refuses."""
     return uac.pbx.htable.sht_get("registers", "t\nrefused") is not None

@@ -15,15 +15,28 @@ ROWS = {  # l_uuid -> l_username, carrier, row
     "100": ("100", "b", Trunk("100", policy=OPEN)),
     "bremen-a": ("49421", "a", Trunk("bremen-a", policy=OPEN)),
     "bremen-b": ("49421", "b", Trunk("bremen-b", policy=OPEN)),
+    "bremen-c": ("4943", "a", Trunk("bremen-c", policy=OPEN)),
     "off": ("off", "a", Trunk("off", policy=OPEN._replace(enabled=0))),
     "bad": ("bad", "a", Trunk("bad", fault="no password")),
     "no-pbx": ("no-pbx", "a", Trunk("no-pbx")),
 }
 
 
+CONTACT_USERS = {
+    "4942": ("bremen-a", "bremen-b"),
+    "berlin": ("hamburg",),
+    "4943": ("berlin",),
+    "4930123": ("hamburg",),
+    "faulty": ("bad",),
+}
+
+
 class Rows:
     def by_name(self, uuid: str) -> Candidates:
         return (ROWS[uuid][2],) if uuid in ROWS else ()
+
+    def by_contact_user(self, user: str) -> Candidates:
+        return tuple(ROWS[uuid][2] for uuid in CONTACT_USERS.get(user, ()))
 
     def by_number(self, user: str) -> Candidates:
         return tuple(trunk for username, _, trunk in ROWS.values() if username == user)
@@ -36,8 +49,13 @@ FOUND = {  # R-URI, tag, carrier -> trunk, number
     "the parameter line": ("sip:dba@192.0.2.1;transport=udp;line=berlin", "", "a", "berlin", "+4930123456"),
     "line before the user": ("sip:hamburg@192.0.2.1;line=berlin", "", "a", "berlin", "+4930123456"),
     "a line of nobody's": ("sip:berlin@192.0.2.1;line=x", "", "a", "berlin", "+4930123456"),
+    "contact_user": ("sip:4942@192.0.2.1", "", "a", "bremen-a", "+4930123456"),
+    "of two with that contact_user this carrier's": ("sip:4942@192.0.2.1", "", "b", "bremen-b", "+4930123456"),
+    "l_uuid before contact_user": ("sip:berlin@192.0.2.1", "", "a", "berlin", "+4930123456"),
+    "contact_user before the tag and the number": ("sip:4943@192.0.2.1", "bremen-a", "a", "berlin", "+4930123456"),
     "the contact's user before the tag": ("sip:berlin@192.0.2.1", "bremen-a", "a", "berlin", "+4930123456"),
     "the tag": ("sip:+49307@192.0.2.1", "berlin", "a", "berlin", "+49307"),
+    "the number, which is contact_user with another carrier": ("sip:4930123@192.0.2.1", "", "a", "berlin", "4930123"),
     "the tag before the number": ("sip:49421@192.0.2.1", "berlin", "a", "berlin", "49421"),
     "a tag of nobody's, and the number": ("sip:4930123@192.0.2.1", "x", "a", "berlin", "4930123"),
     "the number": ("sip:4930123@192.0.2.1", "", "a", "berlin", "4930123"),
@@ -56,6 +74,7 @@ NOT_FOUND = {  # R-URI, tag, carrier -> row, why
     "another one's tag": ("sip:+49307@192.0.2.1", "hamburg", "a", "hamburg", NOT_THE_CARRIERS),
     "a trunk that is off": ("sip:off@192.0.2.1", "", "a", "off", DISABLED),
     "a trunk with a fault": ("sip:bad@192.0.2.1", "", "a", "bad", "no password"),
+    "a trunk with a fault, by contact_user": ("sip:faulty@192.0.2.1", "berlin", "a", "bad", "no password"),
     "a trunk without a PBX": ("sip:no-pbx@192.0.2.1", "", "a", "no-pbx", NO_PBX),
 }
 

@@ -31,6 +31,13 @@ def test_the_user_has_no_password() -> None:
     assert split("sip:alice:pw@pbx.test").user == "alice"
 
 
+@pytest.mark.parametrize(("text", "line"), [
+    ("sip:alice@pbx.test;transport=tcp;LINE=t1;lr", "t1"), ("sip:alice;line=t1@pbx.test", ""), ("sip:pbx.test", ""),
+])  # fmt: skip
+def test_a_registration_stands_in_a_parameter_of_the_uri(text: str, line: str) -> None:
+    assert split(text).line == line
+
+
 ADDRESSES = {  # as a pseudo-variable has it -> normalised
     "[::1]": "::1", "::1": "::1",
     "[2001:DB8:0::1]": "2001:db8::1", "192.0.2.1": "192.0.2.1", "SBC.Example": "sbc.example",
