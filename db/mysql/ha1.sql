@@ -2,8 +2,7 @@
 -- realm keep their password, because an HA1 is of one realm. An auth_ha1 that is there already stays. There is no way
 -- back: keep the passwords elsewhere. Any number of times: mysql trunks < db/mysql/ha1.sql
 
--- Carriers that offer SHA-256 and no MD5: name their realms and run this first. An MD5 HA1 is of no use to them, and the
--- uac module registers with MD5 alone.
+-- Carriers that offer SHA-256 and no MD5: name their realms and run this first. An MD5 HA1 is of no use to them.
 --
 -- UPDATE uacreg
 --    SET auth_ha1 = SHA2(CONVERT(CONCAT(auth_username, ':', realm, ':', auth_password) USING utf8mb4), 256),

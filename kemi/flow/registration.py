@@ -1,29 +1,47 @@
 """The requests that Kamailio sends on its own: registrations, the dialog module's keepalives, and ours.
 
-The uac module sends REGISTERs, and answers the challenges to them by C code of its own. Before it sees a challenge,
-REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in it; if that cannot be done,
-the reply becomes a 488, and the registration fails as it would with any other refusal. Both handlers note how each
-REGISTER ends, for replica/registrations.py.
+The uac module sends REGISTERs, and answers the challenges to them by C code of its own, which knows MD5 alone. Before
+it sees a challenge, REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in it; if
+that cannot be done, the reply becomes a 488, and the registration fails as it would with any other refusal.
+
+A challenge that is stronger, or has no such form, is answered here: the module gets one of the proven form to answer,
+and as the REGISTER with its answer leaves, LOCAL_REQUEST puts the right one in its place. The module sends that within
+the same reply, in the same process.
+
+Both handlers note how each REGISTER ends, for names/registrations.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kemi.auth.attempt import CHALLENGES
-from kemi.auth.plain import first_plain
+from kemi.auth import session
+from kemi.auth.attempt import CHALLENGES, Attempt
+from kemi.auth.challenge import Challenge
+from kemi.auth.credentials import Credentials
+from kemi.auth.plain import first_plain, is_plain
+from kemi.auth.session import Failure, Refuse, Resend
+from kemi.flow import responses
 from kemi.outcome import Unregistered
 from kemi.sip import api, dialog, edit, own, registrar, registration, relay
 from kemi.sip.api import guarded
 
 if TYPE_CHECKING:
     from kemi.settings import Settings
+    from kemi.trunks.store import TrunkStore
 
 
 class Registration:
     """The handlers of requests that Kamailio sends on its own."""
 
     _settings: Settings
+    _answer: tuple[Attempt, Credentials] | None = None  # to the challenge that the module answers just now
+
+    @property
+    def trunks(self) -> TrunkStore:
+        """The process's own store (flow/placing.py)."""
+        raise NotImplementedError
 
     def LOCAL_REQUEST(self, _message: object, _event: object) -> int:
         """A request of our own is about to leave: of the uac module, the dialog module, or one that we made."""
@@ -34,7 +52,7 @@ class Registration:
                     own.hear("PROBE_REPLY", self._settings.try_seconds)
             elif registration.is_register():
                 registration.screen_replies("REGISTER_REPLY")
-                registrar.note_sent()
+                self._write_answer(registrar.note_sent())
             elif dialog.is_keepalive():
                 edit.set_cseq(0, "OPTIONS")  # below all that the callee will send; the module may take a number of his
         except Exception as error:
@@ -58,11 +76,42 @@ class Registration:
             return 1
         fields = registration.fields(asked.challenge)
         plain = first_plain(fields)
+        trunk = None if relay.attempt().sent else self.trunks.by_uuid(registrar.trunk())  # the module answers once
+        if trunk:
+            challenged = Attempt(trunk.uuid, trunk.destination, "REGISTER")
+            decision = session.after_failure(Failure(status, tuple(fields)), challenged, trunk.credentials)
+            if isinstance(decision, Refuse):
+                _refuse(decision.reason)
+                return 1
+            if isinstance(decision, Resend) and not (plain and _all_are_md5(decision.challenges)):
+                plain = self._decoy(decision.attempt, trunk.credentials)
         if not plain:
             _refuse("no challenge that the uac module can answer")
         elif plain != fields[0] and not registration.replace(asked.challenge, plain):
             _refuse("the challenge could not be written anew")
         return 1
+
+    def _decoy(self, answer: Attempt, credentials: Credentials) -> str:
+        """Return the challenge to give to the module, which looks at the realm alone; empty if there can be none."""
+        realm = credentials.realm or "-"
+        decoy = f'Digest realm="{realm}", nonce="-"'
+        if not is_plain(decoy):
+            return ""
+        self._answer = answer, credentials
+        return decoy
+
+    def _write_answer(self, uuid: str) -> None:
+        """Put the answer in place of the one that the module has made."""
+        made, self._answer = self._answer, None
+        if made and made[0].trunk == uuid:
+            answer, credentials = made
+            relay.keep(answer)
+            edit.remove_headers(tuple([names.response for names in CHALLENGES.values()]))
+            responses.add_to_branch(answer, credentials)
+
+
+def _all_are_md5(challenges: Sequence[Challenge]) -> bool:
+    return all(one.hash_name == "MD5" for one in challenges)
 
 
 def _refuse(reason: str) -> None:

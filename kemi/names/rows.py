@@ -4,7 +4,6 @@ are probed.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,8 @@ from kemi.trunks.rows import SECRETS
 from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.tables import UNUSABLE, copied_uacreg, data_version, open_file, replica_fault, trunk, uacreg
 
+MD5_DIGITS = 32
+NO_HA1 = "0" * MD5_DIGITS  # the module ignores rows without any secret
 REST = 1  # times as long as a look took, until the next one
 
 _FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == uacreg.name)
@@ -38,7 +39,7 @@ _PROBED = (
     )
 )
 _COLUMNS = list(copied_uacreg.columns.keys())
-_UUID, _PROXY = _COLUMNS.index("l_uuid"), _COLUMNS.index("auth_proxy")
+_UUID, _PROXY, _PASSWORD, _HA1 = map(_COLUMNS.index, ("l_uuid", "auth_proxy", "auth_password", "auth_ha1"))
 _SECRETS = frozenset(_COLUMNS.index(name) for name in SECRETS)
 
 Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
@@ -121,10 +122,16 @@ def _probed(uuid: str, every: int, proxy: str | None, domain: str | None, socket
 
 
 def _revealed(row: Sequence[Any]) -> Registration:
-    """Return a row with the secrets that it names, as the uac module needs it; empty if one cannot be had any more."""
-    with contextlib.suppress(SecretError):
-        return tuple(revealed(str(value)) if place in _SECRETS else value for place, value in enumerate(row))
-    return ()
+    """Return a row with the secrets that it names, as the uac module needs it; empty if one cannot be had any more. An
+    HA1 that is not MD5's is kept from it: it has 33 bytes for one (do_uac_auth() in uac/auth.c), and does not answer.
+    """
+    try:
+        found = [revealed(str(value)) if place in _SECRETS else value for place, value in enumerate(row)]
+    except SecretError:
+        return ()
+    if len(str(found[_HA1])) > MD5_DIGITS:
+        found[_HA1] = "" if found[_PASSWORD] else NO_HA1
+    return tuple(found)
 
 
 def resolved(

@@ -29,17 +29,23 @@ SILENT = 0  # in place of a status
 BRIEF = 423  # Interval Too Brief: the module tries again with a longer one
 
 
-def note_sent() -> None:
-    """Note that a REGISTER goes out; the l_uuid is its Contact's user, or stands beside that."""
+def note_sent() -> str:
+    """Note that a REGISTER goes out, and return its trunk: the l_uuid is its Contact's user, or stands beside that."""
     contact = uri.split(str(KSR.pv.gete("$hdr(Contact)")).partition("<")[2].partition(">")[0])
     uuid = contact.line or contact.userinfo
     KSR.pv.sets("$avp(register)", uuid)
     KSR.htable.sht_seti("registers", uuid, SILENT)
+    return uuid
+
+
+def trunk() -> str:
+    """Return the trunk of the REGISTER that the reply at hand is for."""
+    return str(KSR.pv.gete("$avp(register)"))
 
 
 def note_reply(status: int) -> None:
     """Note the final reply to a REGISTER."""
-    uuid = str(KSR.pv.gete("$avp(register)"))
+    uuid = trunk()
     if 200 <= status < 300 or status == BRIEF:
         forget(uuid)
     elif status >= 300:

@@ -252,8 +252,6 @@ def _unregistered(row: Row, texts: Texts) -> str:
             return f"expires is set and {name} is empty"
         if texts[name] and name != "auth_proxy" and not _URI_PART.fullmatch(texts[name]):
             return f"expires is set and {name} cannot stand in a SIP URI"
-    if len(texts["auth_ha1"]) > 32:
-        return "expires is set and auth_ha1 is not MD5's"
     if texts["contact_addr"] and not _is_domain(texts["contact_addr"]):
         return "expires is set and contact_addr is not a host"
     return ""

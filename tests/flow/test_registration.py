@@ -88,3 +88,81 @@ def test_after_a_fault_it_is_none_either(registering: MockKSR, routes: Handlers)
     registering.answer("hdr.remove", raising(RuntimeError()))
     edits = screened(registering, routes, 401, f"WWW-Authenticate: {LETHAL}")
     assert edits["textopsx.change_reply_status"] == [(500, "Internal Server Error")]
+
+
+# --- challenges that are answered here: of the trunk berlin, with which the module registers
+
+BERLINS = request("REGISTER", uri="sip:carrier.test", headers="Contact: <sip:berlin@192.0.2.1:5060>\r\n")
+MODULES = "Authorization: Digest the module's\r\n"
+DECOY = 'Digest realm="carrier", nonce="-"'
+
+
+@pytest.fixture
+def berlin(ksr: MockKSR, routes: Handlers) -> MockKSR:
+    """A Kamailio whose uac module has sent a REGISTER of the trunk berlin."""
+    for path, answer in EDITS.items():
+        ksr.answer(path, answer)
+    sent(ksr, routes, BERLINS)
+    return ksr
+
+
+def sent(ksr: MockKSR, routes: Handlers, message: str) -> list[str]:
+    """The module sends a request; return the header fields that we add."""
+    ksr.receive(message)
+    ksr.calls.clear()
+    assert routes.LOCAL_REQUEST(None, "tm:local-request") == 1
+    added = [str(text) for (text,) in ksr.called("hdr.append")]
+    assert ksr.called("hdr.remove") == ([("Authorization",), ("Proxy-Authorization",)] if added else [])
+    ksr.tm.t_relay()
+    return added
+
+
+@pytest.mark.parametrize("algorithm", ["SHA-256", "SHA-512-256", "MD5-sess"])
+def test_a_stronger_challenge_is_answered_in_place_of_the_module(
+    berlin: MockKSR, routes: Handlers, algorithm: str
+) -> None:
+    fields = [f"WWW-Authenticate: {PLAIN}, algorithm={algorithm}"]
+    edits = screened(berlin, routes, 401, *fields)
+    assert edits["hdr.append"] == [(f"WWW-Authenticate: {DECOY}\r\n",)]
+    (answer,) = sent(berlin, routes, BERLINS.replace("Contact:", f"{MODULES}Contact:"))
+    assert answer.startswith(
+        'Authorization: Digest username="u4711", realm="carrier", nonce="n1", uri="sip:carrier.test"'
+    )
+    assert answer.endswith(f"algorithm={algorithm}\r\n")
+    assert sent(berlin, routes, BERLINS) == []  # the next one is not answered ahead
+
+
+def test_the_strongest_of_several_is_answered(berlin: MockKSR, routes: Handlers) -> None:
+    edits = screened(berlin, routes, 407, f"Proxy-Authenticate: {PLAIN}", f"Proxy-Authenticate: {SHA_256}")
+    assert edits["hdr.append"] == [(f"Proxy-Authenticate: {DECOY}\r\n",)]
+    (answer,) = sent(berlin, routes, BERLINS)
+    assert answer.startswith("Proxy-Authorization: ")
+    assert answer.endswith("algorithm=SHA-256\r\n")
+
+
+def test_md5_is_the_modules(berlin: MockKSR, routes: Handlers) -> None:
+    assert screened(berlin, routes, 401, f"WWW-Authenticate: {PLAIN}") == {}
+    assert sent(berlin, routes, BERLINS) == []
+
+
+def test_another_trunks_register_gets_no_answer(berlin: MockKSR, routes: Handlers) -> None:
+    screened(berlin, routes, 401, f"WWW-Authenticate: {SHA_256}")
+    assert sent(berlin, routes, BERLINS.replace("berlin", "bob")) == []
+
+
+def test_an_answer_that_is_refused_is_not_given_again(berlin: MockKSR, routes: Handlers) -> None:
+    screened(berlin, routes, 401, f"WWW-Authenticate: {SHA_256}")
+    sent(berlin, routes, BERLINS)
+    edits = screened(berlin, routes, 401, f"WWW-Authenticate: {SHA_256}")
+    assert edits == {"textopsx.change_reply_status": [(488, "Not Acceptable Here")]}
+
+
+@pytest.mark.parametrize(("field", "reason"), [
+    (SHA_256.replace("carrier", "other"), "realm not the trunk's"),
+    (f"{PLAIN}, algorithm=AKAv1-MD5", "no secret, algorithm or qop for it"),
+])  # fmt: skip
+def test_a_refusal_says_why(berlin: MockKSR, routes: Handlers, field: str, reason: str) -> None:
+    edits = screened(berlin, routes, 401, f"WWW-Authenticate: {field}")
+    assert edits == {"textopsx.change_reply_status": [(488, "Not Acceptable Here")]}
+    (line,) = [line for level, line in berlin.log if level == "warn"]
+    assert f'outcome=refused reason="{reason}"' in line

@@ -123,8 +123,8 @@ def test_the_pbx_transfers_a_call(site: Site, calls: str) -> None:
     site.carrier.cli("channel request hangup all")
 
 
-def test_the_carrier_knows_its_account_and_takes_the_stronger_digest(site: Site) -> None:
-    """It offers MD5 first, with which the trunk is registered."""
+def test_the_carrier_knows_its_account_and_takes_no_md5(site: Site) -> None:
+    """Nor has it to register the trunk."""
     start = len(site.carrier.log())
     site.call("the PBX")
     site.carrier.cli("channel request hangup all")

@@ -7,6 +7,7 @@ challenge as it is.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
 pytestmark = pytest.mark.once
 
 STATUSES = (401, 407)
+PASSWORD = "the registrar's"
 START = 'Digest realm="{realm}", nonce="{nonce}"'
 SHA_256 = Offer("SHA-256")
 ANSWERED = {
@@ -30,12 +32,22 @@ ANSWERED = {
     "auth-int first": [Offer(layout=f'{START}, qop="auth-int,auth"')],
     "an opaque": [Offer(layout=f'{START}, qop="auth", opaque="op" , algorithm=md5', algorithm="", opaque="op")],
     "sha-256 first": [SHA_256, Offer(layout=f'{START}, qop=" auth"')],
+    "sha-256 last": [Offer(), SHA_256],
+    "sha-256 alone": [SHA_256],
+    "sha-512-256 alone": [Offer("SHA-512-256")],
+    "sha-256 by HA1": [SHA_256],
+    "auth-int alone": [Offer(qop="auth-int", layout=f'{START}, qop="auth-int"')],
+    "no plain form": [Offer(layout=f'{START}, opaque="a\\"b", qop=" auth"', algorithm="", opaque='a"b')],
 }
 NOT_ANSWERED = {
-    "no plain form": [Offer(layout=f'{START}, opaque="a\\"b", qop=" auth"')],
-    "auth-int alone": [Offer(layout=f'{START}, qop="auth-int"')],
-    "sha-256 alone": [SHA_256],
+    "another algorithm": [Offer(layout=f'{START}, algorithm=AKAv1-MD5, qop="auth"')],
+    "another realm": [Offer("SHA-256", layout='Digest realm="other", nonce="{nonce}", algorithm=SHA-256, qop="auth"')],
     "garbage": [Offer(layout=f'{START}, qop=" auth')],
+}
+WHY = {
+    "another algorithm": "no secret, algorithm or qop for it",
+    "another realm": "realm not the trunk's",
+    "garbage": "a challenge with neither a scheme nor a parameter",
 }
 
 
@@ -55,7 +67,7 @@ def site(installation: Installation) -> Iterator[Site]:
         for name, offers in {**ANSWERED, **NOT_ANSWERED}.items():
             for status in STATUSES:
                 challenge = Challenge(status, offers=tuple(offers), requests=frozenset({"REGISTER"}))
-                carrier = stack.enter_context(Carrier(Script(challenge=challenge), {"user": "the registrar's"}))
+                carrier = stack.enter_context(Carrier(Script(challenge=challenge), {"user": PASSWORD}))
                 registrars[uuid(name, status)] = carrier
         rows = tuple(row(each, carrier) for each, carrier in registrars.items())
         options = Options(trunks=rows, modparams=REGISTERS_EVERY_SECOND)
@@ -68,9 +80,12 @@ def uuid(name: str, status: int) -> str:
 
 def row(uuid: str, carrier: Carrier) -> dict[str, str | int]:
     host, port = carrier.address
+    secret = {"auth_password": PASSWORD}
+    if "HA1" in uuid:
+        secret = {"auth_ha1": hashlib.sha256(f"user:carrier.test:{PASSWORD}".encode()).hexdigest()}
     return {
         "l_uuid": uuid, "l_username": "reg", "l_domain": "pbx.test", "r_username": uuid, "r_domain": f"{host}:{port}",
-        "realm": "carrier.test", "auth_username": "user", "auth_password": "the registrar's",
+        "realm": "carrier.test", "auth_username": "user", **secret,
         "auth_proxy": carrier.proxy_uri, "expires": 60,
     }  # fmt: skip
 
@@ -89,10 +104,10 @@ def test_a_registrar_may_spell_its_challenge_as_it_likes(site: Site, name: str, 
 @pytest.mark.every_kamailio
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("name", NOT_ANSWERED)
-def test_a_challenge_without_a_plain_form_costs_that_registration_alone(site: Site, name: str, status: int) -> None:
+def test_a_challenge_that_cannot_be_answered_costs_that_registration_alone(site: Site, name: str, status: int) -> None:
     carrier = site.registrars[uuid(name, status)]
     carrier.expect("REGISTER")
     log = site.kamailio.wait_for_log(f"register=sip:{uuid(name, status)}@")
-    assert 'reason="no challenge that the uac module can answer"' in log
+    assert f'outcome=refused reason="{WHY[name]}"' in log
     site.kamailio.wait_until_ready()
     assert [verdict for _, _, verdict in carrier.verdicts] == [MISSING], carrier.ladder()

@@ -29,7 +29,7 @@ USABLE = [
     {"auth_proxy": "sip:carrier_1.example;x=y?Subject=z"},
     {"r_domain": "carrier.example:5080;user=phone"},
     {"r_domain": "[2001:db8::2]"},
-    {"auth_password": "", "auth_ha1": "0f" * 16},
+    {"auth_password": "", "auth_ha1": "0f" * 32},
     {"auth_password": "", "auth_ha1": "0F" * 32},
     {"auth_username": "Jürgen", "auth_password": "ключ€ \\"},
     {"l_uuid": "Über uns", "id": 2**32 - 1},
@@ -143,7 +143,7 @@ UNREGISTERED = [
 ] + [
     ({"l_domain": "pbx example"}, "expires is set and l_domain cannot stand in a SIP URI"),
     ({"l_uuid": "a trunk"}, "expires is set and l_uuid cannot stand in a SIP URI"),
-    ({"auth_ha1": "0f" * 32}, "expires is set and auth_ha1 is not MD5's"),
+    ({"contact_user": "a b"}, "expires is set and contact_user cannot stand in a SIP URI"),
     ({"contact_addr": "192.0.2.1 5060"}, "expires is set and contact_addr is not a host"),
     ({"expires": "soon"}, "expires is not a number from 0 to 2147483647"),
     ({"expires": -1}, "expires is not a number from 0 to 2147483647"),

@@ -12,7 +12,7 @@ import pytest
 from kemi.trunks import rows
 from kemi.trunks.rows import Rules
 from kemi.trunks.secret import LONGEST, SecretError, fingerprint, revealed
-from tests.unit.test_rows import REGISTERED, TRUNK
+from tests.unit.test_rows import TRUNK
 
 MALFORMED = [
     "env:", "env:A-B", "env:1A", "env:A B", "env:A\n", "env:TRUNKAUTH_DB_URL", "file:", "file:secret",
@@ -111,12 +111,6 @@ def test_a_row_is_judged_by_the_secret_that_it_names(
     monkeypatch.setenv("SOME", "s3cret")
     verdict = Rules(revealed=revealed).trunk(TRUNK | dict([column]))
     assert (verdict.fault, verdict.row[column[0]]) == (fault, column[1])
-
-
-def test_a_long_ha1_that_is_only_named_does_not_register(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOME", "0f" * 32)
-    verdict = Rules(revealed=revealed).trunk(TRUNK | REGISTERED | {"auth_ha1": "env:SOME"})
-    assert (verdict.fault, verdict.unregistered) == ("", "expires is set and auth_ha1 is not MD5's")
 
 
 def test_every_column_that_may_be_named_is_looked_at() -> None:
