@@ -5,10 +5,13 @@ One record per trunk and destination:
     the carrier                                          the record afterwards
     ---------------------------------------------------  --------------------------------------------------------
     accepts the responses to its challenges              holds these challenges
-    accepts preemptive responses                         as it was, and rejected 0 times
+    accepts preemptive responses, whatever their nonces  as it was, and rejected 0 times
     names its next nonce (RFC 7616 3.5)                  holds that nonce in place of the old one
     rejects preemptive responses                         holds nothing, and rejected once more
     has rejected 3 in a row                              the same, and is backed off for 10 minutes; then one more try
+
+So a carrier is backed off if it takes no nonce again. One that wants each nc to be higher rejects requests that others
+have overtaken, but accepts some in between.
 
 Each nonce has a counter beside the record, from which nc is taken, so that no two requests carry the same (RFC 7616
 3.4). Record and counters lie in Kamailio's shared memory (sip/shared.py) and expire there, the counter after every
@@ -83,7 +86,7 @@ def accepted(record: Record, sent: Sequence[Sent], destination: str, now: float)
     first = sent[0]
     own = [one for one in sent if one.challenge.realm == first.challenge.realm or not first.proven]
     if not any(one.challenged for one in own):
-        return replace(record, rejected=0) if record.rejected and record.holds(own) else record
+        return replace(record, rejected=0) if record.rejected else record
     if record.holds(own) or record.is_backed_off(now):
         return record
     if sum(len(one.challenge.nonce) + len(one.challenge.opaque or "") for one in own) > LONGEST_NONCE:

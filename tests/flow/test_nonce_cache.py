@@ -290,12 +290,14 @@ def test_requests_that_carried_the_same_nonce_are_rejected_once() -> None:
     assert taken() == [("n2", 2)]
 
 
-def test_a_late_acceptance_of_a_rejected_nonce_changes_nothing() -> None:
+def test_a_late_acceptance_of_a_rejected_nonce_ends_the_row_and_brings_no_nonce_back() -> None:
+    """The carrier takes nonces again: it has rejected a count that another request had overtaken."""
     learn()
     carried = held()
-    reject(carried)
+    assert reject(carried) == 1
     accept(carried)
     assert taken() == []
+    assert shared.record(BERLIN.trunk, BERLIN.destination).rejected == 0
 
 
 def test_a_nonce_that_fills_a_page_is_not_held(ksr: MockKSR) -> None:
