@@ -67,7 +67,8 @@ def forget(attempt: Attempt, rejected: tuple[Sent, ...]) -> None:
     """Take rejected preemptive responses out of the nonce cache; back off from a carrier that keeps rejecting them."""
     if not rejected:
         return
-    counts.count_preemptive(attempt.trunk, counts.TURNED_DOWN)
+    if not attempt.in_dialog:  # where not every reply is heard
+        counts.count_preemptive(attempt.trunk, counts.TURNED_DOWN)
     before = shared.record(attempt.trunk, attempt.destination)
     after = nonces.rejected(before, rejected, time.time())
     if after is not before:
@@ -89,7 +90,7 @@ def learn(status: int, attempt: Attempt) -> Attempt:
     if is_first:
         attempt = attempt._replace(is_accepted=True)
         for one in attempt.sent:
-            if not one.challenged:
+            if not one.challenged and not attempt.in_dialog:
                 counts.count_preemptive(attempt.trunk, counts.ACCEPTED)
                 break
     checks_all = attempt.method != "OPTIONS" and not attempt.in_dialog

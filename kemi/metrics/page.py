@@ -71,7 +71,9 @@ def _counted(totals: Mapping[str, Sequence[int]]) -> Iterator[Metric]:
     inbound = _counter("inbound_calls", "Calls of carriers by how they ended.", "trunk", "outcome")
     attempts = _counter("attempts", "Places tried for calls, by the class of their last word.", "trunk", "status")
     challenges = _counter("challenges", "Digest challenges of carriers.", "trunk", "algorithm", "result")
-    preemptive = _counter("preemptive_responses", "Requests with preemptive credentials.", "trunk", "result")
+    preemptive = _counter(
+        "preemptive_responses", "Requests outside a dialog with preemptive credentials.", "trunk", "result"
+    )
     setup = HistogramMetricFamily(
         f"{PREFIX}setup_seconds", "Time from a call's INVITE to its answer.", labels=["trunk"]
     )

@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
+import multiprocessing.sharedctypes
+import multiprocessing.synchronize
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from lab.programs import wait_for
 from tests.bench import report
 from tests.bench.calls import PACKAGE, Proxy, quantiles, running
 from tests.bench.sipp import BenchError, Calls, Load
@@ -29,6 +32,8 @@ RATE = 5000
 SECONDS = 10.0
 CALLS = 100  # a second
 LISTED_WITHIN = 5.0
+PACE = 0.002  # seconds between two of its bursts
+SLOWEST = 10.0  # times as long as it should take, on a busy machine
 MOST_TIMES_P99 = 2.0  # of the quiet one
 
 ROUTE = "event_route[core:pre-routing]"
@@ -101,7 +106,9 @@ def _cpu(proxy: Proxy, target: Address, rate: int, seconds: float) -> tuple[floa
     """Flood this target, and place no calls. Return Kamailio's processor time, and how much was sent."""
     with _flooding(target, rate) as sent:
         before, already = proxy.cpu_seconds(), sent.value
-        time.sleep(seconds)
+        whole = already + int(rate * seconds)
+        if not wait_for(lambda: sent.value >= whole, SLOWEST * seconds):
+            raise BenchError(f"of {whole} requests of the flood {sent.value} were sent")
         return proxy.cpu_seconds() - before, sent.value - already
 
 
@@ -114,28 +121,32 @@ def _placed(proxy: Proxy, load: Load, target: Address, rate: int) -> Calls:
 @contextlib.contextmanager
 def _flooding(target: Address, rate: int) -> Iterator[multiprocessing.sharedctypes.Synchronized[int]]:
     """Flood in a process of its own until the block ends. Yields the number of requests sent."""
-    sent = multiprocessing.Value("i", 0)
-    process = multiprocessing.Process(target=_flood, args=(target, rate, sent), daemon=True)
+    sent, is_over = multiprocessing.Value("i", 0), multiprocessing.Event()
+    process = multiprocessing.Process(target=_flood, args=(target, rate, sent, is_over), daemon=True)
     process.start()
     try:
         yield sent
     finally:
-        process.terminate()
+        is_over.set()
         process.join()
 
 
-def _flood(target: Address, rate: int, sent: multiprocessing.sharedctypes.Synchronized[int]) -> None:
+def _flood(
+    target: Address,
+    rate: int,
+    sent: multiprocessing.sharedctypes.Synchronized[int],
+    is_over: multiprocessing.synchronize.Event,
+) -> None:
     with raw.udp(target, STRANGER) as sock:
         requests = [raw.request(sock) for _ in range(1000)]
         start, number = time.monotonic(), 0
-        while True:
+        while not is_over.wait(PACE):
             due = (time.monotonic() - start) * rate
             while number < due:
                 with contextlib.suppress(OSError):
                     sock.send(requests[number % len(requests)])
                 number += 1
             sent.value = number
-            time.sleep(0.002)
 
 
 def _list_this_source_alone(proxy: Proxy) -> None:

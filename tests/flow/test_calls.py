@@ -144,13 +144,19 @@ def test_what_is_no_call_is_not_counted(pbx: MockKSR, routes: Handlers, send: Se
     assert (ended(pbx), counted()) == ([], {})
 
 
-def test_preemptive_responses_are_counted(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+def test_preemptive_responses_are_counted(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:
     for nonce, accepts in (("n1", False), ("n1", True), ("n2", False)):
         send(request())
         if not accepts:
             challenge(pbx, routes, CHALLENGE.replace("n1", nonce))
         reply(pbx, routes, 200)
     numbers = counts.ENTRIES["berlin"]
+    assert (numbers[counts.ACCEPTED], numbers[counts.TURNED_DOWN]) == (1, 1)
+    in_dialog(pbx)
+    for accepts in (True, False):  # in a dialog, few of the replies are heard
+        send(marks.request("INVITE", uri=f"sip:callee@{pbx.world.carrier}"))
+        assert "n2" in (pbx.relayed[-1].message.get("Proxy-Authorization") or "")
+        reply(pbx, routes, 200) if accepts else challenge(pbx, routes, CHALLENGE.replace("n1", "n3"))
     assert (numbers[counts.ACCEPTED], numbers[counts.TURNED_DOWN]) == (1, 1)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,15 +19,19 @@ from tests.harness import logfmt
 from tests.harness.agent import Exchange
 from tests.harness.carrier import Script
 from tests.harness.endpoint import Seen
+from tests.harness.message import Message
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.nonces import FOR_EVER, ONE_REQUEST, Nonces
 from tests.harness.pages import is_ready, page
 from tests.harness.scene import Scene, Trunk
+from tests.harness.steps import credentials
 from tests.harness.verifier import Challenge, Offer
 
 pytestmark = [pytest.mark.once]
 
-EACH = 12  # calls of an outcome at once
+EACH = {"logfmt": 21, "json": 2}  # calls of an outcome at once: 504 in all, and a few
+SCRAPED_EVERY = 0.1  # seconds
+COUNTERS = ("calls_total", "attempts_total", "challenges_total", "preemptive_responses_total", "setup_seconds_count")
 STRANGER = "127.0.0.2"
 MOST_ANSWERED = 20  # requests of a stranger in ten seconds
 
@@ -50,16 +57,41 @@ class Watched:
                 found[sample.name.removeprefix("kemi_trunkauth_"), *trunk, *labels.values()] = sample.value
         return found
 
+    @contextlib.contextmanager
+    def scraped(self) -> Iterator[list[dict[tuple[str, ...], float]]]:
+        """Scrape all the time meanwhile; what was found is there at the end."""
+        found, is_over = [self.metrics()], threading.Event()
+
+        def scrape() -> None:
+            while not is_over.wait(SCRAPED_EVERY):
+                found.append(self.metrics())
+
+        scraper = threading.Thread(target=scrape)
+        scraper.start()
+        try:
+            yield found
+        finally:
+            is_over.set()
+            scraper.join()
+            found.append(self.metrics())
+
     def line(self, call: Exchange) -> Mapping[str, object]:
         """The one line about how a call has ended."""
-        call_id = call.request.call_id
+        return self.ended([call])[call.request.call_id]
+
+    def ended(self, calls: Collection[Exchange]) -> dict[str, Mapping[str, object]]:
+        """The one line about how each call has ended, by its Call-ID."""
+        ids = {call.request.call_id for call in calls}
 
         def found() -> list[Mapping[str, object]]:
-            lines = [line for line in self.lines(self.kamailio.log()) if line.get("call-id") == call_id]
-            return [line for line in lines if str(line["outcome"]).startswith("call-")]
+            lines = [line for line in self.lines(self.kamailio.log()) if line.get("call-id") in ids]
+            told = [line for line in lines if str(line["outcome"]).startswith("call-")]
+            return told if len(told) >= len(ids) else []
 
-        [line] = self.kamailio.wait_for(f"a line about {call_id}", found, within=5)
-        return line
+        lines = self.kamailio.wait_for(f"lines about {len(ids)} calls", found, within=5)
+        by_call = {str(line["call-id"]): line for line in lines}
+        assert len(lines) == len(by_call) == len(ids)
+        return by_call
 
     def lines(self, log: str) -> list[Mapping[str, object]]:
         """The product's lines."""
@@ -120,14 +152,20 @@ def of_every_outcome(scene: Scene) -> list[Placed]:
 
 def place(scene: Scene, kinds: list[Placed], count: int) -> None:
     for kind in kinds:
-        kind.calls = [scene.call(kind.trunk) for _ in range(count)]
-        for call in kind.calls:
+        calls = [scene.call(kind.trunk) for _ in range(count)]
+        kind.calls += calls
+        for call in calls:
             if kind.outcome == "cancelled":
                 call.expect(180)
                 call.cancel().expect(200)
             call.expect(kind.status)
             if kind.status == 200:
                 call.inside("BYE").expect(200)
+
+
+def counted(found: Mapping[tuple[str, ...], float], name: str, trunk: str) -> dict[str, float]:
+    """The samples of a counter for a trunk by the value of its other label, but those that are 0."""
+    return {key[2]: value for key, value in found.items() if key[:2] == (name, trunk) and value}
 
 
 def last_words(trunk: Trunk) -> Counter[str]:
@@ -150,40 +188,60 @@ def challenged(trunk: Trunk) -> int:
     return sum(min(count, sum(one == call_id for one, _ in came) - 1) for call_id, count in asked.items())
 
 
+def preemptive(trunk: Trunk) -> dict[str, int]:
+    """What the carrier said to calls that came with credentials before it had asked."""
+    first: dict[str, Message] = {}
+    said: dict[str, str] = {}
+    for seen in trunk.carrier.trace:
+        message = seen.message
+        if message.cseq[1] != "INVITE":
+            continue
+        asked = first.setdefault(message.call_id, message)
+        if seen.sent and message.status > 100 and message.branch == asked.branch and credentials(asked):
+            said.setdefault(message.call_id, "rejected" if is_challenge(seen) else "accepted")
+    return dict(Counter(said.values()))
+
+
 def is_challenge(seen: Seen) -> bool:
     return seen.message.status in (401, 407)
 
 
-@pytest.mark.every_kamailio
 def test_every_call_has_its_line_and_every_counter_is_right(watched: Watched, scene: Scene) -> None:
     kinds = of_every_outcome(scene)
-    place(scene, kinds, EACH)
-    place(scene, kinds, EACH)  # now with preemptive credentials
-    found = watched.metrics()
+    each = EACH[watched.form]
+    with watched.scraped() as scraped:
+        place(scene, kinds, each)
+        place(scene, kinds, each)  # now with preemptive credentials
+        watched.ended([call for kind in kinds for call in kind.calls])
+    found = scraped[-1]
     for kind in kinds:
         name, address = kind.trunk.uuid, "{}:{}".format(*kind.trunk.carrier.address)
         reached = kind.trunk.carrier.received("INVITE")
+        lines = watched.ended(kind.calls)
         for call in kind.calls:
-            line = watched.line(call)
+            line = lines[call.request.call_id]
             assert (line["outcome"], line["trunk"], str(line["status"])) == (kind.told, name, str(kind.status))
             assert call.final
             assert line["reason"] == call.final.reason
             assert (str(line["attempts"]), line["from"]) == ("1", "sip:100@pbx.test")
             assert line["carrier"] == (address if reached else "127.0.0.1:9")
             assert 0 <= float(str(line["seconds"])) < 10
-        assert found["calls_total", name, kind.outcome] == 2 * EACH
-        assert sum(value for key, value in found.items() if key[:2] == ("calls_total", name)) == 2 * EACH
-        words = last_words(kind.trunk) if reached else Counter({"none": 2 * EACH})
-        attempts = {key[2]: value for key, value in found.items() if key[:2] == ("attempts_total", name) and value}
-        assert attempts == dict(words)
+        assert counted(found, "calls_total", name) == {kind.outcome: 2 * each}
+        words = last_words(kind.trunk) if reached else Counter({"none": 2 * each})
+        assert counted(found, "attempts_total", name) == dict(words)
+        assert counted(found, "preemptive_responses_total", name) == preemptive(kind.trunk)
         answered = {
             key[2]: n for key, n in found.items() if key[:2] == ("challenges_total", name) and key[3] == "answered"
         }
         assert sum(answered.values()) == challenged(kind.trunk)
-        assert found["setup_seconds_count", name] == (2 * EACH if kind.status == 200 else 0)
+        assert found["setup_seconds_count", name] == (2 * each if kind.status == 200 else 0)
     assert {kind.trunk.uuid for kind in kinds if kind.outcome == "unauthenticated"} == {
         key[1] for key in found if key[0] == "challenges_total" and key[3] == "refused"
     }
+    assert {"rejected", "accepted"} == {word for kind in kinds for word in preemptive(kind.trunk)}
+    for before, after in pairwise(scraped):
+        assert [key for key, value in before.items() if key[0] in COUNTERS and after[key] < value] == []
+    assert len({sum(page[key] for key in page if key[0] == "calls_total") for page in scraped}) > 2  # also in between
 
 
 def test_a_call_that_goes_on_has_one_line_with_its_attempts(watched: Watched, scene: Scene) -> None:
