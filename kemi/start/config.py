@@ -117,7 +117,7 @@ def check(command: Sequence[str], sockets: Iterable[Socket], environment: Mappin
     if missing:
         more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
         raise ConfigError(f'{file} lacks {", ".join(missing[:MOST_NAMED])}{more}; it takes include_file "{NEEDED}"')
-    given = {socket.lower() for socket in own.sockets}
+    given = {one.lower() for one in own.sockets}
     if all(map(_ADDRESS.fullmatch, given)) and (unknown := [one for one in sockets if one.local.lower() not in given]):
         raise ConfigError(
             f"TRUNKAUTH_LISTEN: {file} does not listen on {unknown[0]}; write listen=TRUNKAUTH_SOCKETS there, or name "
@@ -126,7 +126,7 @@ def check(command: Sequence[str], sockets: Iterable[Socket], environment: Mappin
 
 
 def _printed(kamailio: str, file: Path, defined: list[str], environment: Mapping[str, str]) -> Config:
-    """Have Kamailio print a configuration. What it has printed is lost without --atexit, from 5.7 on."""
+    """Have Kamailio print a configuration. 6.0 loses what it has printed unless it may flush it at its exit."""
     command = [kamailio, "--atexit=y", "-E", *defined, "-f", str(file), "--cfg-print"]
     try:
         done = subprocess.run(command, env=dict(environment), capture_output=True, timeout=PRINTS_WITHIN, check=False)

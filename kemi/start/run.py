@@ -15,6 +15,7 @@ import stat
 import sys
 import sysconfig
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -59,7 +60,7 @@ def run(settings: Settings, extra: list[str]) -> None:
     arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-w", str(settings.state_dir)]
     arguments += ["-A", "HTTP=1"] if settings.http else []
     arguments += ["--log-engine", "json:c"] if settings.log == "json" else []
-    arguments += extra
+    arguments += [str(Path(word).absolute()) if before == "-f" else word for before, word in pairwise(["", *extra])]
     environment = kamailio_environment(settings, os.environ)
     if arguments.count("-f") > 1:
         try:
@@ -71,6 +72,9 @@ def run(settings: Settings, extra: list[str]) -> None:
     if settings.http:
         check_http(*settings.http)
     settings.rpc_socket.unlink(missing_ok=True)
+    os.chdir(
+        settings.state_dir
+    )  # where Kamailio looks for a file to include before it looks beside the one that says so
     os.execve(kamailio, arguments, environment)  # noqa: S606
 
 

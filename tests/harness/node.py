@@ -45,7 +45,8 @@ class Options:
     OPTIONS is answered by then; 503 without a copy. resolv_conf: its own /etc/resolv.conf, which takes root; None: the
     machine's. network: the one that it runs in; None: the machine's, as for containers. also: more of its environment.
     secrets: a folder that it can read, in a container too. gives_up_root: as it comes; else it stays the user who runs
-    the tests.
+    the tests. config: makes a kamailio.cfg to start with, in the state directory, and returns it; it is given that and
+    where the project is there. None: the project's.
     """
 
     workers: int = 2
@@ -70,6 +71,7 @@ class Options:
     also: Mapping[str, str] = field(default_factory=dict)
     secrets: Path | None = None
     gives_up_root: bool = False
+    config: Callable[[Path, Path], Path] | None = None
 
 
 AS_IT_COMES = Options()
@@ -243,9 +245,10 @@ def arguments(state: Path, project: Path, options: Options) -> list[str]:
     --modparam would not do: it is read before the configuration has loaded the module.
     """
     given = ["-A", f"UDP_WORKERS={options.udp_workers}"] if options.udp_workers > 1 else []
-    if not options.modparams:
+    if not (options.modparams or options.config):
         return given
-    lines = [f'include_file "{project}/kamailio/kamailio.cfg"']
+    base = options.config(state, project) if options.config else project / "kamailio/kamailio.cfg"
+    lines = [f'include_file "{base}"']
     lines += [f'modparam("{module}", "{name}", {number})' for module, name, number in options.modparams]
     config = state / "test.cfg"
     config.write_text("\n".join([*lines, ""]))

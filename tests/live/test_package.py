@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kemi.health.options import ask
 from lab.programs import Foreground, free_port
 from tests.harness import package
 from tests.harness.carrier import Script
-from tests.harness.machine import NO_DOCKER, docker_is_missing
+from tests.harness.machine import NO_DOCKER, PROJECT, docker_is_missing
 from tests.harness.node import AS_IT_COMES, Kamailio, Native, settings
 from tests.harness.package import COMMAND, SERVICE, InDebian
 from tests.live.test_survival import CARRIERS, goes_on, restarting, up
@@ -102,6 +103,8 @@ def test_systemd_starts_it_starts_it_again_when_it_dies_and_stops_it(debian: InD
 def test_the_wheel_alone_starts_kamailio(native: Native, packages: Packages, tmp_path: Path) -> None:
     """Beside it there are only the libraries of this Python."""
     wheel = next(packages[0].parent.glob("*.whl"))
+    shipped = {f"kemi/{file.relative_to(PROJECT)}" for file in (PROJECT / "kamailio").rglob("*.cfg")}
+    assert shipped | {"kemi/kamailio/examples/phones.py"} <= set(zipfile.ZipFile(wheel).namelist())
     library, state, sip = tmp_path / "library", tmp_path / "state", ("127.0.0.1", free_port())
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(library), str(wheel)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kemi.start import config
+from kemi import cli
+from kemi.start import config, run, user
 from kemi.start.config import NEEDED, Config, ConfigError
 from kemi.start.sockets import Socket
 
@@ -128,3 +130,31 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_value_of_several_strings_is_read_whole() -> None:
     read = Config.of('modparam("a", "b", "x)#y" "z")  # "c"\nmodparam("a", "c", 0x1 )')
     assert read.parameters == {("a", "b"): ['"x)#y" "z"'], ("a", "c"): ["0x1"]}
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Run it with these arguments, and return those of the Kamailio that it becomes."""
+    became: list[list[str]] = []
+    (tmp_path / "kamailio").write_text(CAT)
+    (tmp_path / "kamailio").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("TRUNKAUTH_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr(os, "execve", lambda _program, arguments, _environment: became.append(arguments))
+    monkeypatch.setattr(run, "check_free", lambda _: None)
+    monkeypatch.setattr(user, "step_down", lambda _, extra: extra)
+    monkeypatch.chdir(tmp_path)
+
+    def started(*arguments: str) -> list[str]:
+        assert cli.main(["run", *arguments]) == 0
+        return became.pop()
+
+    return started
+
+
+def test_a_file_that_is_named_is_found_and_none_that_lies_around(
+    start: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    Path("own.cfg").write_text(LISTEN + INCLUDED)
+    assert start("-f", "own.cfg", "-m", "64")[-4:] == ["-f", str(tmp_path / "own.cfg"), "-m", "64"]
+    assert Path.cwd() == tmp_path / "state"  # what Kamailio includes is looked for here first

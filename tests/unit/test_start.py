@@ -58,6 +58,7 @@ def kamailio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def started(kamailio: Path, monkeypatch: pytest.MonkeyPatch) -> list[Exec]:
     """Every program that this process would have become, its arguments and its environment."""
     noted: list[Exec] = []
+    monkeypatch.chdir(Path.cwd())  # where every test is again afterwards
     monkeypatch.setattr(os, "execve", lambda *become: noted.append(become))
     return noted
 
