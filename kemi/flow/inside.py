@@ -12,7 +12,7 @@ from kemi.dialog.mark import Direction
 from kemi.flow import nexthop, passage
 from kemi.flow.dialogs import Opened, call_of
 from kemi.flow.going_on import GoingOn
-from kemi.sip import api, edit, relay, request, room, shared
+from kemi.sip import api, edit, nat, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.trunks.places import Place, Places
 from kemi.trunks.plan import Plan
@@ -71,6 +71,8 @@ class Inside(GoingOn):
             attempt = self._shown_inside(attempt, trunk, incoming, opened)
         if attempt.mark:
             edit.add_record_route()
+        if incoming.is_behind_nat:
+            nat.mend_contact()
         is_known = trunk and trunk.destination == attempt.destination and there in places.exact
         can_be_preemptive = is_known and self._settings.preemptive
         if not self.send_attempt(attempt, Plan(), trunk.credentials if trunk and can_be_preemptive else None):
@@ -108,6 +110,9 @@ class Inside(GoingOn):
         """Relay a request that gets no credentials of ours. To the PBX, it is for whom the PBX has named in From."""
         if kept := self._kept(incoming.sender, opened):
             edit.set_party("To", f"{sender.of_pbx(kept)};tag={incoming.to_tag}")
+            relay.listen("PASSED")
+        if incoming.goes_through_nat:
+            nat.address_pbx(incoming.dialled)
             relay.listen("PASSED")
         if incoming.method == "INVITE":
             edit.add_record_route(incoming.mark, incoming.sender)  # its 200 is known by it, if it comes late (STRAY)

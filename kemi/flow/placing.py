@@ -20,7 +20,7 @@ from kemi.dialog.identity import FIELDS, Claims
 from kemi.flow import calls, nexthop, rate, responses, standings
 from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
-from kemi.sip import api, dialog, edit, moving, place, relay, request, room, shared
+from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.start import key
 from kemi.trunks import numbers, selection
@@ -82,6 +82,8 @@ class Placing:
         elif not incoming.dialled:
             relay.reply(400, "Not UTF-8")
         else:
+            if incoming.is_behind_nat:
+                nat.mend_request()
             self._place(incoming, Asked(request.take_trunk(incoming.order), incoming.caller, incoming.dialled))
 
     def _place(self, incoming: Incoming, asked: Asked) -> None:

@@ -24,7 +24,7 @@ from kemi.auth.plain import first_plain, is_plain
 from kemi.auth.session import Failure, Refuse, Resend
 from kemi.flow import responses
 from kemi.outcome import Unregistered
-from kemi.sip import api, dialog, edit, own, registrar, registration, relay
+from kemi.sip import api, dialog, edit, nat, own, registrar, registration, relay
 from kemi.sip.api import guarded
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Registration:
                 self._write_answer(registrar.note_sent())
             elif dialog.is_keepalive():
                 edit.set_cseq(0, "OPTIONS")  # below all that the callee will send; the module may take a number of his
+                nat.name_pbx()
         except Exception as error:
             api.tell_fault_in("LOCAL_REQUEST", error)
         return 1

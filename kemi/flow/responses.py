@@ -16,7 +16,7 @@ from kemi.auth.nonces import Record
 from kemi.auth.resend import learned
 from kemi.metrics import counts
 from kemi.outcome import BackedOff
-from kemi.sip import api, relay, request, shared
+from kemi.sip import api, body, relay, request, shared
 
 CNONCE_BYTES = 16
 
@@ -24,7 +24,7 @@ CNONCE_BYTES = 16
 def preemptive(attempt: Attempt, record: Record, credentials: Credentials) -> Attempt:
     """Return the attempt with the preemptive responses that the record has for it, if any."""
     ready = session.first_request(record, credentials)
-    if ready is None or (ready.responses.covers_body and not request.can_read_body()):
+    if ready is None or (ready.responses.covers_body and not body.can_read_body()):
         return attempt
     sent = []
     for one, counter in zip(ready.sent, ready.counters, strict=True):
@@ -56,7 +56,7 @@ def add_to_branch(attempt: Attempt, credentials: Credentials) -> None:
     """
     responses = session.responses(attempt.sent, credentials)
     try:
-        covered = request.covered_by_digest(attempt.method, responses.covers_body)
+        covered = body.covered_by_digest(attempt.method, responses.covers_body)
     except UnicodeDecodeError:
         relay.keep(attempt._replace(sent=()))
     else:

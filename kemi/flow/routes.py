@@ -25,7 +25,7 @@ from kemi.flow.dialogs import call_of
 from kemi.flow.inside import Inside
 from kemi.health import memory
 from kemi.outcome import AnsweredLate
-from kemi.sip import api, carrier, edit, failure, late, own, place, relay, request, room, shared, strays
+from kemi.sip import api, carrier, edit, failure, late, nat, own, place, relay, request, room, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
 
@@ -149,6 +149,8 @@ class TrunkAuth(Inside):
                 attempt = responses.learn(status, attempt)
             if attempt.goes_on and not attempt.is_accepted:
                 attempt = attempt._replace(is_accepted=True)  # the caller hears it, and the call goes nowhere else
+        if attempt.destination == TO_PBX and attempt.method == "INVITE" and status < 300:
+            nat.mend_answer()
         if 200 <= status < 300:
             attempt = self._answered(status, attempt)
         if attempt is not before:
@@ -171,8 +173,9 @@ class TrunkAuth(Inside):
 
     @guarded(relay.reply_nothing)
     def PASSED(self, _message: object) -> int:
-        """A reply of the PBX to a request from the trunk: the carrier sees its own To."""
+        """A reply of the PBX to a request from the trunk: the carrier sees its own To, and where the PBX is."""
         relay.restore_party("To")
+        nat.mend_contact()
         return 1
 
     def _late(self, status: int, attempt: Attempt) -> None:
@@ -202,7 +205,9 @@ class TrunkAuth(Inside):
         elif opened.direction is Direction.FROM_TRUNK:
             if not (passage.is_of_listed_pbx() or passage.is_of_called_pbx(opened, self._dialogs.key)):
                 strays.drop()
-            elif kept := self._kept(reply.own, opened):
+                return 1
+            nat.mend_contact()
+            if kept := self._kept(reply.own, opened):
                 trunk = self._trunk_of(opened)  # what the carrier was told, as the row is now
                 uri = trunk.sender(place.uri_of(sender.of_pbx(kept))) if trunk else ""
                 edit.set_party("To", f"{identity.told(kept, uri)};tag={reply.to_tag}")

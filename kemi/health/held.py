@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kemi.dialog import nat
 from kemi.dialog.mark import LONGEST_LIFE, PARAMETER
 from kemi.dialog.own import Request
 from kemi.trunks.hops import Target, target_of
@@ -58,6 +59,10 @@ class Call(NamedTuple):
     @property
     def uri(self) -> str:
         """Where requests to the PBX are addressed to; empty if it has not said."""
+        return nat.own(self._contact_uri)
+
+    @property
+    def _contact_uri(self) -> str:
         found = _IN_BRACKETS.search(self.contact)
         return found[1] if found else self.contact.partition(";")[0].strip()
 
@@ -65,7 +70,7 @@ class Call(NamedTuple):
     def target(self) -> Target:
         """Where they go: to the last proxy that stays in the path, or to the PBX itself."""
         found = _IN_BRACKETS.search(self.routes)
-        return target_of(found[1] if found else self.uri, "")
+        return target_of(found[1] if found else self._contact_uri, "")
 
     def question(self, next_hop: str) -> Request:
         """Return an OPTIONS to the PBX. CSeq 0 takes no number from the carrier."""

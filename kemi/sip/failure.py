@@ -9,7 +9,7 @@ import KSR
 from kemi.auth.attempt import CHALLENGES, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import FORBIDDEN, Failure
-from kemi.sip import api, place, relay, request, shared
+from kemi.sip import api, body, place, relay, shared
 from kemi.trunks.places import Places
 from kemi.trunks.plan import TIMEOUT, Word
 
@@ -40,7 +40,7 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
         fields,
         is_cancelled=KSR.tm.t_is_canceled() > 0,
         is_carriers=not attempt.in_dialog or places.can_be_source(place.of_failure()),
-        can_read_body=request.can_read_body() if asks_for_body else True,
+        can_read_body=body.can_read_body() if asks_for_body else True,
         kind=kind,
         is_silent=status == TIMEOUT and attempt.method == "INVITE" and KSR.tm.t_branch_timeout() > 0,
         says_limit=status == FORBIDDEN and _says_limit(),

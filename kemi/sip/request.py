@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import KSR
 
-from kemi.auth.digest import Request
+from kemi.dialog import nat
 from kemi.dialog.cseq import BEYOND
 from kemi.dialog.mark import PARAMETER
 from kemi.dialog.sender import PARAMETER as SENDER
@@ -20,13 +20,11 @@ _SANITY = 17895, 7
 _MAX_FORWARDS = 70  # if the caller has sent none (RFC 3261 16.6, step 3)
 
 # Read at once, because each crossing into Kamailio costs every request; one a line.
-_FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri\n$si $sp $proto"
+_FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri\n$si $sp $proto\n$sel(via.host)"
 _URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])\n$hdr(X-Trunk)"
-_LINES = 11
+_LINES = 12
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;{SENDER}=([A-Za-z0-9_-]{{1,300}}))?(?:;|$)")
-
-_LONGEST_BODY = 32767  # bytes that Kamailio converts to hex (pv/pv_trans.c)
 
 
 class Incoming(NamedTuple):
@@ -36,7 +34,8 @@ class Incoming(NamedTuple):
     of our parameter in its top Route, empty if there is none; sender: of the one beside it (dialog/sender.py). source:
     where it came from: address, port and transport, as Kamailio writes them. caller: the URI of From; dialled: the
     R-URI; both empty if one of them is not UTF-8. order: X-Trunk, None if there is none, or one of those is not UTF-8.
-    belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is known.
+    belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is known. is_behind_nat: True if
+    its sender is (dialog/nat.py).
     """
 
     method: str
@@ -51,6 +50,12 @@ class Incoming(NamedTuple):
     dialled: str
     order: str | None
     belongs_to_transaction: bool
+    is_behind_nat: bool = False
+
+    @property
+    def goes_through_nat(self) -> bool:
+        """True if it may be for a PBX behind a NAT, and its R-URI is not the one that the PBX knows."""
+        return nat.MENDED in self.dialled
 
 
 def header(name: str) -> str:
@@ -111,7 +116,10 @@ def incoming() -> Incoming | None:
     if len(lines) != _LINES or "\0" in text or int(lines[4]) >= BEYOND:
         KSR.sl.sl_send_reply(400, "Bad Request")
         return None
-    method, call_id, from_tag, to_tag, cseq, route, source, caller, dialled, required, order = lines
+    method, call_id, from_tag, to_tag, cseq, route, source, via, caller, dialled, required, order = lines
+    is_behind_nat = not source.startswith(f"{via} ") and nat.is_behind(via, source.partition(" ")[0])
+    if is_behind_nat:
+        KSR.force_rport()  # its replies go to where it sends from, although it may not ask for that (RFC 3581)
     if KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) < 0:
         KSR.sl.sl_send_reply(483, "Too Many Hops")
         return None
@@ -126,22 +134,11 @@ def incoming() -> Incoming | None:
     from_tag, to_tag = "" if from_tag == _NULL else from_tag, "" if to_tag == _NULL else to_tag
     named = None if order == _NULL else order
     return Incoming(
-        method, call_id, from_tag, to_tag, int(cseq), mark, sender, source, caller, dialled, named, transaction > 0
-    )
+        method, call_id, from_tag, to_tag, int(cseq), mark, sender, source, caller, dialled, named, transaction > 0,
+        is_behind_nat,
+    )  # fmt: skip
 
 
 def follows_route() -> bool:
     """Return True if the request carries our own Route, which is taken off (RFC 3261 16.4)."""
     return KSR.rr.loose_route() > 0
-
-
-def covered_by_digest(method: str, covers_body: bool) -> Request:
-    """Return the parts that a digest covers, as they go out. The body may be no text, so it is read in hex."""
-    body = bytes.fromhex(str(KSR.pv.gete("$(rb{s.encode.hexa})"))) if covers_body else b""
-    return Request(method, str(KSR.pv.gete("$ru")), body)
-
-
-def can_read_body() -> bool:
-    """Return True if covered_by_digest() can give the request's body, which may be empty."""
-    size = KSR.pv.get("$bs")
-    return not isinstance(size, int) or size <= _LONGEST_BODY

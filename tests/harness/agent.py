@@ -116,6 +116,7 @@ class Agent(Endpoint):
         self.exchanges: dict[tuple[str, str], Exchange] = {}
         self.served: dict[tuple[str, str], Served] = {}
         self.dialogs: dict[str, Dialog] = {}
+        self.rport = ";rport"  # of its Vias (RFC 3581)
         self.contact = ""  # where its calls want their requests, if that is not this end
         super().__init__(name, host, transport, port)
 
@@ -134,7 +135,7 @@ class Agent(Endpoint):
         self.respond(served, 487)
 
     def via(self) -> str:
-        return f"SIP/2.0/{self.transport.upper()} {self.place};rport;branch={message.new_branch()}"
+        return f"SIP/2.0/{self.transport.upper()} {self.place}{self.rport};branch={message.new_branch()}"
 
     def start(self, request: Message, to: Address) -> Exchange:
         """Send a request in a transaction of its own; an ACK is no transaction."""

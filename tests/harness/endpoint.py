@@ -47,6 +47,7 @@ class Endpoint:
         self.name, self.transport = name, transport
         self.trace: list[Seen] = []
         self.local_faults: list[str] = []
+        self.named: Address | None = None  # where it says that it is, as behind a NAT; None: where it is
         self.nat: dict[Address, Address] = {}  # an address that is sent to -> where that arrives
         self.changed = threading.Condition(threading.RLock())
         self._started = time.monotonic()
@@ -78,7 +79,8 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        return written(self.address)
+        """Where it says that it is, as a URI has it."""
+        return written(self.named or self.address)
 
     def close(self) -> None:
         with self.changed:

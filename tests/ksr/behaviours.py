@@ -76,6 +76,12 @@ def _hdr_remove(state: State, name: str) -> int:
     return 1  # whether there was one or not
 
 
+def _msg_apply_changes(state: State) -> int:
+    """The edits so far are in the request, as if it had come in so."""
+    state.request, state.run.edits = state.run.edits.apply(state.request, state.request.start_line), Edits()
+    return 1
+
+
 def _hdr_replace(state: State, name: str, text: str) -> int:
     _hdr_remove(state, name)
     return _hdr_append(state, text)
@@ -247,6 +253,7 @@ TABLE: dict[str, Behaviour] = {
     "is_REGISTER": lambda state: state.request.method == b"REGISTER",
     "is_OPTIONS": lambda state: state.request.method == b"OPTIONS",
     "setdsturi": _set_dst_uri,
+    "force_rport": lambda state: True,
     "pv.get": variables.read,
     "pv.gete": _pv_gete,
     "pv.is_null": lambda state, name: variables.read(state, name) is None,
@@ -281,6 +288,8 @@ TABLE: dict[str, Behaviour] = {
     "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),
     "dialog.dlg_set_property": lambda state, name: _yes(name in {"ka-src", "ka-dst", "timeout-noreset"}),
     "dialog.is_known_dlg": lambda state: _yes(state.known_dialog is not None),
+    "dialog.dlg_reset_property": lambda state, name: _yes(name in {"ka-src", "ka-dst", "timeout-noreset"}),
+    "textopsx.msg_apply_changes": _msg_apply_changes,
     "uac.uac_auth": _uac_auth,
     "jsonrpcs.exec": lambda state, command: _yes(command.startswith("{")),  # $jsonrpl is for a test to say
     "htable.sht_get": _sht_get,
@@ -301,5 +310,5 @@ _ANYWHERE = frozenset({
 })  # fmt: skip
 ASKED_IN = {
     Route.BRANCH: _ANYWHERE | {"route", "hdr.append", "hdr.remove", "dialog.is_known_dlg", "rr.add_rr_param"},
-    Route.REPLY: _ANYWHERE | {"hdr.append", "hdr.remove"},
+    Route.REPLY: _ANYWHERE | {"hdr.append", "hdr.remove", "dialog.dlg_reset_property"},
 }

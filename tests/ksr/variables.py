@@ -249,6 +249,14 @@ def _rpc_answer(state: State, name: Name) -> Value:
     raise UnknownVariableError(f"$jsonrpl({name.inner})")
 
 
+def _selected(state: State, name: Name) -> Value:
+    """$sel(via.host): of the first Via."""
+    if name.inner != "via.host":
+        raise UnknownVariableError(f"$sel({name.inner})")
+    sent_by = state.message.value("Via").partition(b" ")[2].partition(b";")[0].strip()
+    return re.sub(rb":\d+$", b"", sent_by) or None
+
+
 _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "hdr": lambda state, name: _header(state.message, name),
     "T_rpl": _of_reply,
@@ -257,6 +265,7 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "T_req": _of_request,
     "_s": _printed,
     "hex": _in_hex,
+    "sel": _selected,
     "var": lambda state, name: state.script_variables.get(name.inner or "", 0),
     "jsonrpl": _rpc_answer,
 }

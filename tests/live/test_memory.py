@@ -72,7 +72,7 @@ class Restarted(Carrier):
 
 
 def test_a_call_whose_pbx_has_gone_is_noticed(installation: Installation) -> None:
-    """The PBX is asked, whoever has called, and not the carrier; nobody's next CSeq is used up."""
+    """The PBX is asked, whoever has called, behind a NAT too, and not the carrier; nobody's next CSeq is used up."""
     modparams = (("dialog", "ka_interval", ASKED_EVERY), ("dialog", "ka_failed_limit", 1))
     with (
         installation.running(Options(modparams=modparams)) as node,
@@ -81,6 +81,7 @@ def test_a_call_whose_pbx_has_gone_is_noticed(installation: Installation) -> Non
     ):
         there = pbx(scene)
         inbound = [(place, open_to(scene, Script(), place)) for place in (there, called)]
+        scene.pbx.named = ("192.168.7.2", 5060)  # in a network of its own, behind a NAT
         in_stays, in_gone = (up(scene, one.carrier, place, contact(scene, one)) for place, one in inbound)
         trunk, restarted = scene.trunk(), scene.caller()
         stays = scene.call(trunk)
@@ -92,6 +93,8 @@ def test_a_call_whose_pbx_has_gone_is_noticed(installation: Installation) -> Non
         for ended in (gone, in_gone):
             node.wait_for("its end", partial(is_gone, node, ended), GONE_WITHIN)
         there.expect("OPTIONS")
+        asked = [seen.message.uri for seen in scene.pbx.trace if seen.message.method == "OPTIONS" and not seen.sent]
+        assert asked[:1] == [scene.pbx.uri]
         assert not any(is_gone(node, call) for call in (stays, in_stays))
         assert not [seen for _, one in inbound for seen in one.carrier.trace if seen.message.method == "OPTIONS"]
         in_stays.inside("BYE").expect(200)
