@@ -15,11 +15,13 @@ import pytest
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import Scene
 from tests.harness.steps import talk_and_hang_up
+from tests.live.torture import rfc4475, rfc5118
 from tests.live.torture.ends import Sink, Source, reply_to
 from tests.live.torture.replies import BREAKS, FIELDS, LENGTHS, NUMBERS, broken, right_end, with_value
-from tests.live.torture.rfc4475 import CASES, FORWARDED, SILENCE, SILENT_SINCE_6_1, Case
+from tests.live.torture.rfc4475 import FORWARDED, SILENCE, SILENT_SINCE_6_1, Case
 from tests.unit.test_challenge import READ, REFUSED, STYLES
 
+CASES = {**rfc4475.CASES, **rfc5118.CASES}
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
 
 PBX = "127.0.0.1"
@@ -187,6 +189,20 @@ def test_replies_that_are_broken_anywhere_end_in_one_answer(node: Kamailio, bad:
     ]
     found = zip(CASES_OF_REPLIES, ended(node, bad, answers), strict=True)
     assert {case: end for case, end in found if end != right_end(node.version, case[2], *case[:2])} == {}
+
+
+def test_addresses_of_ipv6_in_replies_are_the_callers_to_read(node: Kamailio, bad: Bad) -> None:
+    statuses = (200, FORWARDED, 503)
+    answers = [
+        once(
+            lambda request, field=field, status=status: reply_to(request, status).replace(  # type: ignore[misc]
+                b"Content-Length", b"%b\r\nContent-Length" % field
+            )
+        )
+        for status in statuses
+        for field in rfc5118.REPLIES
+    ]
+    assert ended(node, bad, answers) == [status for status in statuses for _ in rfc5118.REPLIES]
 
 
 def test_numbers_and_lengths_that_lie(node: Kamailio, bad: Bad) -> None:

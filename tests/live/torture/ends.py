@@ -65,7 +65,8 @@ class Source:
         """Return the final statuses of the answers. One worker reads Kamailio's socket, so a PBX's OPTIONS that is sent
         behind is answered behind; an answer that is expected is waited for as well.
         """
-        self._socket.sendto(octets.replace(b"{me}", _name(self._socket)), self._kamailio)
+        me = _name(self._socket)
+        self._socket.sendto(octets.replace(b"{me}", me).replace(b"{port}", me.split(b":")[1]), self._kamailio)
         self._pbx.sendto(self._ping(), self._kamailio)
         assert self._pbx.recv(65535).startswith(b"SIP/2.0 200 "), "no 200 to OPTIONS any more"
         found: set[int] = set()
