@@ -109,6 +109,25 @@ def test_as_long_a_body_as_there_is_in_a_call(scene: Scene, offer: Offer, pbx: s
     assert trunk.carrier.answers("INVITE") == [*scene.asks(407), 200]
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("carrier", ["udp", "tcp"])
+@pytest.mark.parametrize("pbx", ["udp", "tcp"])
+def test_an_sdp_of_6_kb_passes_both_ways(scene: Scene, pbx: str, carrier: str) -> None:
+    """In fragments over UDP: a challenged INVITE, and one of each end inside the dialog."""
+    large = SDP + b"a=candidate:1 1 UDP 2130706431 192.0.2.1 40000 typ host\r\n" * 105
+    assert len(large) > 6000
+    trunk = scene.trunk(Script(challenge=Challenge()), transport=carrier)
+    caller = scene.caller(transport=pbx)
+    call = caller.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)], body=large)
+    call.expect(200)
+    trunk.carrier.expect_acks()
+    call.inside("INVITE", body=large).expect(200)
+    trunk.carrier.in_call(call.request.call_id, "INVITE", large).expect(200)
+    call.inside("BYE").expect(200)
+    invites = [seen.message for end in (caller, trunk.carrier) for seen in end.trace if seen.message.method == "INVITE"]
+    assert {each.body for each in invites if not each.is_response} == {large}
+
+
 def send_text(scene: Scene, trunk: Trunk, size: int) -> Exchange:
     """A MESSAGE over TCP with a body of this size."""
     headers = [("X-Trunk", trunk.uuid), *typed("application/octet-stream")]

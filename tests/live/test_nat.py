@@ -4,6 +4,7 @@ a network of their own. Here they only claim to be there; at the end there is a 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from tests.harness import network
 from tests.harness.agent import SDP
 from tests.harness.carrier import Script
 from tests.harness.endpoint import Endpoint
+from tests.harness.machine import SBIN
 from tests.harness.message import address
 from tests.harness.network import Network
 from tests.harness.node import Native, Options
@@ -89,7 +91,10 @@ def test_a_pbx_that_is_called_is_found_again(scene: Scene) -> None:
 @pytest.fixture(scope="module")
 def networks() -> Iterator[tuple[Network, Network]]:
     """A private network, and the public one behind its NAT, which changes ports; this thread is in the latter."""
-    if missing := network.is_missing():
+    missing = network.is_missing() or (
+        shutil.which("nft", path=SBIN) is None and "no nft: `make test` installs nftables"
+    )
+    if missing:
         pytest.skip(missing)
     with Network() as private, Network() as router, Network() as public:
         router.cable("192.168.7.1/24", private, f"{INSIDE}/24")
