@@ -91,11 +91,10 @@ def test_a_pbx_that_is_called_is_found_again(scene: Scene) -> None:
 @pytest.fixture(scope="module")
 def networks() -> Iterator[tuple[Network, Network]]:
     """A private network, and the public one behind its NAT, which changes ports; this thread is in the latter."""
-    missing = network.is_missing() or (
-        shutil.which("nft", path=SBIN) is None and "no nft: `make test` installs nftables"
-    )
-    if missing:
+    if missing := network.is_missing():
         pytest.skip(missing)
+    if not shutil.which("nft", path=SBIN):
+        pytest.skip("no nft on this machine; `make test` installs Debian's nftables")
     with Network() as private, Network() as router, Network() as public:
         router.cable("192.168.7.1/24", private, f"{INSIDE}/24")
         router.cable(f"{PUBLIC}/24", public, f"{CARRIER}/24")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kemi.dialog import nat
 from kemi.dialog.mark import LONGEST_LIFE
 from kemi.health import journal
 from kemi.health.held import (
@@ -134,11 +135,13 @@ def test_the_question_is_the_carriers_and_takes_no_number() -> None:
     ("<sip:100@192.0.2.10:5080;transport=tcp>;q=1", "", Target("192.0.2.10", 5080, "tcp")),
     ("sip:100@192.0.2.10;q=1", "", Target("192.0.2.10")),
     ("<sip:100@192.0.2.10>", "<sip:proxy.test;lr>, <sip:192.0.2.11;lr>", Target("proxy.test")),
+    ("<sip:100@203.0.113.9:20001;tn=10.0.0.2~5060~>", "", Target("203.0.113.9", 20001)),
     ("", "", Target()),
 ])  # fmt: skip
 def test_it_goes_where_the_callers_requests_go(contact: str, routes: str, target: Target) -> None:
     one = call(contact=contact, routes=routes)
     assert one.target == target
+    assert nat.MENDED not in one.uri
     assert inherited(one).targets() == ({target} if target.is_name else set())
 
 
