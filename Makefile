@@ -1,7 +1,8 @@
 # Everything installs what it is missing: Debian's packages (as root, or with sudo), and a virtual environment made with
 # Debian's own python3, which is the one that app_python3 embeds.
 
-KAMAILIO = kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-postgres-modules kamailio-mysql-modules
+KAMAILIO = kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-postgres-modules kamailio-mysql-modules \
+	kamailio-tls-modules
 VENV = .venv
 PYTHON = $(VENV)/bin/python
 

@@ -35,6 +35,8 @@ MOST_LOGGED = 2  # Kamailio's level 3 prints the rows that its modules read, and
 LOGS_SECRETS = "makes Kamailio print passwords; choose 2 or less, or set TRUNKAUTH_LOG_SECRETS=1"
 LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module accepts 104 bytes with the final NUL (init_unix_sock)
 
+SYSTEM_CA = "/etc/ssl/certs"  # Debian's, by the hashes of their names; a file of all would be read into shared memory
+
 NEVER_NEXT_ON = frozenset({401, 407, 486, 487})  # challenges, the callee's own word, and the caller's
 
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
@@ -73,6 +75,9 @@ class Settings:
     max_cps: int
     key_file: Path
     http: tuple[str, int] | None
+    tls_ca: Path
+    tls_cert: Path | None
+    tls_key: Path | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -81,9 +86,10 @@ class Settings:
         def value(name: str, default: str) -> str:
             return environment.get(name, "").strip() or default
 
-        state_dir = _fits_socket(_state_dir(value("TRUNKAUTH_STATE_DIR", str(_home()))))
+        state_dir = _fits_socket(_file("TRUNKAUTH_STATE_DIR", value("TRUNKAUTH_STATE_DIR", str(_home()))))
         listen = _listen(value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060"))
         db_url = value("TRUNKAUTH_DB_URL", "")
+        cert = value("TRUNKAUTH_TLS_CERT", "")
         may_log_passwords = _number("TRUNKAUTH_LOG_SECRETS", value("TRUNKAUTH_LOG_SECRETS", "0"), 0, 1) == 1
         ring = _number("TRUNKAUTH_RING_SECONDS", value("TRUNKAUTH_RING_SECONDS", "180"), 1, 3600)
         return cls(
@@ -110,15 +116,22 @@ class Settings:
             max_cps=_number("TRUNKAUTH_MAX_CPS", value("TRUNKAUTH_MAX_CPS", "0"), 0, 100000),
             preemptive=_matching("TRUNKAUTH_PREEMPTIVE", value("TRUNKAUTH_PREEMPTIVE", "auto"), _PREEMPTIVE,
                                  "auto or off") == "auto",
-            key_file=Path(_matching("TRUNKAUTH_KEY_FILE", value("TRUNKAUTH_KEY_FILE", f"{state_dir}/key"), _PATH,
-                                    "a path without spaces, quotes and backslashes")).absolute(),
+            key_file=_file("TRUNKAUTH_KEY_FILE", value("TRUNKAUTH_KEY_FILE", f"{state_dir}/key")),
             http=_http(value("TRUNKAUTH_HTTP", "")),
+            tls_ca=_file("TRUNKAUTH_TLS_CA", value("TRUNKAUTH_TLS_CA", SYSTEM_CA)),
+            tls_cert=_file("TRUNKAUTH_TLS_CERT", cert) if cert else None,
+            tls_key=_file("TRUNKAUTH_TLS_KEY", value("TRUNKAUTH_TLS_KEY", cert)) if cert else None,
         )  # fmt: skip
 
     @property
     def rpc_socket(self) -> Path:
         """Kamailio's RPC socket (ctl module, binrpc over a Unix stream)."""
         return self.state_dir / RPC_SOCKET
+
+    @property
+    def has_tls(self) -> bool:
+        """True if there is a TLS socket, without which nothing is sent by TLS either."""
+        return any(each.proto == "tls" for each in self.listen)
 
     @property
     def db_file(self) -> Path | None:
@@ -193,9 +206,8 @@ def _log_level(text: str, may_log_passwords: bool) -> int:
     return level
 
 
-def _state_dir(text: str) -> Path:
-    takes = "a path without spaces, quotes and backslashes"
-    return Path(_matching("TRUNKAUTH_STATE_DIR", text, _PATH, takes)).absolute()
+def _file(name: str, text: str) -> Path:
+    return Path(_matching(name, text, _PATH, "a path without spaces, quotes and backslashes")).absolute()
 
 
 def _home() -> Path:

@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS trunk (
     prefix VARCHAR(32) DEFAULT '' NOT NULL,
     number_format VARCHAR(16) DEFAULT 'as-dialled' NOT NULL,
     country VARCHAR(2) DEFAULT '' NOT NULL,
+    tls_verify INTEGER DEFAULT 1 NOT NULL,
     CONSTRAINT trunk_l_uuid_idx UNIQUE (l_uuid)
 );
 

@@ -17,6 +17,7 @@ from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
 from kemi.sip import api, failure, moving, relay
 from kemi.trunks.places import Places
 from kemi.trunks.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Plan, Word, best
+from kemi.trunks.secure import TLS
 
 
 class Unanswered(NamedTuple):
@@ -141,7 +142,8 @@ class GoingOn(Receiving):
         else:
             failure.add_branch()
         relay.listen()
-        if failure.resend(attempt):
+        hop = relay.plan().hop if self.has_tls else ""
+        if (not hop.endswith(TLS) or self.is_secured(attempt, hop)) and failure.resend(attempt):
             for challenge in resend.challenges:
                 api.tell(Answered(attempt.trunk, challenge))
         elif attempt.goes_on:

@@ -34,9 +34,13 @@ class Inside(GoingOn):
             edit.remove_headers(PRIVATE_HEADERS)
             if (there := nexthop.settled(self.trunks)) is None:
                 return
+            is_out = opened.direction is not Direction.FROM_TRUNK
+            by_tls = is_out and there.transport == "tls"
+            if by_tls and not nexthop.may_leave(self.trunks, self._trunk_of(opened), there):
+                return
             if opened.mark.is_limited and incoming.method == "BYE":
                 room.note_over(call_of(opened.sequence))
-            if opened.direction is Direction.FROM_TRUNK:
+            if not is_out:
                 self._pass_on(incoming, opened)
             elif incoming.method == "ACK":
                 self._acknowledge(incoming, opened, there)

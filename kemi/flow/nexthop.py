@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from kemi.address import is_address
 from kemi.auth.attempt import ELSEWHERE, Attempt
-from kemi.sip import edit, place, relay, request, wanted
-from kemi.trunks.hops import Hops, target_of
+from kemi.sip import edit, place, relay, request, secure, wanted
+from kemi.trunks.hops import Hop, Hops, literal, target_of
 from kemi.trunks.places import Place, Places
+from kemi.trunks.plan import Plan
+from kemi.trunks.secure import TLS
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
 
@@ -21,12 +23,32 @@ def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str) -> tuple[str, ...] | No
     nobody has tried. uri: the R-URI, whose host is the next hop of a trunk without one.
     """
     target = trunk.target if trunk.target.host else target_of(uri, "")
+    if trunk.target.transport == "tls" and not target.is_name:
+        return that_serve(trunk, (literal(target)[0].uri,))
     if trunk.leads_to_address or not target.is_name:
         return (trunk.next_hop or (trunk.hop_of(uri) if trunk.domain else ""),)
     hops = trunks.resolved(target)
-    if hops is None and not trunk.target.host:
-        wanted.want(target.key)
-    return None if hops is None else tuple([hop.uri for hop in hops])
+    if hops is None:
+        if not trunk.target.host:
+            wanted.want(target.key)
+        return None
+    uris = tuple([hop.uri for hop in hops])
+    return that_serve(trunk, uris) if TLS in "".join(uris) else uris
+
+
+def that_serve(trunk: Trunk, uris: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the URIs but those by TLS without a connection; None if one is being made, and there is no other. None is
+    made to where callers dial.
+    """
+    left, is_pending = [], False
+    for uri in uris:
+        if uri.endswith(TLS):
+            number = secure.look(trunk.wanted.key(uri)) if trunk.target.host else secure.FAILED
+            is_pending = is_pending or number == secure.PENDING
+            if number <= 0:
+                continue
+        left.append(uri)
+    return None if is_pending and not left else tuple(left)
 
 
 def of_pbx(trunks: TrunkStore, uri: str) -> Hops | None:
@@ -52,6 +74,22 @@ def settled(trunks: TrunkStore) -> Place | None:
             return None
     relay.reply(503, "Next Hop Unreachable")
     return None
+
+
+def may_leave(trunks: TrunkStore, trunk: Trunk | None, there: Place) -> bool:
+    """Have a request inside a dialog, which goes to this place by TLS, leave by the judged connection if the place is a
+    hop of its trunk's. Return False if that is not up: the request has been answered with 503, or dropped.
+    """
+    if trunk is None or there not in trunks.places(trunk).exact:
+        return True
+    hop = Hop(*there).uri
+    number = secure.look(key := trunk.wanted.key(hop))
+    if number > 0 and secure.leave_by(key):
+        relay.keep_plan(Plan(hop=hop))
+        return True
+    if number == secure.FAILED or not request.came_over_udp():
+        relay.reply(503, "Next Hop Unreachable")
+    return False
 
 
 def of_dialog(trunks: TrunkStore, trunk: Trunk) -> Places:

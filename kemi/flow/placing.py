@@ -13,18 +13,19 @@ from random import randrange
 from typing import TYPE_CHECKING
 
 from kemi.auth import nonces, session
-from kemi.auth.attempt import Attempt
+from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.dialog import identity, sender
 from kemi.dialog.identity import FIELDS, Claims
 from kemi.flow import calls, nexthop, rate, responses, standings
 from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
-from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room, shared
+from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room, secure, shared
 from kemi.sip.request import Incoming
 from kemi.start import key
 from kemi.trunks import numbers, selection
 from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan, Word
+from kemi.trunks.secure import TLS
 from kemi.trunks.selection import Asked, Candidates, candidates
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
@@ -48,6 +49,8 @@ class Placing:
         self._settings = settings
         numbers.load()
         api.use(settings.log, settings.log_level)
+        self.has_tls = settings.has_tls
+        secure.use(self.has_tls)
         self._dialogs = Dialogs(key.load(settings.key_file), run=secrets.randbits(32))
         self._trunks: TrunkStore | None = None
         self.concerns = session.CONCERNS | settings.next_on
@@ -241,6 +244,10 @@ class Placing:
         """Send an attempt that is no answer to a challenge. Return False if it cannot be sent. credentials: for
         preemptive responses, None if there may be none.
         """
+        is_by_tls = plan.hop.endswith(TLS) and attempt.destination != TO_PBX
+        if is_by_tls and not self.is_secured(attempt, plan.hop):
+            api.tell(Unreachable(attempt.trunk))
+            return False
         record = nonces.UNKNOWN
         if credentials:
             record = shared.record(attempt.trunk, attempt.destination)
@@ -250,13 +257,18 @@ class Placing:
         teaches = record.names_next if attempt.in_dialog else self._settings.preemptive
         if is_heard or teaches or attempt.number != attempt.cseq or attempt.sender:
             relay.listen()
-        if plan.goes_on or attempt.is_moved:
+        if plan.goes_on or attempt.is_moved or is_by_tls:
             relay.keep_plan(plan)
             attempt = attempt._replace(goes_on=plan.goes_on)
         if not relay.send(attempt):
             api.tell(Unreachable(attempt.trunk))
             return False
         return True
+
+    def is_secured(self, attempt: Attempt, hop: str) -> bool:
+        """Have the attempt leave by the judged connection to this hop by TLS. Return False if there is none."""
+        trunk = self.trunks.by_uuid(attempt.trunk)
+        return trunk is not None and secure.leave_by(trunk.wanted.key(hop))
 
     def preemptive_credentials(self, trunk: Trunk) -> Credentials | None:
         return trunk.credentials if self._settings.preemptive else None

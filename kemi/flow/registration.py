@@ -24,8 +24,10 @@ from kemi.auth.plain import first_plain, is_plain
 from kemi.auth.session import Failure, Refuse, Resend
 from kemi.flow import responses
 from kemi.outcome import Unregistered
-from kemi.sip import api, dialog, edit, nat, own, registrar, registration, relay
+from kemi.sip import api, dialog, edit, nat, own, place, registrar, registration, relay, secure
 from kemi.sip.api import guarded
+from kemi.trunks.hops import Hop
+from kemi.trunks.places import Place
 
 if TYPE_CHECKING:
     from kemi.settings import Settings
@@ -50,6 +52,8 @@ class Registration:
                 own.write_sender(request)
                 if request.method == "OPTIONS":
                     own.hear("PROBE_REPLY", self._settings.try_seconds)
+            elif registration.is_register() and not self._is_secured():
+                registration.hold_back()  # the uac module tries again, when `registering` says so
             elif registration.is_register():
                 registration.screen_replies("REGISTER_REPLY")
                 self._write_answer(registrar.note_sent())
@@ -59,6 +63,11 @@ class Registration:
         except Exception as error:
             api.tell_fault_in("LOCAL_REQUEST", error)
         return 1
+
+    def _is_secured(self) -> bool:
+        """Return True if what is about to leave needs no connection by TLS, or a judged one is up."""
+        there = place.next_hop() if self._settings.has_tls else Place()
+        return there.transport != "tls" or secure.look(Hop(*there).uri) > 0
 
     @guarded(relay.reply_nothing)
     def PROBE_REPLY(self, _message: object) -> int:

@@ -29,13 +29,16 @@ NO_NAME = "its name cannot be resolved"
 
 
 class Probed(NamedTuple):
-    """A row to probe. every: seconds. domain: r_domain; socket: the sending one; both may be empty."""
+    """A row to probe. every: seconds. domain: r_domain; socket: the sending one; both may be empty. server_name: as in
+    Request.
+    """
 
     uuid: str
     every: int
     target: Target
     domain: str = ""
     socket: str = ""
+    server_name: str = ""
 
 
 class Probe(NamedTuple):
@@ -52,7 +55,15 @@ class Probe(NamedTuple):
     def request(self, call_id: str, tag: str) -> Request:
         """Return it. tag: of its From."""
         fields = f"To: <{self.uri}>\r\nCall-ID: {call_id}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n"
-        return Request("OPTIONS", self.uri, self.hop.uri, f"<{self.uri}>;tag={tag}", fields, self.trunk.socket)
+        return Request(
+            "OPTIONS",
+            self.uri,
+            self.hop.uri,
+            f"<{self.uri}>;tag={tag}",
+            fields,
+            self.trunk.socket,
+            self.trunk.server_name,
+        )
 
 
 class Verdict(NamedTuple):

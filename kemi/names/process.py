@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from kemi.health.certificates import Certificates
 from kemi.health.holding import Holding
 from kemi.health.probing import Probing
+from kemi.health.securing import Securing
 from kemi.line import notice, warning
 from kemi.names.file import NamesFile
 from kemi.names.learned import Learned
@@ -48,7 +50,7 @@ class _Work:
     """The names that rows and workers want, and the file that holds what became of them."""
 
     def __init__(self, settings: Settings, holding: Holding) -> None:
-        self._rows = Rows(settings.local_file)
+        self._rows = Rows(settings.local_file, [each.proto for each in settings.listen])
         self._file = NamesFile(settings.names_file)
         self._file_fault = ""
         try:
@@ -57,6 +59,8 @@ class _Work:
             self._say_file_fault(cause(error))
         self._registering = Registering()
         self._probing = Probing(settings.try_seconds)
+        self._securing = Securing(settings) if settings.has_tls else None
+        self._certificates = Certificates(settings)
         self._holding = holding
         self._asked = 0
         self._learned = Learned()
@@ -85,6 +89,9 @@ class _Work:
             self._registering.changed(sorted(changed))
         self._registering.look(registering)
         self._probing.tick(found.probed, hops)
+        if self._securing:
+            self._securing.tick(found.secured, hops)
+            self._certificates.tick()
         self._holding.tick(hops)
         for line in lines:
             api.write(line)

@@ -5,17 +5,19 @@ are probed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.health.probes import Probed
+from kemi.health.secured import Secured
 from kemi.trunks.hops import Hops, Target, literal, places, target_of
 from kemi.trunks.rows import SECRETS
 from kemi.trunks.secret import SecretError, revealed
+from kemi.trunks.secure import Wanted
 from kemi.trunks.tables import UNUSABLE, copied_uacreg, data_version, open_file, replica_fault, trunk, uacreg
 
 MD5_DIGITS = 32
@@ -38,6 +40,22 @@ _PROBED = (
         trunk.c.id.not_in(_POLICY_FAULTS),
     )
 )
+_SECURED = (
+    select(
+        func.min(uacreg.c.l_uuid),
+        uacreg.c.auth_proxy,
+        uacreg.c.r_domain,
+        uacreg.c.socket,
+        func.coalesce(trunk.c.tls_verify, 1).label("tls_verify"),
+    )
+    .outerjoin(trunk, trunk.c.l_uuid == uacreg.c.l_uuid)
+    .where(
+        func.coalesce(trunk.c.enabled, 1) == 1,
+        uacreg.c.id.not_in(_UNUSABLE),
+        or_(trunk.c.id.is_(None), trunk.c.id.not_in(_POLICY_FAULTS)),
+    )
+    .group_by(uacreg.c.auth_proxy, uacreg.c.r_domain, uacreg.c.socket, "tls_verify")
+)
 _COLUMNS = list(copied_uacreg.columns.keys())
 _UUID, _PROXY, _PASSWORD, _HA1 = map(_COLUMNS.index, ("l_uuid", "auth_proxy", "auth_password", "auth_ha1"))
 _SECRETS = frozenset(_COLUMNS.index(name) for name in SECRETS)
@@ -47,7 +65,8 @@ Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
 
 class Found(NamedTuple):
     """The findings of one look: targets that are names, of next hops and of PBXs; those of next hops alone; the places
-    of next hops that are addresses (hops.places); and the rows that register or are probed, by l_uuid.
+    of next hops that are addresses (hops.places); the rows that register or are probed, by l_uuid; and those that TLS
+    may lead to.
     """
 
     targets: frozenset[Target]
@@ -55,6 +74,7 @@ class Found(NamedTuple):
     places: frozenset[str]
     registering: Mapping[str, Registration]
     probed: Mapping[str, Probed]
+    secured: tuple[Secured, ...]
 
     def all_places(self, hops: Mapping[Target, Hops]) -> frozenset[str]:
         """Return the places of all next hops. hops: of those that are names."""
@@ -67,8 +87,10 @@ class Rows:
     last holds.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, transports: Collection[str] = ()) -> None:
+        """transports: that Kamailio can send by."""
         self._path = path
+        self._has_tls = "tls" in transports
         self._engine = open_file(path)
         self._connection: Connection | None = None
         self._version: tuple[int, int] | None = None
@@ -113,12 +135,21 @@ class Rows:
             places(tuple(hop for target in next_hops if target.host and not target.is_name for hop in literal(target))),
             {str(row[_UUID]): row for row in registering if row},
             {row.uuid: row for row in probed if row.target.host},
+            tuple(row for row in map(_secured, execute(_SECURED)) if row.may_lead_to_tls) if self._has_tls else (),
         )
         self._version = version
 
 
 def _probed(uuid: str, every: int, proxy: str | None, domain: str | None, socket: str | None) -> Probed:
-    return Probed(uuid, every, target_of(proxy or "", domain or ""), domain or "", socket or "")
+    target = target_of(proxy or "", domain or "")
+    said = Wanted.of(target, domain or "", 1).server_name(target)
+    return Probed(uuid, every, target, domain or "", socket or "", said)
+
+
+def _secured(row: Sequence[Any]) -> Secured:
+    uuid, proxy, domain, socket, tls_verify = row
+    target = target_of(proxy or "", domain or "")
+    return Secured(uuid, target, Wanted.of(target, domain or "", tls_verify), domain or "", socket or "")
 
 
 def _revealed(row: Sequence[Any]) -> Registration:

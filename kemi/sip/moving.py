@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import KSR
 
+from kemi.sip import secure
+
 
 def dialled() -> str:
     """Return the R-URI as it came in."""
@@ -24,6 +26,7 @@ def forget_address(dialled: str) -> None:
     """Forget where an attempt was to go: that of the request route, with which a failure route starts, or one that was
     not sent. dialled: the caller's R-URI, which makes a branch for the next relay.
     """
+    secure.leave_by_any()
     KSR.pv.unset("$du")
     KSR.pv.unset("$fs")
     KSR.pv.sets("$ru", dialled)

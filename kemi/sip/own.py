@@ -10,9 +10,10 @@ import re
 import KSR
 
 from kemi.dialog.own import Request
-from kemi.sip import api
+from kemi.sip import api, secure
 from kemi.sip.failure import LONGEST_RETRY_AFTER
 from kemi.sip.rpc import run
+from kemi.trunks.secure import TLS
 
 _TABLE = "probes"
 _LEADING_NUMBER = re.compile(r"\s*([0-9]{1,9})")
@@ -25,6 +26,8 @@ def send(request: Request) -> bool:
     global _sending  # noqa: PLW0603
     fields = f"From: {request.sender}\r\n{request.fields}"
     _sending = request
+    if request.next_hop.endswith(TLS):
+        secure.open_as(request.server_name)
     try:
         return run("tm.t_uac_start", *request[:3], request.socket or ".", fields) == 200
     finally:
@@ -54,6 +57,7 @@ def note_reply(status: int) -> None:
     """Keep the final reply at hand for take_reply()."""
     after = _LEADING_NUMBER.match(api.line("hdr(Retry-After)"))
     retry_after = min(int(after[1]), LONGEST_RETRY_AFTER) if after else 0
+    secure.note_peer()
     KSR.htable.sht_sets(_TABLE, api.line("ci"), json.dumps([status, retry_after]))
 
 

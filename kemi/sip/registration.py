@@ -12,6 +12,11 @@ def is_register() -> bool:
     return KSR.is_REGISTER()
 
 
+def hold_back() -> None:
+    """Do not send the request at hand."""
+    KSR.set_drop()
+
+
 def screen_replies(handler: str) -> None:
     """Let this handler see the replies to the request at hand before the uac module does."""
     KSR.tm.t_on_reply(handler)

@@ -26,7 +26,7 @@ from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
 from kemi.replica.writer import CopyError
 from kemi.settings import FILES, LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
-from kemi.start import config, key, schema
+from kemi.start import config, key, schema, tls
 from kemi.start.sockets import Socket
 from kemi.trunks.tables import cause
 
@@ -55,10 +55,13 @@ def run(settings: Settings, extra: list[str]) -> None:
         key.load(settings.key_file)
     except key.KeyFileError as error:
         raise StartError(str(error)) from None
+    if settings.has_tls:
+        prepare_tls(settings)
     check_log_level(settings, extra)
     arguments = [kamailio, "-DD", "-E", "-f", str(FILES / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
     arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-w", str(settings.state_dir)]
     arguments += ["-A", "HTTP=1"] if settings.http else []
+    arguments += ["-A", "TLS=1"] if settings.has_tls else []
     arguments += ["--log-engine", "json:c"] if settings.log == "json" else []
     arguments += [str(Path(word).absolute()) if before == "-f" else word for before, word in pairwise(["", *extra])]
     environment = kamailio_environment(settings, os.environ)
@@ -117,6 +120,10 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_KAMAILIO_DB_URL": settings.kamailio_db_url,
         "TRUNKAUTH_NAMES_DB_URL": settings.names_db_url,
         "TRUNKAUTH_RPC_SOCKET": f"unixs:{settings.rpc_socket}",
+        "TRUNKAUTH_TLS_CA": str(settings.tls_ca),
+        "TRUNKAUTH_TLS_CERT": str(settings.tls_cert or ""),
+        "TRUNKAUTH_TLS_KEY": str(settings.tls_key or ""),
+        "TRUNKAUTH_TLS_CONFIG": str(tls.config(settings)),
         "TRUNKAUTH_SCRIPT": str(FILES / "kamailio/trunkauth.py"),
     }
 
@@ -142,6 +149,19 @@ def check_http(host: str, port: int) -> None:
         raise StartError(f"TRUNKAUTH_HTTP: {http_text((host, port))}: {error.strerror or error}; {advice}") from None
 
 
+def prepare_tls(settings: Settings) -> None:
+    """Check the certificates, and write the profiles that name them. Raises StartError."""
+    try:
+        tls.check(settings)
+        tls.write(settings)
+    except tls.CertificateError as error:
+        raise StartError(str(error)) from None
+    except OSError as error:
+        raise StartError(f"TRUNKAUTH_STATE_DIR: {error}") from None
+    if not modules("tls.so"):
+        raise StartError("Kamailio's tls module is not installed; on Debian: apt-get install kamailio-tls-modules")
+
+
 def check_interpreter() -> None:
     """Check that app_python3 embeds this Python: packages made for another version would not load there."""
     embedded, mine = embedded_version(), f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -151,11 +171,17 @@ def check_interpreter() -> None:
 
 def embedded_version() -> str:
     """Return the version of Python that Debian's app_python3 embeds, such as 3.11; empty if it is not installed."""
-    for folder in ("lib*", "lib*/*"):
-        for module in DEBIANS_PREFIX.glob(f"{folder}/kamailio/modules/app_python3.so"):
-            if found := re.search(rb"libpython(3\.[0-9]+)", module.read_bytes()):
-                return found[1].decode()
+    for module in modules("app_python3.so"):
+        if found := re.search(rb"libpython(3\.[0-9]+)", module.read_bytes()):
+            return found[1].decode()
     return ""
+
+
+def modules(name: str) -> list[Path]:
+    """Return the files of one of Debian's modules for Kamailio; none if it is not installed."""
+    return [
+        found for folder in ("lib*", "lib*/*") for found in DEBIANS_PREFIX.glob(f"{folder}/kamailio/modules/{name}")
+    ]
 
 
 def check_memory(mebibytes: int) -> None:

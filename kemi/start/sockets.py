@@ -16,7 +16,7 @@ from kemi.address import literal
 _SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
 _HOST = r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+"
 _SOCKET = re.compile(
-    rf"(?P<proto>udp|tcp):(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})"
+    rf"(?P<proto>udp|tcp|tls):(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})"
     rf"(?:/(?P<public_host>{_HOST})(?::(?P<public_port>[0-9]{{1,5}}))?)?"
 )
 _WILDCARDS = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 (they are what is refused)
@@ -25,7 +25,7 @@ _FORM = "such as udp:127.0.0.1:5060 tcp:127.0.0.1:5060, or udp:10.0.0.5:5060/203
 
 @dataclass(frozen=True)
 class Socket:
-    """One SIP socket: proto `udp` or `tcp`; host a name, an interface, an IPv4 or a bracketed IPv6 address; port
+    """One SIP socket: proto `udp`, `tcp` or `tls`; host a name, an interface, an IPv4 or a bracketed IPv6 address; port
     1-65535. public_host, public_port: what Via and Record-Route say instead; empty and 0 for the same.
     """
 
@@ -41,7 +41,9 @@ class Socket:
         match = _SOCKET.fullmatch(text)
         ports = [int(port) for port in match.group("port", "public_port") if port] if match else [0]
         if not match or not all(1 <= port <= 65535 for port in ports):
-            raise ValueError(f"{text!r} is not a socket; it takes proto:address:port with proto udp or tcp, {_FORM}")
+            raise ValueError(
+                f"{text!r} is not a socket; it takes proto:address:port with proto udp, tcp or tls, {_FORM}"
+            )
         host, public_host = match["host"], match["public_host"] or ""
         if _WILDCARDS & {host, public_host}:
             raise ValueError(

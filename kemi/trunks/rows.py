@@ -46,7 +46,7 @@ _POLICY_TEXTS = (
 POLICY_NUMBERS = {  # column of trunk -> default, most
     "enabled": (1, 1), "priority": (0, MOST_GROUP), "weight": (1, MOST_PORT), "max_calls": (0, MOST_GROUP),
     "max_cps": (0, MOST_GROUP), "probe": (0, 86400), "answers_far_end": (0, 1),
-    "strip": (0, LONGEST),
+    "strip": (0, LONGEST), "tls_verify": (1, 1),
 }  # fmt: skip
 
 _LINE = re.compile(r"[^\x00-\x1f\x7f]*")

@@ -102,6 +102,7 @@ trunk = Table(
     Column("prefix", String(32)),
     Column("number_format", String(16)),
     Column("country", String(2)),
+    Column("tls_verify", Integer),
 )
 
 # The columns that a Trunk is made of, in the order of its fields.

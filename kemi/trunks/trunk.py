@@ -12,6 +12,7 @@ from kemi import uri
 from kemi.auth.credentials import Credentials
 from kemi.trunks.hops import Target, target_of
 from kemi.trunks.numbers import AS_DIALLED, Numbers
+from kemi.trunks.secure import Wanted
 
 # Of the hop to us (RFC 3261 19.1.1), not of the number.
 _HOP_PARAMETERS = re.compile(r";\s*(?:transport|maddr|ttl|lr)\s*(?:=[^;]*)?(?=;|$)", re.IGNORECASE)
@@ -37,6 +38,7 @@ class Policy(NamedTuple):
     prefix: str = ""
     number_format: str = AS_DIALLED
     country: str = ""
+    tls_verify: int = 1
 
 
 DEFAULT = Policy()
@@ -94,6 +96,11 @@ class Trunk:
     def destination(self) -> str:
         """The carrier that the row names, empty if it names none. Changes when the row's destination changes."""
         return f"{self.next_hop} {self.domain}".strip()
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What it wants of its carrier's certificate."""
+        return Wanted.of(self.target, self.domain, self.policy.tls_verify)
 
     @cached_property
     def inbound(self) -> tuple[str, ...]:

@@ -114,12 +114,13 @@ def test_the_table_trunk_of_an_older_release_gets_the_columns_that_it_lacks(engi
         "INSERT INTO trunk (l_uuid, priority) VALUES ('kept', 7)",
         "ALTER TABLE trunk DROP COLUMN country",
         "ALTER TABLE trunk DROP COLUMN number_format",
+        "ALTER TABLE trunk DROP COLUMN tls_verify",
     )
     assert schema.create(engine) == []
     assert columns(inspect(engine), "trunk") == new
     with engine.connect() as connection:
-        row = connection.execute(text("SELECT l_uuid, priority, number_format, country FROM trunk")).one()
-    assert row == ("kept", 7, "as-dialled", "")
+        row = connection.execute(text("SELECT l_uuid, priority, number_format, country, tls_verify FROM trunk")).one()
+    assert row == ("kept", 7, "as-dialled", "", 1)
 
 
 @pytest.mark.parametrize(

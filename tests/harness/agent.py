@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tests.harness import message
+from tests.harness.certificates import Identity
 from tests.harness.dialog import Dialog
 from tests.harness.endpoint import WITHIN, Address, Endpoint
 from tests.harness.message import Header, Message
@@ -110,6 +111,7 @@ class Agent(Endpoint):
         transport: str = "udp",
         realms: Iterable[str] = (),
         port: int = 0,
+        identity: Identity | None = None,
     ) -> None:
         self.requests = RequestRules(tuple(realms))
         self.responses = ResponseRules()
@@ -118,7 +120,7 @@ class Agent(Endpoint):
         self.dialogs: dict[str, Dialog] = {}
         self.rport = ";rport"  # of its Vias (RFC 3581)
         self.contact = ""  # where its calls want their requests, if that is not this end
-        super().__init__(name, host, transport, port)
+        super().__init__(name, host, transport, port, identity)
 
     @property
     def faults(self) -> list[str]:

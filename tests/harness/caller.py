@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.harness.agent import SDP, Agent, Exchange, Served
+from tests.harness.certificates import Identity
 from tests.harness.endpoint import Address
 from tests.harness.message import Header
 from tests.harness.rules import SENT_MAX_FORWARDS
@@ -13,10 +14,13 @@ from tests.harness.rules import SENT_MAX_FORWARDS
 class Caller(Agent):
     """Sends requests to one proxy; answers in-dialog requests with 200, the carrier's BYE among them."""
 
-    def __init__(self, proxy: Address, *, host: str = "", transport: str = "udp") -> None:
+    def __init__(
+        self, proxy: Address, *, host: str = "", transport: str = "udp", identity: Identity | None = None
+    ) -> None:
         self.proxy = proxy
         self._knows_its_calls = True
-        super().__init__("pbx", host or ("::1" if ":" in proxy[0] else "127.0.0.1"), transport)
+        own = host or ("::1" if ":" in proxy[0] else "127.0.0.1")
+        super().__init__("pbx", own, transport, identity=identity)
 
     def invite(
         self, uri: str, *, sender: str = "sip:100@pbx.test", headers: Iterable[Header] = (), body: bytes = SDP

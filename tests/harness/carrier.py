@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tests.harness.agent import SDP, Agent, Exchange, Served
+from tests.harness.certificates import Identity
 from tests.harness.endpoint import WITHIN
 from tests.harness.message import Header, Message
 from tests.harness.rules import is_probe
@@ -52,6 +53,7 @@ class Carrier(Agent):
         host: str = "127.0.0.1",
         transport: str = "udp",
         port: int = 0,
+        identity: Identity | None = None,
     ) -> None:
         self.script = script
         self.verdicts: list[tuple[str, int, str]] = []
@@ -60,7 +62,8 @@ class Carrier(Agent):
         self._verifiers = [Verifier(challenge, passwords, statuses) for challenge in challenges]
         self._held: list[Served] | None = None
         self._turns_down: int | None = None
-        super().__init__("carrier", host, transport, [challenge.realm for challenge in challenges], port)
+        realms = [challenge.realm for challenge in challenges]
+        super().__init__("carrier", host, transport, realms, port, identity)
 
     @property
     def faults(self) -> list[str]:
@@ -70,7 +73,8 @@ class Carrier(Agent):
     @property
     def proxy_uri(self) -> str:
         """What a DBA writes into auth_proxy."""
-        return f"sip:{self.place}" + (";transport=tcp" if self.transport == "tcp" else "")
+        suffix = "" if self.transport == "udp" else f";transport={self.transport}"
+        return f"sip:{self.place}{suffix}"
 
     def hold(self) -> None:
         """Keep the requests that come from now on: an INVITE gets its 100, nothing else is said until `release`."""

@@ -10,6 +10,7 @@ import heapq
 import itertools
 import selectors
 import socket
+import ssl
 import threading
 import time
 import traceback
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from tests.harness.certificates import Identity
 from tests.harness.message import MalformedError, Message, parse, split_stream
 
 Address = tuple[str, int]
@@ -43,8 +45,18 @@ class Seen:
 class Endpoint:
     """Base of the ends of a call; `receive` is what a subclass does with a message."""
 
-    def __init__(self, name: str, host: str = "127.0.0.1", transport: str = "udp", port: int = 0) -> None:
-        self.name, self.transport = name, transport
+    def __init__(
+        self,
+        name: str,
+        host: str = "127.0.0.1",
+        transport: str = "udp",
+        port: int = 0,
+        identity: Identity | None = None,
+    ) -> None:
+        """identity: what this end shows over TLS."""
+        self.name, self.transport, self.identity = name, transport, identity
+        self.handshake_faults: list[str] = []
+        self.server_names: list[str | None] = []  # that were said to this end
         self.trace: list[Seen] = []
         self.local_faults: list[str] = []
         self.named: Address | None = None  # where it says that it is, as behind a NAT; None: where it is
@@ -74,7 +86,7 @@ class Endpoint:
     @property
     def uri(self) -> str:
         """Where this end wants its in-dialog requests."""
-        suffix = ";transport=tcp" if self.transport == "tcp" else ""
+        suffix = "" if self.transport == "udp" else f";transport={self.transport}"
         return f"sip:{self.name}@{self.place}{suffix}"
 
     @property
@@ -123,6 +135,21 @@ class Endpoint:
             del self._unread[connected]
             connected.close()
 
+    def go_away(self) -> None:
+        """End all connections, and take no new ones: the other end's are refused."""
+        with self.changed:
+            for peer in list(self._connections):
+                self.hang_up(peer)
+            self._selector.unregister(self._socket)
+            self._socket.close()
+
+    def be_back(self) -> None:
+        """Take connections again, where they came before."""
+        with self.changed:
+            self._socket = socket.create_server(self.address)
+            self._selector.register(self._socket, selectors.EVENT_READ)
+        self._waker.send(b".")
+
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Run an action in this end's thread, later."""
         with self.changed:
@@ -162,6 +189,8 @@ class Endpoint:
     def _connection(self, to: Address) -> socket.socket:
         if to not in self._connections:
             connected = socket.create_connection(to, timeout=WITHIN, source_address=(self.address[0], 0))
+            if self.identity:
+                connected = self.identity.connecting().wrap_socket(connected)
             self._adopt(connected, to)
             self._waker.send(b".")
         return self._connections[to]
@@ -206,11 +235,31 @@ class Endpoint:
             self._take(octets, peer[:2])
         else:
             connected, peer = self._socket.accept()
-            self._adopt(connected, peer[:2])
+            if (secured := self._secured(connected)) is not None:
+                self._adopt(secured, peer[:2])
+
+    def _secured(self, connected: socket.socket) -> socket.socket | None:
+        """The connection after its handshake, if it has one; None if that fails."""
+        if self.identity is None:
+            return connected
+        context = self.identity.serving()
+        context.sni_callback = lambda _socket, name, _context: self.server_names.append(name)
+        connected.settimeout(WITHIN)
+        try:
+            return context.wrap_socket(connected, server_side=True)
+        except OSError as error:  # ssl.SSLError too
+            self.handshake_faults.append(str(error))
+            connected.close()
+            return None
 
     def _read_stream(self, connected: socket.socket) -> None:
         peer = next(address for address, each in self._connections.items() if each is connected)
-        octets = connected.recv(65535)
+        try:
+            octets = connected.recv(65535)
+            while isinstance(connected, ssl.SSLSocket) and (pending := connected.pending()):
+                octets += connected.recv(pending)
+        except ssl.SSLEOFError:  # closed without close_notify, as Kamailio does
+            octets = b""
         if not octets:
             self.hang_up(peer)
             return

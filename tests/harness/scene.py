@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from tests.harness.agent import SDP, Exchange
 from tests.harness.caller import Caller
 from tests.harness.carrier import Carrier, Script
+from tests.harness.certificates import Identity
 from tests.harness.message import Header
 from tests.harness.node import Kamailio
 from tests.harness.nonces import FOR_EVER, ONE_REQUEST, Nonces
@@ -74,10 +75,20 @@ class Scene:
         self, script: Script = CHALLENGING, *, transport: str = "udp", host: str = "127.0.0.1", **columns: str | int
     ) -> Trunk:
         """A carrier that knows a user, and the row that knows it too, unless a column says otherwise."""
+        return self._trunk(script, transport, host, None, columns)
+
+    def tls_trunk(self, identity: Identity, script: Script = CHALLENGING, **columns: str | int) -> Trunk:
+        """The same, of a carrier that listens by TLS."""
+        return self._trunk(script, "tls", "127.0.0.1", identity, columns)
+
+    def _trunk(
+        self, script: Script, transport: str, host: str, identity: Identity | None, columns: Mapping[str, str | int]
+    ) -> Trunk:
         uuid, password = f"trunk-{secrets.token_hex(4)}", f"pw-{secrets.token_hex(8)}"
         user = str(columns.get("auth_username") or f"user-{uuid}")
         played = replace(script, challenge=self._posed(script.challenge), behind=self._posed(script.behind))
-        carrier = self._stack.enter_context(Carrier(played, {user: password}, host=host, transport=transport))
+        end = Carrier(played, {user: password}, host=host, transport=transport, identity=identity)
+        carrier = self._stack.enter_context(end)
         self.agents.append(carrier)
         row: dict[str, str | int] = {
             "l_uuid": uuid,
@@ -162,6 +173,12 @@ class Scene:
     def caller(self, *, host: str = "127.0.0.1", transport: str = "udp") -> Caller:
         """A PBX of this Kamailio."""
         caller = self._stack.enter_context(Caller(self.kamailio.sip, host=host, transport=transport))
+        self.agents.append(caller)
+        return caller
+
+    def tls_caller(self, identity: Identity, port: int) -> Caller:
+        """A PBX that calls by TLS, to this port."""
+        caller = self._stack.enter_context(Caller((self.kamailio.sip[0], port), transport="tls", identity=identity))
         self.agents.append(caller)
         return caller
 

@@ -50,13 +50,51 @@ def _set_flag(state: State, number: int) -> bool:
     return True
 
 
+def _tls_open(state: State) -> None:
+    assert isinstance(state.script_variables["name"], str)
+
+
+def _tls_peer(state: State) -> None:
+    """What a test has put into the variable `peer` of the world's connection."""
+    assert state.reply is not None
+    state.tables.put("peers", state.reply.get("Call-ID") or "", state.world.peer)
+
+
+def _tls_look(state: State) -> None:
+    number = state.tables.get("secure", str(state.script_variables["secure"])) or 0
+    assert isinstance(number, int)
+    state.script_variables["conid"] = number if number < 0 or number in state.world.connections else 0
+
+
+def _tls_leave(state: State) -> None:
+    _tls_look(state)
+    if (number := int(state.script_variables["conid"])) > 0:
+        state.connection = number
+
+
+def _tls_any(state: State) -> None:
+    state.connection = 0
+
+
+_TLS: dict[str, Callable[[State], None]] = {
+    "TLS_OPEN": _tls_open,
+    "TLS_PEER": _tls_peer,
+    "TLS_LOOK": _tls_look,
+    "TLS_LEAVE": _tls_leave,
+    "TLS_ANY": _tls_any,
+}
+
+
 def _route(state: State, name: str) -> int:
-    """The routes of kamailio.cfg, and of probe.cfg, that a script calls."""
+    """The routes of kamailio.cfg and tls.cfg, and of probe.cfg, that a script calls."""
     if name == "CUT":
         _msg_set_buffer(state)
         return 1
+    if name in _TLS:
+        _TLS[name](state)
+        return 1
     if name != "APPEND":
-        return -1
+        return 1 if name == "PASS" else -1
     state.run.edits.at_the_end.append(bytes.fromhex(str(state.script_variables["octets"])))
     return 1
 
@@ -310,5 +348,5 @@ _ANYWHERE = frozenset({
 })  # fmt: skip
 ASKED_IN = {
     Route.BRANCH: _ANYWHERE | {"route", "hdr.append", "hdr.remove", "dialog.is_known_dlg", "rr.add_rr_param"},
-    Route.REPLY: _ANYWHERE | {"hdr.append", "hdr.remove", "dialog.dlg_reset_property"},
+    Route.REPLY: _ANYWHERE | {"route", "hdr.append", "hdr.remove", "dialog.dlg_reset_property"},
 }

@@ -52,8 +52,9 @@ class SharedTables:
 
     @classmethod
     def of(cls, config: Path) -> SharedTables:
-        """The tables of a configuration."""
-        found = _MODPARAM.findall(config.read_text(encoding="utf-8"))
+        """The tables of a configuration, and of those beside it that it includes."""
+        texts = [path.read_text(encoding="utf-8") for path in sorted(config.parent.glob("*.cfg"))]
+        found = _MODPARAM.findall("\n".join(texts))
         return cls(*[quoted or FROM_ENVIRONMENT[variable] for quoted, variable in found])
 
     def pass_time(self, seconds: int) -> None:

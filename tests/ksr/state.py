@@ -43,6 +43,7 @@ class Relayed:
     ruri: str
     dst_uri: str | None
     socket: str | None
+    connection: int = 0  # the number of the one that it has to leave by; 0: any
 
     @property
     def next_hop(self) -> str:
@@ -79,6 +80,8 @@ class World:
     rpc_code: int = 0  # the status of the last RPC command's answer; 0: there was none
     rpc_body: str = ""  # and its text
     unreachable: set[str] = field(default_factory=set)  # next hops that cannot be sent to
+    peer: str = ""  # what tls.cfg's TLS_PEER writes of the connection of a reply
+    connections: set[int] = field(default_factory=set)  # numbers of those that are up
     uac_answers: bool = False  # uac_auth() answers what the real one can answer
 
 
@@ -119,6 +122,7 @@ class State:
     avps: dict[str, list[str | int]] = field(default_factory=dict)
     script_variables: dict[str, str | int] = field(default_factory=dict)  # $var
     flags: set[int] = field(default_factory=set)
+    connection: int = 0
     reply_headers: list[str] = field(default_factory=list)
     armed: dict[Route, str] = field(default_factory=dict)
     reply_route: str | None = None  # of the last branch: armed when it left
@@ -206,7 +210,7 @@ class State:
         method = self.request.start_line.split(b" ")[0]
         message = branch_edits.apply(self.request, b"%s %s SIP/2.0" % (method, self.run.ruri))
         ruri = self.run.ruri.decode("utf-8", "backslashreplace")
-        self.relayed.append(Relayed(message, ruri, self.run.dst_uri, self.run.socket))
+        self.relayed.append(Relayed(message, ruri, self.run.dst_uri, self.run.socket, self.connection))
         if _KEEP_SENT in self.flags:  # the onsend_route of kamailio.cfg, and of probe.cfg
             self.avps["sent"] = [bytes(message).decode(errors="surrogateescape")]
         self.branch_uri = self.run.ruri

@@ -78,9 +78,10 @@ def test_what_is_given_from_the_wire_is_bounded_and_proved() -> None:
 
 def test_the_functions_of_the_configuration_are_listed() -> None:
     ours = (PROJECT / "kamailio/trunkauth.inc.cfg").read_text().partition("\nonsend_route {")[2]
-    routes = ours + (PROJECT / "kamailio/kamailio.cfg").read_text().partition("\nevent_route")[2]
+    by_tls = (PROJECT / "kamailio/tls.cfg").read_text().partition("\nroute[")[2]
+    routes = ours + by_tls + (PROJECT / "kamailio/kamailio.cfg").read_text().partition("\nevent_route")[2]
     routes = re.sub(r"(?m)^#.*$|^\w+ .*$|^\w*route.*$", "", routes)
-    functions = set(re.findall(r"(?<![$\w])(?<!\$\()([a-z_]+)\(", routes)) - {"if"} | set(
+    functions = set(re.findall(r"(?<![$\w])(?<!\$\()([a-z_]+)\(", routes)) - {"if", "route"} | set(
         re.findall(r"\b(drop);", routes)
     )
     assert functions

@@ -223,6 +223,7 @@ POLICY: dict[str, object] = {
     "id": 7, "l_uuid": "berlin", "enabled": 1, "priority": 0, "weight": 1, "max_calls": 0, "max_cps": 0, "probe": 0,
     "source_tag": "", "inbound_uri": "", "from_user": "", "from_domain": "", "identity": "", "weakest_algorithm": "",
     "answers_far_end": 0, "strip": 0, "prefix": "", "number_format": "as-dialled", "country": "",
+    "tls_verify": 1,
 }  # fmt: skip
 
 
@@ -240,6 +241,8 @@ POLICY: dict[str, object] = {
     ({"strip": 32, "prefix": "+49*31", "number_format": "national", "country": "DE"}, {}),
     ({"prefix": "9" * 32, "number_format": "e164-plain"}, {}),
     ({"strip": None, "prefix": None, "country": None}, {"strip": 0, "prefix": "", "country": ""}),
+    ({"tls_verify": 0}, {}),
+    ({"tls_verify": None}, {"tls_verify": 1}),
     ({"number_format": None}, {"number_format": "as-dialled"}),
     ({"number_format": ""}, {"number_format": "as-dialled"}),
     ({"inbound_uri": "sip:pbx.test:5062;transport=tcp , sip:[2001:db8::9],"}, {}),
@@ -255,6 +258,7 @@ def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, o
     ({"priority": -1}, "priority is not a number from 0 to 2147483647"),
     ({"weight": "x"}, "weight is not a number from 0 to 65535"),
     ({"probe": 86401}, "probe is not a number from 0 to 86400"),
+    ({"tls_verify": 2}, "tls_verify is not a number from 0 to 1"),
     ({"answers_far_end": 2}, "answers_far_end is not a number from 0 to 1"),
     ({"from_user": "$1"}, "from_user is neither $ nor the user of a SIP URI"),
     ({"from_user": "a@b"}, "from_user is neither $ nor the user of a SIP URI"),

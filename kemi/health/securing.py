@@ -1,0 +1,66 @@
+"""Keeps a connection by TLS to every carrier that has one: asks when secured.py says so, and tells SIP workers."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+
+from kemi.health.secured import MOST, NOT_SENT, SILENT, TOO_MANY, Link, Links, Peer, Secured, Verdict
+from kemi.line import warning
+from kemi.settings import Settings
+from kemi.sip import api, own, secure
+from kemi.trunks.hops import Hops, Target
+
+
+class Securing:
+    """The connections of this node."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._links = Links(settings.try_seconds)
+        self._call_ids: dict[str, str] = {}  # of the last OPTIONS of each
+        self._is_told = False
+
+    def tick(self, trunks: Iterable[Secured], hops: Mapping[Target, Hops]) -> None:
+        """Judge the connections whose replies came, and ask those that are due. hops: of the names that are known."""
+        now = time.monotonic()
+        for key in self._links.watch(self._wanted(trunks, hops), now):
+            secure.forget(key)
+        for key in self._links.in_use():
+            if secure.look(key) == secure.PENDING:
+                self._links.ended(key, now)
+        for key in self._links.under_way():
+            if own.take_reply(self._call_ids[key]):
+                self._follow(self._links.heard(key, Peer.of(secure.take_peer(self._call_ids[key])), now))
+            elif self._links.is_late(key, now):
+                self._follow(self._links.missed(key, SILENT, now))
+        for link in self._links.due(now):
+            self._ask(link, now)
+
+    def _ask(self, link: Link, now: float) -> None:
+        call_id = self._call_ids[link.key] = secrets.token_hex(16)
+        self._links.asked(link.key, now)
+        if not own.send(link.request(call_id, secrets.token_hex(8))):
+            self._follow(self._links.missed(link.key, NOT_SENT, now))
+
+    def _follow(self, verdict: Verdict) -> None:
+        """Tell workers, and the log."""
+        secure.keep(verdict.key, verdict.number or secure.FAILED)
+        if verdict.number:
+            secure.keep(verdict.hop, verdict.number)
+        if verdict.close:
+            secure.close(verdict.close)
+        if verdict.line:
+            api.write(verdict.line)
+
+    def _wanted(self, trunks: Iterable[Secured], hops: Mapping[Target, Hops]) -> dict[str, Link]:
+        """Return the connections to keep, by their keys."""
+        found: dict[str, Link] = {}
+        for trunk in trunks:
+            for link in trunk.links(hops):
+                if len(found) < MOST or link.key in found:
+                    found.setdefault(link.key, link)
+                elif not self._is_told:
+                    self._is_told = True
+                    api.write(warning(trunk=trunk.uuid, outcome="tls-failed", reason=TOO_MANY))
+        return found

@@ -1,0 +1,184 @@
+"""Calls to carriers by TLS: no request reaches one whose certificate is wrong, and calls go on to the next trunk."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from lab.programs import free_port
+from tests.harness.agent import Exchange
+from tests.harness.carrier import Script
+from tests.harness.certificates import Authority, Identity
+from tests.harness.node import Installation, Kamailio, Options
+from tests.harness.scene import CHALLENGING, Scene, Trunk
+from tests.harness.steps import policy, talk_and_hang_up
+
+pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
+
+NAME = "sip.carrier.test"
+
+
+class Secured(NamedTuple):
+    """A Kamailio with a TLS socket at this port, what it shows there, and the CA that it trusts."""
+
+    node: Kamailio
+    authority: Authority
+    own: Identity
+    port: int
+
+
+@pytest.fixture(scope="module")
+def secured(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = Authority(folder)
+    own = authority.issue("DNS:proxy.test")
+    sip, port = ("127.0.0.1", free_port()), free_port()
+    also = {
+        "TRUNKAUTH_LISTEN": f"udp:{sip[0]}:{sip[1]} tcp:{sip[0]}:{sip[1]} tls:{sip[0]}:{port}",
+        "TRUNKAUTH_TLS_CA": str(authority.certificate),
+        "TRUNKAUTH_TLS_CERT": str(own.certificate),
+        "TRUNKAUTH_TLS_KEY": str(own.key),
+        "TRUNKAUTH_TRY_SECONDS": "1",
+    }
+    with installation.running(Options(sip=sip, also=also, secrets=folder)) as running:
+        yield Secured(running, authority, own, port)
+
+
+@pytest.fixture
+def scene(secured: Secured) -> Iterator[Scene]:
+    with Scene(secured.node) as stage:
+        yield stage
+
+
+def carrier(scene: Scene, secured: Secured, *names: str, script: Script = CHALLENGING) -> Trunk:
+    """A trunk whose carrier's certificate is for these names. Its row names NAME."""
+    return scene.tls_trunk(secured.authority.issue(*names), script, r_domain=NAME)
+
+
+def call(scene: Scene, *trunks: Trunk) -> Exchange:
+    return scene.pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", ", ".join(trunk.uuid for trunk in trunks))])
+
+
+def number(scene: Scene, trunk: Trunk) -> int:
+    """The number of the connection to the trunk's carrier; 0 or less if there is none that was found right."""
+    key = f"{trunk.carrier.proxy_uri} {NAME}"
+    lines = scene.kamailio.rpc("htable.dump", "secure").splitlines()
+    values = [after for line, after in pairwise(lines) if line.strip() == f"name: {key}"]
+    return int(values[0].partition(":")[2]) if values else 0
+
+
+def wait_until_up(scene: Scene, *trunks: Trunk) -> None:
+    scene.kamailio.wait_for("the connection", lambda: all(number(scene, trunk) > 0 for trunk in trunks), within=8)
+
+
+def test_a_call_by_tls(scene: Scene, secured: Secured) -> None:
+    trunk = carrier(scene, secured, f"DNS:{NAME}")
+    wait_until_up(scene, trunk)
+    for _ in range(3):
+        talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.server_names == [NAME]
+    assert trunk.carrier.handshake_faults == []
+
+
+def passed_over(scene: Scene, first: Trunk, second: Trunk, reason: str) -> None:
+    """A call of two trunks goes to the second at once, and the log has said once why; the first carrier has seen no
+    INVITE.
+    """
+    line = f"trunk={first.uuid} name={NAME} outcome=tls-failed"
+    log = scene.kamailio.wait_for_log(line)
+    assert log.count(line) == 1
+    assert reason in next(each for each in log.splitlines() if line in each)
+    talk_and_hang_up(second, call(scene, first, second))
+    scene.pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", first.uuid)]).expect(503)
+    assert first.carrier.received("INVITE") == []
+
+
+def test_a_certificate_for_another_name_and_the_next_trunk_is_tried(scene: Scene, secured: Secured) -> None:
+    first, second = carrier(scene, secured, "DNS:other.test"), carrier(scene, secured, f"DNS:{NAME}")
+    wait_until_up(scene, second)
+    passed_over(scene, first, second, f"its certificate is for other.test, and not for {NAME}")
+
+
+def test_a_certificate_of_an_unknown_ca(scene: Scene, secured: Secured, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path / "other", "another CA").issue(f"DNS:{NAME}")
+    first, second = scene.tls_trunk(stranger, r_domain=NAME), carrier(scene, secured, f"DNS:{NAME}")
+    wait_until_up(scene, second)
+    passed_over(scene, first, second, "no CA of TRUNKAUTH_TLS_CA vouches for its certificate")
+
+
+def test_a_certificate_that_has_expired(scene: Scene, secured: Secured) -> None:
+    expired = secured.authority.issue(f"DNS:{NAME}", days=-1)
+    first, second = scene.tls_trunk(expired, r_domain=NAME), carrier(scene, secured, f"DNS:{NAME}")
+    wait_until_up(scene, second)
+    passed_over(scene, first, second, "its certificate has expired")
+
+
+def test_nobody_listens_and_the_next_trunk_is_tried(scene: Scene, secured: Secured) -> None:
+    first, second = carrier(scene, secured, f"DNS:{NAME}"), scene.trunk()
+    wait_until_up(scene, first)
+    first.carrier.go_away()
+    passed_over(scene, first, second, "it refuses the connection, or does not answer OPTIONS")
+    first.carrier.be_back()
+    wait_until_up(scene, first)
+    scene.kamailio.wait_for_log(f"trunk={first.uuid} name={NAME} outcome=tls-up")
+    talk_and_hang_up(first, call(scene, first, second))
+
+
+def test_any_certificate_will_do_for_a_trunk_that_says_so(scene: Scene, secured: Secured, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path / "other", "another CA").issue("DNS:other.test")
+    trunk = scene.tls_trunk(stranger, r_domain=NAME)
+    policy(scene, trunk, tls_verify=0)
+    key = f"{trunk.carrier.proxy_uri} "
+    scene.kamailio.wait_for("it is up", lambda: f"name: {key}\n" in scene.kamailio.rpc("htable.dump", "secure"), 8)
+    talk_and_hang_up(trunk, scene.call(trunk))
+
+
+def test_the_connection_is_kept_and_comes_back_after_a_restart_of_the_carrier(scene: Scene, secured: Secured) -> None:
+    trunk = carrier(scene, secured, f"DNS:{NAME}")
+    wait_until_up(scene, trunk)
+    first = scene.call(trunk)
+    first.expect(200)
+    trunk.carrier.expect_acks()
+    before = number(scene, trunk)
+    trunk.carrier.go_away()
+    trunk.carrier.be_back()
+    scene.kamailio.wait_for("a second connection", lambda: number(scene, trunk) not in (0, -1, before), within=8)
+    first.inside("BYE").expect(200)
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert len(trunk.carrier.server_names) == 2
+
+
+def test_a_carrier_that_wants_a_certificate_of_ours(scene: Scene, secured: Secured) -> None:
+    wants = secured.authority.issue(f"DNS:{NAME}", of_client=secured.authority.certificate)
+    trunk = scene.tls_trunk(wants, r_domain=NAME)
+    wait_until_up(scene, trunk)
+    talk_and_hang_up(trunk, scene.call(trunk))
+
+
+def test_a_pbx_by_tls(scene: Scene, secured: Secured) -> None:
+    trunk = carrier(scene, secured, f"DNS:{NAME}")
+    wait_until_up(scene, trunk)
+    pbx = scene.tls_caller(secured.authority.issue("DNS:pbx.test"), secured.port)
+    talk_and_hang_up(trunk, pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)]))
+    trunk.carrier.expect("BYE")
+
+
+def test_certificates_that_change_are_taken_without_a_restart(scene: Scene, secured: Secured, tmp_path: Path) -> None:
+    other = Authority(tmp_path / "other", "another CA")
+    trunk = scene.tls_trunk(other.issue(f"DNS:{NAME}"), r_domain=NAME)
+    scene.kamailio.wait_for_log(f"trunk={trunk.uuid} name={NAME} outcome=tls-failed")
+    before = ssl.get_server_certificate((scene.kamailio.sip[0], secured.port))
+    renewed = secured.authority.issue("DNS:renewed.test")
+    for old, new in ((secured.own.certificate, renewed.certificate), (secured.own.key, renewed.key)):
+        old.write_bytes(new.read_bytes())
+    with secured.authority.certificate.open("a") as trusted:
+        trusted.write(other.certificate.read_text())
+    scene.kamailio.wait_for_log("outcome=certificates-reloaded", within=10)
+    wait_until_up(scene, trunk)
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert ssl.get_server_certificate((scene.kamailio.sip[0], secured.port)) not in ("", before)
