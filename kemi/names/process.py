@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.health.certificates import Certificates
 from kemi.health.holding import Holding
+from kemi.health.pinging import Pinging
 from kemi.health.probing import Probing
 from kemi.health.securing import Securing
 from kemi.line import notice, warning
@@ -58,6 +59,7 @@ class _Work:
         except (SQLAlchemyError, OSError) as error:
             self._say_file_fault(cause(error))
         self._registering = Registering()
+        self._pinging = Pinging()
         self._probing = Probing(settings.try_seconds)
         self._securing = Securing(settings) if settings.has_tls else None
         self._certificates = Certificates(settings)
@@ -88,6 +90,7 @@ class _Work:
             self._say_file_fault("")
             self._registering.changed(sorted(changed))
         self._registering.look(registering)
+        self._pinging.tick(registering)
         self._probing.tick(found.probed, hops)
         if self._securing:
             self._securing.tick(found.secured, hops)

@@ -58,6 +58,7 @@ _SECURED = (
 )
 _COLUMNS = list(copied_uacreg.columns.keys())
 _UUID, _PROXY, _PASSWORD, _HA1 = map(_COLUMNS.index, ("l_uuid", "auth_proxy", "auth_password", "auth_ha1"))
+_SOCKET = _COLUMNS.index("socket")
 _SECRETS = frozenset(_COLUMNS.index(name) for name in SECRETS)
 
 Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
@@ -163,6 +164,15 @@ def _revealed(row: Sequence[Any]) -> Registration:
     if len(str(found[_HA1])) > MD5_DIGITS:
         found[_HA1] = "" if found[_PASSWORD] else NO_HA1
     return tuple(found)
+
+
+def way_of(row: Registration) -> tuple[str, str]:
+    """Return where REGISTERs of a row go, a URI, and from which socket; both may be empty: nowhere, any. By TLS is
+    nowhere.
+    """
+    target = target_of(str(row[_PROXY]), "")
+    hop = literal(target)[0]
+    return ("" if target.is_name or hop.transport == "tls" else hop.uri), str(row[_SOCKET] or "")
 
 
 def resolved(

@@ -34,6 +34,13 @@ def send(request: Request) -> bool:
         _sending = None
 
 
+def ping(uri: str, sip_socket: str) -> None:
+    """Send two line ends there (kamailio.cfg). sip_socket: the sending one, empty for any."""
+    KSR.pv.sets("$var(uri)", uri)
+    KSR.pv.sets("$var(socket)", sip_socket)
+    KSR.route("PING")
+
+
 def being_sent() -> Request | None:
     """Return the request that send() is sending, None if what Kamailio is about to send is its own."""
     return _sending

@@ -60,6 +60,7 @@ class Endpoint:
         self.trace: list[Seen] = []
         self.local_faults: list[str] = []
         self.named: Address | None = None  # where it says that it is, as behind a NAT; None: where it is
+        self.pings: list[Address] = []  # where two line ends came from (RFC 5626 4.4.1)
         self.nat: dict[Address, Address] = {}  # an address that is sent to -> where that arrives
         self.changed = threading.Condition(threading.RLock())
         self._started = time.monotonic()
@@ -232,6 +233,7 @@ class Endpoint:
             self._read_stream(ready)
         elif self.transport == "udp":
             octets, peer = self._socket.recvfrom(65535)
+            self._note_ping(octets, peer[:2])
             self._take(octets, peer[:2])
         else:
             connected, peer = self._socket.accept()
@@ -263,12 +265,17 @@ class Endpoint:
         if not octets:
             self.hang_up(peer)
             return
+        self._note_ping(octets, peer)
         whole, rest = split_stream(self._unread[connected] + octets)
         while whole:
             self._take(whole, peer)
             whole, rest = split_stream(rest)
         if connected in self._unread:
             self._unread[connected] = rest
+
+    def _note_ping(self, octets: bytes, peer: Address) -> None:
+        if octets == b"\r\n\r\n":
+            self.pings.append(peer)
 
     def _take(self, octets: bytes, peer: Address) -> None:
         if not octets.strip(b"\r\n\0"):

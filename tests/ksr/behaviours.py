@@ -94,7 +94,7 @@ def _route(state: State, name: str) -> int:
         _TLS[name](state)
         return 1
     if name != "APPEND":
-        return 1 if name == "PASS" else -1
+        return 1 if name in ("PASS", "PING") else -1
     state.run.edits.at_the_end.append(bytes.fromhex(str(state.script_variables["octets"])))
     return 1
 

@@ -17,6 +17,7 @@ from tests.harness.certificates import Authority, Identity
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import CHALLENGING, Scene, Trunk
 from tests.harness.steps import policy, talk_and_hang_up
+from tests.harness.verifier import Challenge
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
 
@@ -166,6 +167,28 @@ def test_a_pbx_by_tls(scene: Scene, secured: Secured) -> None:
     pbx = scene.tls_caller(secured.authority.issue("DNS:pbx.test"), secured.port)
     talk_and_hang_up(trunk, pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)]))
     trunk.carrier.expect("BYE")
+
+
+def test_a_registration_takes_the_judged_connection(scene: Scene, secured: Secured) -> None:
+    challenge = Challenge(401, requests=frozenset({"REGISTER"}))
+    account = {
+        "l_username": "reg",
+        "l_domain": "pbx.test",
+        "r_username": "account",
+        "realm": challenge.realm,
+        "contact_addr": "pbx.test:5061;transport=tls",
+    }
+    bad = scene.tls_trunk(
+        secured.authority.issue("DNS:a.test"), Script(challenge), r_domain=NAME, expires=60, **account
+    )
+    good = scene.tls_trunk(
+        secured.authority.issue(f"DNS:{NAME}"), Script(challenge), r_domain=NAME, expires=60, **account
+    )
+    register = good.carrier.expect("REGISTER", count=2, within=15)
+    assert register.first("Contact") == f"<sip:{good.uuid}@pbx.test:5061;transport=tls>"
+    assert len({seen.peer for seen in good.carrier.trace}) == 1
+    scene.kamailio.wait_for_log(f"trunk={bad.uuid} name={NAME} outcome=tls-failed")
+    assert bad.carrier.received("REGISTER") == []
 
 
 def test_certificates_that_change_are_taken_without_a_restart(scene: Scene, secured: Secured, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_what_is_the_operators_is_left_to_him(fault: Fault, after: str) -> None:
 
 def test_much_that_is_missing_is_still_one_line(fault: Fault) -> None:
     line = fault("debug=2\n")
-    assert line.startswith('/own.cfg lacks loadmodule "app_python3.so", loadmodule "ctl.so", ')
+    assert line.startswith('/own.cfg lacks loadmodule "app_python3.so", loadmodule "corex.so", ')
     assert f' more; it takes include_file "{NEEDED}"' in line
     assert "\n" not in line
     assert len(line) < 500
