@@ -15,6 +15,7 @@ from kemi.command.lookup import look_up
 from kemi.command.message import Reply, Request
 from kemi.command.probe import offer
 from kemi.settings import Settings
+from kemi.start import tls
 from kemi.start.sockets import Socket
 from kemi.trunks.hops import Hop, Target
 
@@ -32,7 +33,7 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
     """Place the call, show its ladder and say how it ended; return 1 if it was not answered and hung up."""
     hop = _hop(settings.listen[0], settings)
     try:
-        with Client(hop) as client:
+        with Client(hop, context=tls.any_certificate() if hop.transport == "tls" else None) as client:
             try:
                 said = _place(client, asked)
             finally:

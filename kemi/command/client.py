@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Self
@@ -26,8 +27,12 @@ _LENGTH = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*:[ \t]*([0-9]{1,6})", re.I
 class Client:
     """trace: every message so far, for a ladder. peer, address: the two ends, as host:port."""
 
-    def __init__(self, hop: Hop, source: str = "") -> None:
-        """source: the address to send from, empty for whichever leads there. Raises OSError."""
+    def __init__(
+        self, hop: Hop, source: str = "", context: ssl.SSLContext | None = None, server_name: str = ""
+    ) -> None:
+        """source: the address to send from, empty for whichever leads there. context, server_name: of a hop by TLS.
+        Raises OSError.
+        """
         self.transport = hop.transport
         self.trace: list[Message] = []
         self._unread = b""
@@ -40,6 +45,8 @@ class Client:
             if source:
                 self._socket.bind((source.strip("[]"), 0))
             self._socket.connect((hop.address, hop.port))
+            if context:
+                self._socket = context.wrap_socket(self._socket, server_hostname=server_name or None)
         except OSError:
             self._socket.close()
             raise

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from kemi.command.lookup import look_up
 from kemi.command.message import Reply, Request
 from kemi.command.snapshot import snapshot
 from kemi.settings import Settings
+from kemi.start import tls
 from kemi.trunks.hops import Hop, Hops
 from kemi.trunks.tables import uacreg
 from kemi.trunks.trunk import Trunk
@@ -49,8 +51,15 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
     """Print each step, and a sentence at the end. Raises Failure with a Status."""
     trunk, user = _trunk(settings, asked.trunk)
     hop = _resolve(trunk, settings)[0]
+    source = uri.split(f"sip:{trunk.socket.partition(':')[2]}").host if trunk.socket else ""
+    by_tls = hop.transport == "tls"
     try:
-        client = Client(hop, uri.split(f"sip:{trunk.socket.partition(':')[2]}").host if trunk.socket else "")
+        context = tls.context(settings, trunk.wanted) if by_tls else None
+        client = Client(hop, source, context, trunk.wanted.name or trunk.wanted.server_name(trunk.target))
+    except tls.CertificateError as error:
+        raise Failure(str(error)) from None
+    except ssl.SSLCertVerificationError as error:
+        raise Failure(f"the carrier's certificate is wrong: {error.verify_message}", Status.SILENT) from None
     except OSError as error:
         raise Failure(f"the carrier cannot be reached at {hop.uri}: {error.strerror or error}", Status.SILENT) from None
     with client:

@@ -4,14 +4,16 @@
 
 Exit status 0 if the server answered 200 within the time (2 seconds unless told), else 1 and one line that says
 what came: 503 as long as Kamailio has no trunks that it can read, or its memory is full. Without an address it asks the
-first socket in TRUNKAUTH_LISTEN; an interface's name stands for its IPv4 address. It serves the containers' health
-checks and the demo, so it needs nothing but Python's own modules; it must never do more to a server than ask.
+first socket in TRUNKAUTH_LISTEN; an interface's name stands for its IPv4 address, and by TLS any certificate will
+do. It serves the containers' health checks and the demo, so it needs nothing but Python's own modules; it must never
+do more to a server than ask.
 """
 
 import fcntl
 import os
 import secrets
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -39,7 +41,7 @@ def options(transport: str, target: str, local: str) -> bytes:
 def ask(transport: str, host: str, port: int, seconds: float) -> str:
     """The status line of the server's answer, or "" where none came in time."""
     deadline = time.monotonic() + seconds
-    kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
+    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
     family, _, _, _, address = socket.getaddrinfo(host, port, type=kind)[0]
     while (left := deadline - time.monotonic()) > 0:
         try:
@@ -47,13 +49,21 @@ def ask(transport: str, host: str, port: int, seconds: float) -> str:
                 sock.settimeout(min(RETRANSMIT, left))
                 sock.connect(address)
                 local = sock.getsockname()
-                sock.sendall(options(transport, uri_host(host, port), uri_host(local[0], local[1])))
-                return sock.recv(65535).decode(errors="replace").split("\r\n", 1)[0]
+                with secured(sock) if transport == "tls" else sock as end:
+                    end.sendall(options(transport, uri_host(host, port), uri_host(local[0], local[1])))
+                    return end.recv(65535).decode(errors="replace").split("\r\n", 1)[0]
         except TimeoutError:
             continue
         except OSError:  # nobody listens there yet
             time.sleep(min(RETRANSMIT, max(left, 0)))
     return ""
+
+
+def secured(sock: socket.socket) -> ssl.SSLSocket:
+    """The connection, by TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(sock)
 
 
 def uri_host(host: str, port: int) -> str:
@@ -73,7 +83,7 @@ def main(argv: list[str]) -> int:
     target = argv[1] if len(argv) > 1 else os.environ.get("TRUNKAUTH_LISTEN", "").partition(" ")[0].partition("/")[0]
     transport, _, address = target.partition(":")
     host, _, port = address.rpartition(":")
-    if transport not in ("udp", "tcp") or not host or not port.isdecimal():
+    if transport not in ("udp", "tcp", "tls") or not host or not port.isdecimal():
         print(__doc__, file=sys.stderr)
         return 2
     seconds = float(argv[2]) if len(argv) > 2 else 2.0

@@ -12,6 +12,7 @@ import ssl
 from pathlib import Path
 
 from kemi.settings import Settings
+from kemi.trunks.secure import Wanted
 
 JUDGED = "judged"  # as tls.cfg has it
 
@@ -58,6 +59,28 @@ def check(settings: Settings) -> None:
     except (OSError, ValueError, ssl.SSLError) as error:
         files = " and ".join(map(str, dict.fromkeys((settings.tls_cert, settings.tls_key))))
         raise CertificateError(f"TRUNKAUTH_TLS_CERT: {files}: {_reason(error)}") from None
+
+
+def context(settings: Settings, wanted: Wanted) -> ssl.SSLContext:
+    """Return the context in which Python judges a carrier's certificate as calls do, but for names that are URIs.
+    Raises CertificateError.
+    """
+    check(settings)
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if wanted.name else any_certificate()
+    if wanted.name and settings.tls_ca.is_dir():
+        made.load_verify_locations(capath=settings.tls_ca)
+    elif wanted.name:
+        made.load_verify_locations(settings.tls_ca)
+    if settings.tls_cert:
+        made.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return made
+
+
+def any_certificate() -> ssl.SSLContext:
+    """Return a context that takes any certificate."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
 
 
 def write(settings: Settings) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +16,7 @@ from lab.programs import free_port
 from tests.harness.agent import Exchange
 from tests.harness.carrier import Script
 from tests.harness.certificates import Authority, Identity
+from tests.harness.machine import PROJECT
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import CHALLENGING, Scene, Trunk
 from tests.harness.steps import policy, talk_and_hang_up
@@ -205,3 +208,9 @@ def test_certificates_that_change_are_taken_without_a_restart(scene: Scene, secu
     wait_until_up(scene, trunk)
     talk_and_hang_up(trunk, scene.call(trunk))
     assert ssl.get_server_certificate((scene.kamailio.sip[0], secured.port)) not in ("", before)
+
+
+def test_the_health_check_by_tls(secured: Secured) -> None:
+    place = f"tls:{secured.node.sip[0]}:{secured.port}"
+    asked = subprocess.run([sys.executable, PROJECT / "kemi/health/options.py", place], check=False, timeout=10)
+    assert asked.returncode == 0
