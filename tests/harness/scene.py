@@ -77,9 +77,11 @@ class Scene:
         """A carrier that knows a user, and the row that knows it too, unless a column says otherwise."""
         return self._trunk(script, transport, host, None, columns)
 
-    def tls_trunk(self, identity: Identity, script: Script = CHALLENGING, **columns: str | int) -> Trunk:
+    def tls_trunk(
+        self, identity: Identity, script: Script = CHALLENGING, *, host: str = "127.0.0.1", **columns: str | int
+    ) -> Trunk:
         """The same, of a carrier that listens by TLS."""
-        return self._trunk(script, "tls", "127.0.0.1", identity, columns)
+        return self._trunk(script, "tls", host, identity, columns)
 
     def _trunk(
         self, script: Script, transport: str, host: str, identity: Identity | None, columns: Mapping[str, str | int]

@@ -13,14 +13,14 @@ from typing import NamedTuple
 import pytest
 
 from lab.programs import free_port
-from tests.harness.agent import Exchange
-from tests.harness.carrier import Script
+from tests.harness.agent import SDP, Exchange
+from tests.harness.carrier import Carrier, Script
 from tests.harness.certificates import Authority, Identity
 from tests.harness.machine import PROJECT
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import CHALLENGING, Scene, Trunk
 from tests.harness.steps import policy, talk_and_hang_up
-from tests.harness.verifier import Challenge
+from tests.harness.verifier import ACCEPTED, Challenge
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
 
@@ -170,6 +170,28 @@ def test_a_pbx_by_tls(scene: Scene, secured: Secured) -> None:
     pbx = scene.tls_caller(secured.authority.issue("DNS:pbx.test"), secured.port)
     talk_and_hang_up(trunk, pbx.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)]))
     trunk.carrier.expect("BYE")
+
+
+def test_a_call_of_a_carrier_by_tls_reaches_a_pbx_by_tls(scene: Scene, secured: Secured) -> None:
+    pbx = scene._stack.enter_context(
+        Carrier(Script(), {}, transport="tls", identity=secured.authority.issue("DNS:pbx.test"))
+    )
+    scene.agents.append(pbx)
+    challenge = Challenge(requests=frozenset({"BYE"}))
+    identity = secured.authority.issue(f"DNS:{NAME}")
+    trunk = scene.tls_trunk(identity, Script(challenge), host="127.0.0.9", r_domain=NAME)
+    policy(scene, trunk, inbound_uri=pbx.proxy_uri)
+    wait_until_up(scene, trunk)
+    for ends in (trunk.carrier, pbx):
+        host, port = scene.kamailio.sip[0], secured.port
+        invite = trunk.carrier.outside(
+            (host, port), "INVITE", f"sip:{trunk.uuid}@{host}:{port};transport=tls", sender="sip:+4940999@far.test",
+            body=SDP,
+        )  # fmt: skip
+        invite.expect(200)
+        pbx.expect_acks()
+        (invite.inside("BYE") if ends is trunk.carrier else pbx.in_call(invite.request.call_id, "BYE")).expect(200)
+    assert trunk.carrier.verdicts[-1][2] == ACCEPTED
 
 
 def test_a_registration_takes_the_judged_connection(scene: Scene, secured: Secured) -> None:
