@@ -36,7 +36,7 @@ check: $(VENV)/check
 
 # Every test. The pure ones alone have to cover the core; of the others four files run at a time, because they mostly wait.
 test: setup $(VENV)/test engine
-	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 nsd nftables
+	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 openssl nsd nftables
 	@$(PYTHON) -m coverage run -m pytest -n 2 $(PURE)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report
@@ -63,7 +63,7 @@ test-debian13: engine
 
 # K: which tests, as pytest's -k takes it.
 test-live: setup $(VENV)/test engine
-	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 nsd nftables
+	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 openssl nsd nftables
 	@$(PYTEST) tests/live $(if $(K),-k "$(K)")
 
 # The table of what is answered in docs/calls.md, from a live run; IN=container: on the Kamailio of the project's image.

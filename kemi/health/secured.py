@@ -22,7 +22,7 @@ from kemi.trunks import certificate
 from kemi.trunks.hops import Hop, Hops, Target, literal
 from kemi.trunks.secure import Wanted
 
-MOST = 256  # connections that are kept
+MOST = 256  # connections that are kept, if there is room
 MOST_AT_ONCE = 20  # OPTIONS of one tick
 KEEP_EVERY = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -30,7 +30,7 @@ MOST_UNANSWERED = 2  # in a row
 
 NOT_SENT = "it cannot be connected to"
 SILENT = "it refuses the connection, or does not answer OPTIONS"
-TOO_MANY = f"more than {MOST} connections by TLS"
+TOO_MANY = "more connections by TLS than are kept"
 
 
 class Link(NamedTuple):

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 
+from kemi.health.connections import most
 from kemi.health.secured import MOST, NOT_SENT, SILENT, TOO_MANY, Link, Links, Peer, Secured, Verdict
 from kemi.line import warning
 from kemi.settings import Settings
@@ -18,6 +19,7 @@ class Securing:
 
     def __init__(self, settings: Settings) -> None:
         self._links = Links(settings.try_seconds)
+        self._most = min(MOST, most(settings.memory) // 2)
         self._call_ids: dict[str, str] = {}  # of the last OPTIONS of each
         self._is_told = False
 
@@ -58,7 +60,7 @@ class Securing:
         found: dict[str, Link] = {}
         for trunk in trunks:
             for link in trunk.links(hops):
-                if len(found) < MOST or link.key in found:
+                if len(found) < self._most or link.key in found:
                     found.setdefault(link.key, link)
                 elif not self._is_told:
                     self._is_told = True

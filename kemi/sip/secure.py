@@ -68,8 +68,9 @@ def open_as(name: str) -> None:
     """Have the next request that this process sends by TLS open its connection, if it opens one, with this server name
     (RFC 6066 3), empty for none, and take any certificate.
     """
-    KSR.pv.sets("$var(name)", name)
-    KSR.route("TLS_OPEN")
+    if _TLS.is_on:
+        KSR.pv.sets("$var(name)", name)
+        KSR.route("TLS_OPEN")
 
 
 def note_peer() -> None:

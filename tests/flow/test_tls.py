@@ -13,9 +13,13 @@ import pytest
 from kemi.dialog.mark import fingerprint
 from kemi.handlers import Handlers
 from kemi.health.certificates import Certificates
+from kemi.health.secured import Secured
+from kemi.health.securing import Securing
 from kemi.settings import Settings
 from kemi.sip import secure
 from kemi.start import key
+from kemi.trunks.hops import Target
+from kemi.trunks.secure import Wanted
 from tests.flow.scene import (
     PBX,
     Marks,
@@ -339,3 +343,22 @@ def test_files_that_change_are_read_again_once_they_stay_and_can_be_used(
     assert [line.partition(" reason=")[0].strip() for line in node.lines()] == [
         "outcome=certificates-reloaded", *["outcome=certificates-not-reloaded"] * 2, "outcome=certificates-reloaded",
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("routes")
+def test_without_tls_nothing_is_asked_of_its_routes(pbx: MockKSR) -> None:
+    secure.use(False)
+    secure.open_as("sip.carrier.test")
+    secure.leave_by_any()
+    secure.note_peer()
+    assert pbx.called("route") == []
+
+
+def test_what_is_beyond_the_most_connections_is_told_once(node: Node, settings: Settings) -> None:
+    securing = Securing(replace(settings, memory=32))  # 64 connections by TCP
+    rows = [Secured(str(one), Target(f"192.0.2.{one}", 0, "tls"), Wanted("")) for one in range(40)]
+    node.pbx.receive(request())
+    for _ in range(3):
+        securing.tick(rows, {})
+    assert len(node.sent) == 32
+    assert node.lines() == ['trunk=32 outcome=tls-failed reason="more connections by TLS than are kept"\n']
