@@ -110,7 +110,7 @@ def place_call(work: Path, pbx: str, kamailio: str, trunks: str) -> str:
     nothing.
     """
     host, _, port = pbx.partition(":")
-    command = ["sipp", kamailio, "-i", host, "-p", port, "-sf", str(LAB / "caller.xml"), "-m", "1"]
+    command = ["sipp", kamailio, "-i", host, "-p", port, "-sf", str(LAB / "caller.xml"), "-m", "1", "-d", "200"]
     command += ["-s", NUMBER, "-key", "trunk", trunks, "-nostdin", "-timeout", f"{CALL_LIMIT:.0f}s", "-timeout_error"]
     try:
         sipp = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=CALL_LIMIT + 2, check=False)

@@ -8,9 +8,10 @@ The rules:
 2. The highest is remembered beyond a failure: a caller who tries again after a 422 counts on from the number that he
    knows, not from the one that the carrier saw.
 3. By how much the INVITE that set a dialog up was raised is in the dialog's own mark (mark.py). What was raised later
-   is remembered by this Kamailio alone. After a restart, or on another node, that is unknown; but no more than 64
-   requests were challenged at once, nor more than one a second, so that many and the dialog's age in seconds are
-   enough. CSeq may have gaps.
+   is remembered by this Kamailio alone. After a restart, or on another node, that is unknown; but none of the caller's
+   requests since was sent more than 8 times, so 8 for each pass them all, whichever node they went through. If the
+   caller's first number is unknown too (a PBX that was called), 64 and the dialog's age in seconds have to do: no more
+   than 64 requests were challenged at once, nor more than one a second. CSeq may have gaps.
 4. An ACK of a success has the number of its INVITE, and RAck names its INVITE by it.
 5. A number is below 2**31. What would go beyond is refused.
 
@@ -23,6 +24,7 @@ import re
 from typing import NamedTuple
 
 BEYOND = 2**31  # RFC 3261 8.1.1.5
+MOST_SENT = 8  # times that one request goes out; no more than 4 of its challenges are answered (auth/session.py)
 MOST_AT_ONCE = 64  # requests of a dialog that were challenged
 MOST_INVITES = 4  # of a dialog, whose numbers are remembered
 
@@ -56,6 +58,13 @@ def first(sequence: Sequence, base: int) -> int:
 def resend(sequence: Sequence, last: int) -> int:
     """Return the number of a request that is sent again; last: of its last attempt. Raises TooHighError."""
     return _checked(max(sequence.highest, last) + 1)
+
+
+def unknown(since: int | None, age: int) -> int:
+    """Return what to add to a number in place of what is not remembered. since: how many numbers the caller has counted
+    since the dialog's INVITE, None if he did not send it. age: of the dialog, in seconds.
+    """
+    return MOST_AT_ONCE + max(age, 0) if since is None else MOST_SENT * max(since, 0)
 
 
 def noted(sequence: Sequence, method: str, cseq: int, number: int) -> Sequence:

@@ -7,6 +7,7 @@ has the rules). No state of a dialog is needed on the node: after a restart, or 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,10 +38,10 @@ class Opened(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialogs:
-    """key: the deployment's. run: 32 random bits of this Kamailio, others after each start."""
+    """key: the deployment's. run: its one number is health.standby.RUN."""
 
     key: bytes
-    run: int
+    run: Sequence[int]
 
     def opened(self, incoming: Incoming | Within) -> Opened | None:
         """Return the dialog of a message; None if its mark is not ours, of another dialog, or older than a day and of a
@@ -89,7 +90,7 @@ class Dialogs:
         if method in STARTS_DIALOG:
             back = fingerprint(self.key, place.way_back().text)
             mark = Mark(
-                trunk.row, destination, back, caller, number - caller, int(now), self.run, is_limited=is_limited
+                trunk.row, destination, back, caller, number - caller, int(now), self.run[0], is_limited=is_limited
             )
             sealed = seal(self.key, mark, name)
         return Attempt(
@@ -103,7 +104,7 @@ class Dialogs:
         now = time.time()
         destination = fingerprint(self.key, trunk.destination)
         is_limited = trunk.policy.max_calls > 0 and trunk.counts(method, "")
-        mark = Mark(trunk.row, destination, bytes(8), caller, 0, int(now), self.run, True, is_limited)
+        mark = Mark(trunk.row, destination, bytes(8), caller, 0, int(now), self.run[0], True, is_limited)
         sequence = _sequence(dialog_id(incoming.call_id, incoming.from_tag), mark)
         attempt = Attempt(
             trunk.uuid, TO_PBX, method, sequence, caller, caller, began=int(1000 * now), is_limited=is_limited
@@ -127,19 +128,21 @@ class Dialogs:
         if trunk:
             uuid, destination = trunk.uuid, trunk.destination if self.is_of(opened, trunk) else ELSEWHERE
         base = caller + mark.raised
-        unknown = 0 if mark.run == self.run else max(_age(mark), 0) + cseq.MOST_AT_ONCE
+        unknown = 0
+        if mark.run != self.run[0]:
+            unknown = cseq.unknown(None if mark.is_inbound else caller - mark.cseq, _age(mark))
         number = base
         if method != "BYE" or unknown or shared.sequence(sequence).highest:  # nothing follows a BYE
 
             def choose(sent: cseq.Sequence) -> tuple[int, int]:
-                number = cseq.first(sent, base if sent.highest else base + unknown)
+                number = cseq.first(sent, base + unknown)
                 return number, KEPT if number == base else KEPT_RAISED
 
             number = shared.next_number(sequence, method, caller, choose)
         attempt = Attempt(uuid, destination, method, sequence, caller, number, in_dialog=True)
         if method != "INVITE":
             return attempt
-        marked = mark._replace(cseq=caller, raised=number - caller, run=self.run)
+        marked = mark._replace(cseq=caller, raised=number - caller, run=self.run[0])
         return attempt._replace(mark=seal(self.key, marked, attempt.dialog))
 
     def cseq_of(self, opened: Opened, number: int) -> int | None:
@@ -149,7 +152,7 @@ class Dialogs:
         mark = opened.mark
         if mark.cseq + mark.raised != number:
             return None
-        if mark.run != self.run:
+        if mark.run != self.run[0]:
             shared.note_invite(opened.sequence, mark.cseq, number, KEPT_RAISED)
         return mark.cseq
 

@@ -19,6 +19,7 @@ from kemi.dialog import identity, sender
 from kemi.dialog.identity import FIELDS, Claims
 from kemi.flow import calls, nexthop, rate, responses, standings
 from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
+from kemi.health import standby
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
 from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room, secure, shared
 from kemi.sip.request import Incoming
@@ -51,7 +52,8 @@ class Placing:
         api.use(settings.log, settings.log_level)
         self.has_tls = settings.has_tls
         secure.use(self.has_tls)
-        self._dialogs = Dialogs(key.load(settings.key_file), run=secrets.randbits(32))
+        standby.RUN[0] = secrets.randbits(32)
+        self._dialogs = Dialogs(key.load(settings.key_file), standby.RUN)
         self._trunks: TrunkStore | None = None
         self.concerns = session.CONCERNS | settings.next_on
 

@@ -45,8 +45,8 @@ class Holding:
         """Return the names that have to be resolved."""
         return self._inherited.targets()
 
-    def tick(self, hops: Mapping[Target, Hops]) -> None:
-        """Write down what workers have noted, and ask the PBXs of inherited calls. hops: of the names known."""
+    def tick(self) -> None:
+        """Write down what workers have noted, and what the PBXs of inherited calls have answered."""
         if self._unread:
             api.write(warning(outcome="calls-not-counted", reason=self._unread))
             self._unread = ""
@@ -61,9 +61,13 @@ class Holding:
             self._inherited.over(dialog)
             self._held.note(ended(dialog))
         self._keep([*lines, *map(ended, over)])
+        self._tell_counts()
+
+    def ask(self, hops: Mapping[Target, Hops]) -> None:
+        """Ask the PBXs of inherited calls whose time has come. hops: of the names known."""
+        now = time.monotonic()
         for call in self._inherited.due(now):
             self._ask(call, hops, now)
-        self._tell_counts()
 
     def _heard(self, now: float) -> list[str]:
         """Return the dialogs that have turned out to be over."""

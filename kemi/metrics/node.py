@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from kemi import VERSION
-from kemi.health import options
+from kemi.health import memory, options
 from kemi.metrics import counts, freshness
 from kemi.metrics.page import Facts, Row, page
 from kemi.metrics.rows import StoredTrunk, stored
@@ -49,6 +49,8 @@ class Node:
     def ready(self) -> Page:
         """Kamailio answers 200 to OPTIONS only if there is a copy that it can read, and memory is not full."""
         first = self._settings.listen[0]
+        if not first.is_here:
+            return self._standby()
         try:
             answer = options.ask(first.proto, options.reachable(first.host.strip("[]")), first.port, ANSWER_WITHIN)
         except OSError as error:
@@ -57,12 +59,18 @@ class Node:
             return Page(HTTPStatus.OK, b"ready\n")
         return Page(HTTPStatus.SERVICE_UNAVAILABLE, f"Kamailio says: {answer or 'nothing'}\n".encode())
 
+    def _standby(self) -> Page:
+        """The address is another node's, and OPTIONS would be too."""
+        if rpc.shared_memory() and not memory.is_full() and freshness.age(time.time()) is not None:
+            return Page(HTTPStatus.OK, b"ready: standby\n")
+        return Page(HTTPStatus.SERVICE_UNAVAILABLE, b"standby: no copy of the database, or memory is full\n")
+
     def _facts(self) -> Facts:
-        found = stored(self._settings.local_file)
+        found, is_active = stored(self._settings.local_file), self._settings.listen[0].is_here
         build = {"version": VERSION, "kamailio": rpc.version()}
         return Facts(
             totals=counts.totals(),
-            rows=[_row(one) for one in found.trunks],
+            rows=[_row(one, registers=one.registers and is_active) for one in found.trunks],
             dialogs=rpc.dialogs(),
             memory=rpc.shared_memory(),
             copy_age=freshness.age(time.time()),
@@ -71,7 +79,7 @@ class Node:
         )
 
 
-def _row(one: StoredTrunk) -> Row:
+def _row(one: StoredTrunk, *, registers: bool) -> Row:
     is_down = standings.are_kept() and bool(standings.standing(one.uuid).since)
     return Row(
         one.uuid,
@@ -80,5 +88,5 @@ def _row(one: StoredTrunk) -> Row:
         one.max_calls,
         one.max_cps,
         room.calls_up(one.uuid) if one.max_calls else None,
-        registrar.state(one.uuid) is State.UP if one.registers else None,
+        registrar.state(one.uuid) is State.UP if registers else None,
     )

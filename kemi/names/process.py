@@ -4,6 +4,8 @@ nothing else waiting.
 
 from __future__ import annotations
 
+import secrets
+
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.health.certificates import Certificates
@@ -11,6 +13,7 @@ from kemi.health.holding import Holding
 from kemi.health.pinging import Pinging
 from kemi.health.probing import Probing
 from kemi.health.securing import Securing
+from kemi.health.standby import Standby
 from kemi.line import notice, warning
 from kemi.names.file import NamesFile
 from kemi.names.learned import Learned
@@ -20,7 +23,7 @@ from kemi.names.registering import Registering
 from kemi.names.resolver import Resolver
 from kemi.names.rows import Rows, resolved
 from kemi.settings import Settings
-from kemi.sip import api, wanted
+from kemi.sip import api, rpc, wanted
 from kemi.start.sockets import reach
 from kemi.trunks.tables import cause
 
@@ -51,6 +54,8 @@ class _Work:
     """The names that rows and workers want, and the file that holds what became of them."""
 
     def __init__(self, settings: Settings, holding: Holding) -> None:
+        self._listen = settings.listen
+        self._standby = Standby([each.host for each in settings.listen], lambda: secrets.randbits(32))
         self._rows = Rows(settings.local_file, [each.proto for each in settings.listen])
         self._file = NamesFile(settings.names_file)
         self._file_fault = ""
@@ -72,6 +77,7 @@ class _Work:
 
     def tick(self, seconds: float) -> None:
         """Do so many seconds of work at most."""
+        self._look_at_addresses()
         found = self._rows.found()
         if found is None:
             return
@@ -89,14 +95,23 @@ class _Work:
         else:
             self._say_file_fault("")
             self._registering.changed(sorted(changed))
-        self._registering.look(registering)
-        self._pinging.tick(registering)
-        self._probing.tick(found.probed, hops)
-        if self._securing:
-            self._securing.tick(found.secured, hops)
+        if self._certificates:
             self._certificates.tick()
-        self._holding.tick(hops)
+        self._holding.tick()
+        if self._standby.is_active:
+            self._registering.look(registering)
+            self._pinging.tick(registering)
+            self._probing.tick(found.probed, hops)
+            if self._securing:
+                self._securing.tick(found.secured, hops)
+            self._holding.ask(hops)
         for line in lines:
+            api.write(line)
+
+    def _look_at_addresses(self) -> None:
+        """Notice that keepalived has brought an address, or taken it."""
+        if line := self._standby.look(frozenset(each.host for each in self._listen if each.is_here)):
+            rpc.register(self._standby.is_active)
             api.write(line)
 
     def close(self) -> None:

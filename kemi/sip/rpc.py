@@ -17,6 +17,11 @@ def refresh_registration(uuid: str) -> bool:
     return run("uac.reg_refresh", uuid) == 200 or run("uac.reg_remove", uuid) in (200, 404)
 
 
+def register(is_wanted: bool) -> None:
+    """Make the uac module send REGISTERs, or none."""
+    run("uac.reg_active", int(is_wanted))
+
+
 def reload_addresses() -> bool:
     """Make the permissions module read the address table again. Return False if it cannot now."""
     return run("permissions.addressReload") == 200
@@ -62,7 +67,7 @@ def _result() -> Any:
     return json.loads(str(KSR.pv.gete("$jsonrpl(body)")))["result"]
 
 
-def run(method: str, *params: str) -> int:
+def run(method: str, *params: str | int) -> int:
     """Run an RPC command in this process; return the status of its answer."""
     KSR.jsonrpcs.exec(json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}))
     code = KSR.pv.get("$jsonrpl(code)")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from kemi.address import literal
 
 _SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
+_RTM_NEWROUTE, _RTM_GETROUTE, _RTA_DST, _RTN_LOCAL = 24, 26, 1, 2  # <linux/rtnetlink.h>
+_NLM_F_REQUEST = 1  # <linux/netlink.h>
 _HOST = r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+"
 _SOCKET = re.compile(
     rf"(?P<proto>udp|tcp|tls):(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})"
@@ -90,6 +92,13 @@ class Socket:
         """The host as Kamailio writes it, if it is an IP address; empty if Kamailio has to look up which one it is."""
         return literal(self.host)
 
+    @property
+    def is_here(self) -> bool:
+        """True if its address is this machine's now: keepalived may have moved it to another node. An interface and a
+        name are always here.
+        """
+        return not self.literal_address or _is_local(self.host.strip("[]"))
+
     def bind_briefly(self) -> None:
         """Bind the socket and let it go. Raises OSError if it cannot be bound."""
         kind = socket.SOCK_DGRAM if self.proto == "udp" else socket.SOCK_STREAM
@@ -109,6 +118,21 @@ def reach(listen: Sequence[Socket]) -> dict[str, tuple[str, ...]]:
         for proto in ("udp", "tcp", "tls")
         if any(each.proto == proto for each in listen)
     }
+
+
+def _is_local(address: str) -> bool:
+    """Ask the kernel whether its route to this address ends here (rtnetlink(7)). To bind a socket would not tell: with
+    ip_nonlocal_bind that always works.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    octets = socket.inet_pton(family, address)
+    question = struct.pack("=8BI", family, 8 * len(octets), *bytes(6), 0)  # struct rtmsg
+    question += struct.pack("=HH", 4 + len(octets), _RTA_DST) + octets
+    header = struct.pack("=IHHII", 16 + len(question), _RTM_GETROUTE, _NLM_F_REQUEST, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        kernel.send(header + question)
+        answer = kernel.recv(4096)
+    return answer[4] == _RTM_NEWROUTE and answer[16 + 7] == _RTN_LOCAL  # rtm_type
 
 
 def _address_of_interface(name: str) -> str:

@@ -67,6 +67,12 @@ def changing(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Set
 
 
 @pytest.fixture(autouse=True)
+def addresses_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node is active: those of its sockets are this machine's."""
+    monkeypatch.setattr("kemi.start.sockets._is_local", lambda _address: True)
+
+
+@pytest.fixture(autouse=True)
 def workers_start_cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts a worker, and needs few of its look-ups."""
     monkeypatch.setattr(TrunkStore, "warm_up", lambda _: None)
@@ -102,7 +108,7 @@ def routes(settings: Settings, pbx: MockKSR) -> Iterator[Handlers]:
 
 @pytest.fixture
 def marks(database: Settings, routes: Handlers) -> Marks:
-    return Marks(key.load(database.key_file), routes._dialogs.run)
+    return Marks(key.load(database.key_file), routes._dialogs.run[0])
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from kemi.flow.dialogs import KEPT_ANSWERED, KEPT_RAISED
 from kemi.handlers import Handlers
+from kemi.health.standby import Standby
 from tests.flow.scene import (
     FAILED,
     PBX,
@@ -232,27 +231,46 @@ def test_a_number_that_would_be_too_high_in_a_dialog_500(pbx: MockKSR, send: Sen
 
 @pytest.mark.parametrize("method", ["INFO", "BYE"])
 def test_after_a_restart_a_number_is_above_all_that_may_have_been_sent(
-    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str, monkeypatch: pytest.MonkeyPatch
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str
 ) -> None:
-    """It is the caller's, by how much the dialog was raised, its age in seconds, and 64: 5 + 2 + 100 + 64."""
-    monkeypatch.setattr(time, "time", lambda: marks.now)
+    """It is the caller's, by how much the dialog was raised, and 8 for each request since the INVITE: 5 + 2 + 8 * 4."""
     in_dialog(pbx)
-    value = marks.sealed(raised=2, since=marks.now - 100, run=marks.mark.run ^ 1)
+    value = marks.sealed(raised=2, run=marks.mark.run ^ 1)
     send(marks.request(method, value, cseq=5))
     challenge(pbx, routes)
-    assert cseqs(pbx) == [f"171 {method}", f"172 {method}"]
-    monkeypatch.setattr(time, "time", lambda: marks.now + 1000)  # which matters no more
+    assert cseqs(pbx) == [f"39 {method}", f"40 {method}"]
     send(marks.request(method, value, cseq=6))
-    assert cseqs(pbx) == [f"173 {method}"]
+    assert cseqs(pbx) == [f"48 {method}"]
 
 
-def test_a_node_whose_clock_is_behind_sends_no_lower_number(
-    pbx: MockKSR, send: Send, marks: Marks, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("since", [-5, 0, 5])
+def test_a_dialogs_age_and_the_clocks_of_nodes_do_not_matter(
+    pbx: MockKSR, send: Send, marks: Marks, since: int
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: marks.now)
     in_dialog(pbx)
-    send(marks.request("INFO", marks.sealed(since=marks.now + 5, run=0), cseq=9))
+    send(marks.request("INFO", marks.sealed(since=marks.now + since, run=0), cseq=9))
     assert cseqs(pbx) == ["73 INFO"]
+
+
+def test_a_node_that_gets_its_address_back_passes_the_numbers_of_the_other(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    """What it has sent itself is not all that was sent: 3 + 8 * 2."""
+    in_dialog(pbx)
+    send(marks.request("INFO", cseq=2))
+    challenge(pbx, routes)
+    assert cseqs(pbx) == ["2 INFO", "3 INFO"]
+    node = Standby(["192.0.2.1"], lambda: marks.mark.run ^ 1)
+    node.look(frozenset())
+    node.look(frozenset({"192.0.2.1"}))
+    send(marks.request("INFO", cseq=3))
+    assert cseqs(pbx) == ["19 INFO"]
+
+
+def test_a_sender_who_counts_backwards_is_not_raised(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    send(marks.request("INFO", marks.sealed(cseq=9, run=0), cseq=5))
+    assert cseqs(pbx) == ["5 INFO"]
 
 
 @pytest.mark.parametrize(("ago", "kept"), [(0, KEPT), (1, KEPT_RAISED)])
@@ -260,7 +278,7 @@ def test_what_the_mark_does_not_tell_is_remembered_for_a_day(
     pbx: MockKSR, send: Send, marks: Marks, ago: int, kept: int
 ) -> None:
     in_dialog(pbx)
-    send(marks.request("INFO", marks.sealed(run=marks.mark.run ^ ago)))
+    send(marks.request("INFO", marks.sealed(run=marks.mark.run ^ ago), cseq=2))
     pbx.tables.pass_time(kept)
     assert len(pbx.tables.content("sequences")) == 1
     pbx.tables.pass_time(1)

@@ -76,7 +76,7 @@ class Node:
 
     def bye(self, call_id: str, side: str = "the caller", **kind: Any) -> None:
         """Hang a call up. kind: of the mark."""
-        marks = Marks(key.load(self.settings.key_file), self.routes._dialogs.run)
+        marks = Marks(key.load(self.settings.key_file), self.routes._dialogs.run[0])
         in_dialog(self.ksr)
         value = marks.sealed(call_id=call_id, is_limited=True, **kind)
         if side == "the caller":

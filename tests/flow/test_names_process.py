@@ -58,7 +58,7 @@ def routes(
 
 @pytest.fixture
 def marks(settings: Settings, routes: Handlers) -> Marks:
-    return Marks(key.load(settings.key_file), routes._dialogs.run)
+    return Marks(key.load(settings.key_file), routes._dialogs.run[0])
 
 
 def row(next_hop: str = "sip:sbc.carrier.test", expires: int = 0) -> str:
@@ -219,3 +219,27 @@ def test_a_file_that_cannot_be_written_is_said_once_and_once_that_it_can_again(
         "outcome=names-kept\n",
     ]
     assert addresses(routes) == {"192.0.2.50"}
+
+
+def test_a_standby_registers_and_probes_nothing_until_it_has_its_address(
+    pbx: MockKSR, routes: Handlers, commands: Commands, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[object] = []
+    monkeypatch.setattr("kemi.names.registering.Registering.look", lambda _, uuids: looked_at.append(uuids))
+    monkeypatch.setattr("kemi.health.probing.Probing.tick", lambda _, trunks, hops: looked_at.append(trunks))
+    monkeypatch.setattr("kemi.health.holding.Holding.ask", lambda _, hops: looked_at.append(hops))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("kemi.start.sockets._is_local", lambda _: False)
+        copied(settings, row("sip:192.0.2.9", expires=60))
+        tick(routes)
+    address = routes._settings.listen[0].host
+    assert ([(name, str(given)) for name, given in commands], looked_at) == (
+        [("uac.reg_active", "[0]"), (REFRESH[0], str(REFRESH[1]))],
+        [],
+    )
+    assert routes.NAMES(None, None) == 1
+    assert ([(name, str(given)) for name, given in commands[2:]], len(looked_at)) == ([("uac.reg_active", "[1]")], 3)
+    assert [line for _, line in pbx.log] == [
+        f"outcome=standby address={address}\n",
+        f"outcome=active address={address}\n",
+    ]

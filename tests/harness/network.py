@@ -33,16 +33,16 @@ class Network:
         self.name = f"trunkauth-{secrets.token_hex(4)}"
 
     def __enter__(self) -> Network:
-        _run("ip", "netns", "add", self.name)
+        run("ip", "netns", "add", self.name)
         self.run("ip", "link", "set", "lo", "up")
         return self
 
     def __exit__(self, *_: object) -> None:
-        _run("ip", "netns", "del", self.name)
+        run("ip", "netns", "del", self.name)
 
     def run(self, *command: str) -> str:
         """Return what a program prints in this network."""
-        return _run(*self.command, *command)
+        return run(*self.command, *command)
 
     @property
     def command(self) -> list[str]:
@@ -69,7 +69,8 @@ class Network:
             network.run("ip", "link", "set", name, "up")
 
 
-def _run(*command: str) -> str:
+def run(*command: str) -> str:
+    """Return what a program prints in the machine's own network."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": SBIN}, timeout=10)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -169,7 +170,7 @@ class Kamailio:
                 asked[-1].expect(status, within=0.3)
             return any(one.final and one.final.status == status for one in asked)  # on a busy machine, an earlier one
 
-        with Caller(self.sip) as caller:
+        with Caller(self.sip, host=own_address(self.sip)) as caller:
             if wait_for(lambda: not self.program.alive() or answers(), READY_WITHIN) and self.program.alive():
                 return
         what = f"no {status} to OPTIONS" if self.program.alive() else "it has ended"
@@ -206,7 +207,7 @@ class Native:
         if options.database is None:
             subprocess.run([*command, "db"], cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
         database = prepared(state, options)
-        log = self._workspace / f"{sip[1]}.log"
+        log = self._workspace / f"{state.name}-{sip[1]}.log"
         user = [] if options.gives_up_root else ["-u", str(os.geteuid())]
         command += ["run", *user, *arguments(state, PROJECT, options)]
         if options.resolv_conf:
@@ -229,6 +230,14 @@ def ready(kamailio: Kamailio, options: Options) -> Iterator[Kamailio]:
     finally:
         log = kamailio.program.stop()
     kamailio.judge_log(log, kamailio.database.secrets)
+
+
+def own_address(peer: Address) -> str:
+    """Return this machine's address on the way to a peer."""
+    family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(peer)
+        return str(probe.getsockname()[0])
 
 
 def new_state(workspace: Path) -> Path:

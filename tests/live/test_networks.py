@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from lab.programs import free_port
 from tests.harness.agent import SDP
-from tests.harness.node import Installation, Options
+from tests.harness.node import Installation, Options, own_address
 from tests.harness.scene import Scene
 from tests.harness.steps import policy
 
@@ -16,12 +14,6 @@ pytestmark = pytest.mark.once
 
 PUBLIC = "203.0.113.5"
 TEST_NETWORK = ("198.51.100.1", 9)  # nothing is sent there: the route to it tells this machine's own address
-
-
-def own_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(TEST_NETWORK)
-        return str(probe.getsockname()[0])
 
 
 def test_the_advertised_address_is_in_every_message(installation: Installation) -> None:
@@ -43,7 +35,7 @@ def test_the_advertised_address_is_in_every_message(installation: Installation) 
 
 
 def test_a_trunk_leaves_from_the_socket_of_the_route_to_its_carrier(installation: Installation) -> None:
-    sip, outside = ("127.0.0.1", free_port()), own_address()
+    sip, outside = ("127.0.0.1", free_port()), own_address(TEST_NETWORK)
     listen = {"TRUNKAUTH_LISTEN": f"udp:127.0.0.1:{sip[1]} udp:{outside}:{sip[1]}"}
     with installation.running(Options(sip=sip, also=listen)) as kamailio, Scene(kamailio) as scene:
         near, far = scene.trunk(), scene.trunk(host=outside)
