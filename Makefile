@@ -17,7 +17,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 SUITE = trixie
 export DEBIAN_SUITE = $(SUITE)
 
-.PHONY: demo run db check test test-ksr test-db test-debian13 test-package test-live compare bench floods soak fuzz fuzz-uac fuzz-wire lint audit lock package lab lab-down base-image setup engine
+.PHONY: demo run db check test test-ksr test-db test-debian13 test-package test-live compare bench floods soak fuzz fuzz-uac fuzz-wire lint audit lock package lab lab-two lab-down base-image setup engine
 
 # FAILOVER=1: over two trunks, the first of which has no room.
 demo: setup
@@ -36,7 +36,7 @@ check: $(VENV)/check
 
 # Every test. The pure ones alone have to cover the core; of the others four files run at a time, because they mostly wait.
 test: setup $(VENV)/test engine
-	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 openssl nsd nftables
+	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 openssl nsd nftables rtpengine-daemon
 	@$(PYTHON) -m coverage run -m pytest -n 2 $(PURE)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report
@@ -63,7 +63,7 @@ test-debian13: engine
 
 # K: which tests, as pytest's -k takes it.
 test-live: setup $(VENV)/test engine
-	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 openssl nsd nftables
+	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 openssl nsd nftables rtpengine-daemon
 	@$(PYTEST) tests/live $(if $(K),-k "$(K)")
 
 # The table of what is answered in docs/calls.md, from a live run; IN=container: on the Kamailio of the project's image.
@@ -144,6 +144,10 @@ package: setup
 
 lab:
 	@lab/engine lab
+
+# Two nodes behind one address, one of which is killed under load (docs/two-nodes.md).
+lab-two:
+	@lab/engine lab-two
 
 lab-down:
 	@lab/engine lab-down

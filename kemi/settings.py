@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from kemi.line import FORMS
+from kemi.start.rtpengine import Rtpengine
 from kemi.start.sockets import Socket
 from kemi.trunks.listen import Listen
 from kemi.trunks.rows import Rules
@@ -78,6 +79,7 @@ class Settings:
     tls_ca: Path
     tls_cert: Path | None
     tls_key: Path | None
+    rtpengine: Rtpengine | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -121,6 +123,7 @@ class Settings:
             tls_ca=_file("TRUNKAUTH_TLS_CA", value("TRUNKAUTH_TLS_CA", SYSTEM_CA)),
             tls_cert=_file("TRUNKAUTH_TLS_CERT", cert) if cert else None,
             tls_key=_file("TRUNKAUTH_TLS_KEY", value("TRUNKAUTH_TLS_KEY", cert)) if cert else None,
+            rtpengine=_rtpengine(value("TRUNKAUTH_RTPENGINE", "")),
         )  # fmt: skip
 
     @property
@@ -236,6 +239,13 @@ def _http(text: str) -> tuple[str, int] | None:
     if not match or not 1 <= int(match["port"]) <= 65535:
         raise SettingError(f"TRUNKAUTH_HTTP: {text!r} is not address:port, such as 127.0.0.1:9494")
     return match["host"].strip("[]"), int(match["port"])
+
+
+def _rtpengine(text: str) -> Rtpengine | None:
+    try:
+        return Rtpengine.parse(text) if text else None
+    except ValueError as error:
+        raise SettingError(f"TRUNKAUTH_RTPENGINE: {error}") from None
 
 
 def _listen(text: str) -> tuple[Socket, ...]:

@@ -95,7 +95,7 @@ class _Work:
         else:
             self._say_file_fault("")
             self._registering.changed(sorted(changed))
-        if self._certificates:
+        if self._securing:
             self._certificates.tick()
         self._holding.tick()
         if self._standby.is_active:

@@ -62,6 +62,7 @@ def run(settings: Settings, extra: list[str]) -> None:
     arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-w", str(settings.state_dir)]
     arguments += ["-A", "HTTP=1"] if settings.http else []
     arguments += ["-A", "TLS=1"] if settings.has_tls else []
+    arguments += ["-A", "RTPENGINE=1"] if settings.rtpengine else []
     arguments += ["--log-engine", "json:c"] if settings.log == "json" else []
     arguments += [str(Path(word).absolute()) if before == "-f" else word for before, word in pairwise(["", *extra])]
     environment = kamailio_environment(settings, os.environ)
@@ -107,6 +108,8 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_NEXT_ON": ",".join(map(str, sorted(settings.next_on))) or "none",
         "TRUNKAUTH_LOG": settings.log,
         "TRUNKAUTH_HTTP": http_text(settings.http),
+        "TRUNKAUTH_RTPENGINE": settings.rtpengine.at if settings.rtpengine else "",
+        "TRUNKAUTH_RTP_FLAGS": settings.rtpengine.flags if settings.rtpengine else "",
         "TRUNKAUTH_LOG_LEVEL": str(settings.log_level),
         "TRUNKAUTH_KEY_FILE": str(settings.key_file),
         "TRUNKAUTH_MAX_CPS": str(settings.max_cps),

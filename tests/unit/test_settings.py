@@ -21,7 +21,7 @@ def test_an_empty_environment_gives_the_contracts_defaults() -> None:
     assert (settings.default_trunk, settings.reg_contact) == ("", "127.0.0.1:5060")
     assert (settings.workers, settings.memory, settings.log_level, settings.preemptive) == (4, 512, 1, True)
     assert (settings.ring_seconds, settings.setup_seconds) == (180, 300)
-    assert (settings.log, settings.http) == ("logfmt", None)
+    assert (settings.log, settings.http, settings.rtpengine) == ("logfmt", None, None)
 
 
 @pytest.mark.parametrize(("text", "address"), [
@@ -29,6 +29,17 @@ def test_an_empty_environment_gives_the_contracts_defaults() -> None:
 ])  # fmt: skip
 def test_where_http_is_served(text: str, address: tuple[str, int]) -> None:
     assert Settings.from_environment(STATE | {"TRUNKAUTH_HTTP": text}).http == address
+
+
+@pytest.mark.parametrize(("text", "at", "profile"), [
+    ("udp:127.0.0.1:2223", "udp:127.0.0.1:2223", "RTP/AVP"),
+    ("udp:[::1]:2223 RTP/SAVP", "udp:[::1]:2223", "RTP/SAVP"),
+    ("udp:localhost:2223  UDP/TLS/RTP/SAVP", "udp:localhost:2223", "UDP/TLS/RTP/SAVP"),
+])  # fmt: skip
+def test_where_rtpengine_is_and_how_carriers_want_rtp(text: str, at: str, profile: str) -> None:
+    found = Settings.from_environment(STATE | {"TRUNKAUTH_RTPENGINE": text}).rtpengine
+    assert found
+    assert (found.at, found.profile, f" {profile}" in found.flags) == (at, profile, True)
 
 
 def test_every_variable_is_read() -> None:
@@ -148,6 +159,11 @@ WRONG = [
     ("TRUNKAUTH_HTTP", "127.0.0.1:0"),
     ("TRUNKAUTH_HTTP", "127.0.0.1:65536"),
     ("TRUNKAUTH_HTTP", "http://127.0.0.1:9494"),
+    ("TRUNKAUTH_RTPENGINE", "127.0.0.1:2223"),
+    ("TRUNKAUTH_RTPENGINE", "udp:127.0.0.1"),
+    ("TRUNKAUTH_RTPENGINE", "udp:127.0.0.1:0"),
+    ("TRUNKAUTH_RTPENGINE", "udp:127.0.0.1:2223 SRTP"),
+    ("TRUNKAUTH_RTPENGINE", 'udp:127.0.0.1:2223 RTP/SAVP"'),
 ]
 
 
