@@ -23,7 +23,7 @@ from kemi.trunks.numbers import AS_DIALLED, COUNTRIES, FORMATS, LONGEST, NATIONA
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 9  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 10  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import sqlite3
 import time
 from collections.abc import Iterator
 
@@ -88,6 +90,20 @@ def look(uac: Uac, routes: Handlers, at: float) -> None:
     """A tick of the process that keeps trunks registered, at this time."""
     uac.now = 1000.0 + at
     assert routes.NAMES(None, None) == 1
+
+
+@pytest.mark.parametrize(("password", "ha1", "known"), [
+    ("p", "a0" * 16, ("p", "a0" * 16)),
+    ("p", "a0" * 32, ("p", "")),
+    ("", "a0" * 32, ("", "0" * 32)),  # it reads no row without any secret
+])  # fmt: skip
+def test_the_module_gets_no_ha1_that_is_longer_than_its_room_for_one(
+    uac: Uac, keeper: Handlers, changing: Settings, password: str, ha1: str, known: tuple[str, str]
+) -> None:
+    copied(changing, f"UPDATE uacreg SET auth_password = '{password}', auth_ha1 = '{ha1}' WHERE l_uuid = 't'")
+    look(uac, keeper, 1)
+    with contextlib.closing(sqlite3.connect(changing.names_file)) as file:
+        assert file.execute("SELECT auth_password, auth_ha1 FROM registrations").fetchall() == [known]
 
 
 def test_a_contact_of_kamailio_6_2_names_its_trunk_beside_contact_user(uac: Uac, keeper: Handlers) -> None:
