@@ -22,8 +22,8 @@ from tests.harness.machine import PROJECT
 from tests.harness.message import auth_params
 from tests.harness.node import AS_IT_COMES, Installation, Kamailio, Native, Options, settings
 from tests.harness.scene import Scene, Trunk
+from tests.harness.steps import wait_until_next_hop
 from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
-from tests.live.test_inbound import is_next_hop
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
 
@@ -225,9 +225,7 @@ def test_a_trunk_calls_a_phone(scene: Scene, bob: Phone, offer: str) -> None:
 
 def called(scene: Scene, trunk: Trunk, number: str) -> Exchange:
     """A call of the trunk's carrier, once that is known as one."""
-    host, port = trunk.carrier.address
-    scene.kamailio.wait_for("the next hop is known", lambda: is_next_hop(scene.kamailio, f"{host} {port}"), within=5)
-    scene.kamailio.wait_for_workers()
+    wait_until_next_hop(scene.kamailio, trunk.carrier.address)
     uri = "sip:{}@{}:{}".format(trunk.uuid, *scene.kamailio.sip)
     to = f"sip:{number}@carrier.test"
     return trunk.carrier.outside(scene.kamailio.sip, "INVITE", uri, sender="sip:+494@far.test", to=to, body=SDP)
