@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from kemi.health.pinging import EVERY, LOOKS_EVERY, Pinging
-from kemi.trunks.tables import uacreg
+from kemi.trunks.tables import copied_uacreg
 from tests.flow.scene import request
 from tests.ksr.mock import MockKSR
 
 UP, DOWN = 1, -99  # what uac_reg_status() answers
-COLUMNS = list(uacreg.columns.keys())
+COLUMNS = list(copied_uacreg.columns.keys())
 
 
 def row(proxy: str, socket: str = "") -> tuple[str, ...]:
