@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,22 @@ def pytest_report_header() -> str:
     native = f"Kamailio {native_version() or 'missing'} of this machine"
     left_out = "TRUNKAUTH_NO_DOCKER=1: NOT TESTED are the image, the lab, and database servers in containers"
     return f"live: {native}; {left_out if NO_DOCKER else 'Kamailio in a container, kamailio/Dockerfile'}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Split a file in two for `--dist loadfile`: each half starts the Kamailio of its own."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.order import ByKamailio
+
+    return ByKamailio(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long: nobody waits for one of them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(wrapper=True)

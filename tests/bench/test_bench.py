@@ -28,7 +28,7 @@ from tests.bench.sipp import ROUND_TRIP, BenchError, Calls, Counts, Load
 from tests.harness.database import ServerDatabase
 from tests.harness.machine import PROJECT, SBIN, native_is_missing
 
-pytestmark = pytest.mark.skipif(bool(native_is_missing()), reason=native_is_missing())
+pytestmark = [pytest.mark.skipif(bool(native_is_missing()), reason=native_is_missing()), pytest.mark.long]
 
 # Of one call, on both sides of Kamailio: INVITE 2, 100 1 (to the caller), 200 2, ACK 2, BYE 2, its 200 2.
 PLAIN = 2 + 1 + 2 + 2 + 2 + 2

@@ -19,6 +19,7 @@ from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, O
 from tests.harness.steps import list_carrier
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.once,
     pytest.mark.every_kamailio,
     pytest.mark.skipif(NO_DOCKER, reason="TRUNKAUTH_NO_DOCKER=1"),

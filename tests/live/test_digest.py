@@ -17,6 +17,8 @@ from tests.harness.scene import Scene, Trunk
 from tests.harness.steps import credentials, refused, refused_because, talk_and_hang_up
 from tests.harness.verifier import ACCEPTED, ALGORITHMS, KEEPING, MISSING, USED_UP, WRONG, Challenge, Offer, ha1
 
+pytestmark = pytest.mark.long
+
 QOPS = {"": None, "auth": "auth", "auth-int": "auth-int", "auth,auth-int": "auth", "auth-int,auth": "auth"}
 REALM = Challenge.realm
 MD5, SHA256, SHA512 = Offer(), Offer("SHA-256"), Offer("SHA-512-256")

@@ -20,7 +20,7 @@ from tests.harness.verifier import ACCEPTED, Challenge
 from tests.live.test_inbound import UNLISTED, called, contact, open_to, pbx, up
 from tests.live.test_survival import Restarts, restarting
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.long]
 
 ASKING = Script(Challenge(requests=frozenset({"re-INVITE", "INFO", "BYE"})))
 

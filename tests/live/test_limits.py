@@ -13,7 +13,7 @@ from tests.harness.carrier import Carrier, Script
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.steps import wait_until_next_hop
 
-pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
+pytestmark = [pytest.mark.once, pytest.mark.every_kamailio, pytest.mark.long]
 
 FREED_WITHIN = 30.0  # seconds: a caller is asked within ten
 TRUNK = "narrow"

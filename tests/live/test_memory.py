@@ -6,6 +6,8 @@ import re
 from functools import partial
 from itertools import count
 
+import pytest
+
 from kemi.health.memory import RESERVE
 from tests.harness.agent import Exchange, Served
 from tests.harness.carrier import Carrier, Script
@@ -13,6 +15,8 @@ from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.scene import Scene
 from tests.harness.steps import place, status, talk_and_hang_up, wait_until
 from tests.live.test_inbound import contact, open_to, pbx, up
+
+pytestmark = pytest.mark.long
 
 SMALL = 32  # MiB, the least that there may be
 VALUE = "x" * 30_000  # what a table's entry holds

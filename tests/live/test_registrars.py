@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from kemi.line import word
 from tests.harness.carrier import Script
 from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Native, Options
 from tests.harness.scene import Scene, Trunk
 from tests.harness.verifier import Challenge
+
+pytestmark = pytest.mark.long
 
 SILENCE = (("tm", "fr_timer", 2000),)  # milliseconds after which a REGISTER without a reply has failed
 FAILED_WITHIN = 10.0  # seconds

@@ -26,6 +26,8 @@ from tests.harness.node import REGISTERS_EVERY_SECOND, Kamailio, Native, Options
 from tests.harness.scene import Scene, Trunk
 from tests.harness.steps import all_end_with, status, wait_until
 
+pytestmark = pytest.mark.long
+
 USED_WITHIN = 2.0  # seconds from the commit; the interval of comparisons is 1 s
 REGISTERED_WITHIN = 6.0  # the uac module looks every second here
 MANY = 1000  # rows of one transaction

@@ -32,6 +32,8 @@ from tests.harness.steps import all_end_with, place, status, wait_until
 from tests.harness.verifier import Challenge
 from tests.live.outages import BACK, BACK_WITHIN, GONE, GONE_WITHIN, WORKERS, line_to, options_for, serve, told_once
 
+pytestmark = pytest.mark.long
+
 COPIED_ROWS = 20_000  # of about 150 octets each
 CUT_AFTER = 1_000_000  # octets: amid those rows
 DISK = 500_000  # octets, the largest file that fits a full disk

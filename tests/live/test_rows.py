@@ -20,7 +20,7 @@ from tests.harness.node import Installation, Kamailio, Native, Options
 from tests.harness.scene import Scene
 from tests.harness.steps import place, status, wait_until
 
-pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
+pytestmark = [pytest.mark.once, pytest.mark.every_kamailio, pytest.mark.long]
 
 USED_WITHIN = 2.0  # seconds from the commit
 AT_ONCE = 0.5  # seconds for an answer; SQLite would wait 5 for a lock

@@ -14,7 +14,7 @@ from tests.harness.node import Installation
 from tests.harness.scene import CHALLENGING, Scene
 from tests.live.test_survival import CARRIERS, Restarts, restarting, up
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.long]
 
 
 @pytest.fixture

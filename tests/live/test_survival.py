@@ -18,7 +18,7 @@ from tests.harness.nonces import ONE_REQUEST, Nonces
 from tests.harness.scene import Scene, Trunk
 from tests.harness.verifier import Challenge, Offer
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.long]
 
 EVERY_REQUEST = frozenset({"INVITE", "re-INVITE", "INFO", "UPDATE", "BYE", "PRACK"})
 INVITE_ALONE = frozenset({"INVITE"})

@@ -22,7 +22,7 @@ from tests.live.torture.rfc4475 import FORWARDED, SILENCE, SILENT_SINCE_6_1, Cas
 from tests.unit.test_challenge import READ, REFUSED, STYLES
 
 CASES = {**rfc4475.CASES, **rfc5118.CASES}
-pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
+pytestmark = [pytest.mark.once, pytest.mark.every_kamailio, pytest.mark.long]
 
 PBX = "127.0.0.1"
 CARRIERS, STRANGERS = "127.6", "127.5"  # the former are in the table address, but not as callers
