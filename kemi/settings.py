@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy.engine import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
@@ -21,6 +22,8 @@ from kemi.start.sockets import Socket
 from kemi.trunks.listen import Listen
 from kemi.trunks.rows import Rules
 from kemi.trunks.secret import revealed
+
+T = TypeVar("T")
 
 _PACKAGE = Path(__file__).resolve().parent
 _IS_INSTALLED = (_PACKAGE / "kamailio").is_dir()  # from a wheel, in which kamailio/ and db/ lie inside of kemi/
@@ -89,7 +92,8 @@ class Settings:
             return environment.get(name, "").strip() or default
 
         state_dir = _fits_socket(_file("TRUNKAUTH_STATE_DIR", value("TRUNKAUTH_STATE_DIR", str(_home()))))
-        listen = _listen(value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060"))
+        listen = _parsed("TRUNKAUTH_LISTEN", Socket.parse, value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060").split())
+        rtpengine = value("TRUNKAUTH_RTPENGINE", "")
         db_url = value("TRUNKAUTH_DB_URL", "")
         cert = value("TRUNKAUTH_TLS_CERT", "")
         may_log_passwords = _number("TRUNKAUTH_LOG_SECRETS", value("TRUNKAUTH_LOG_SECRETS", "0"), 0, 1) == 1
@@ -123,7 +127,7 @@ class Settings:
             tls_ca=_file("TRUNKAUTH_TLS_CA", value("TRUNKAUTH_TLS_CA", SYSTEM_CA)),
             tls_cert=_file("TRUNKAUTH_TLS_CERT", cert) if cert else None,
             tls_key=_file("TRUNKAUTH_TLS_KEY", value("TRUNKAUTH_TLS_KEY", cert)) if cert else None,
-            rtpengine=_rtpengine(value("TRUNKAUTH_RTPENGINE", "")),
+            rtpengine=_parsed("TRUNKAUTH_RTPENGINE", Rtpengine.parse, [rtpengine])[0] if rtpengine else None,
         )  # fmt: skip
 
     @property
@@ -241,18 +245,11 @@ def _http(text: str) -> tuple[str, int] | None:
     return match["host"].strip("[]"), int(match["port"])
 
 
-def _rtpengine(text: str) -> Rtpengine | None:
+def _parsed(name: str, parse: Callable[[str], T], texts: list[str]) -> tuple[T, ...]:
     try:
-        return Rtpengine.parse(text) if text else None
+        return tuple(map(parse, texts))
     except ValueError as error:
-        raise SettingError(f"TRUNKAUTH_RTPENGINE: {error}") from None
-
-
-def _listen(text: str) -> tuple[Socket, ...]:
-    try:
-        return tuple(map(Socket.parse, text.split()))
-    except ValueError as error:
-        raise SettingError(f"TRUNKAUTH_LISTEN: {error}") from None
+        raise SettingError(f"{name}: {error}") from None
 
 
 def _reg_contact(text: str, first: Socket) -> str:

@@ -152,7 +152,7 @@ def test_the_connection_ends_between_two_looks(pbx: MockKSR, routes: Handlers, m
 
 @pytest.fixture
 def marks(settings: Settings, routes: Handlers) -> Marks:
-    return Marks(key.load(settings.key_file), routes._dialogs.run)
+    return Marks(key.load(settings.key_file), routes._dialogs.run[0])
 
 
 def inside(pbx: MockKSR, routes: Handlers, marks: Marks, method: str, leads_to: str = ONE) -> None:
