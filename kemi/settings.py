@@ -93,7 +93,6 @@ class Settings:
 
         state_dir = _fits_socket(_file("TRUNKAUTH_STATE_DIR", value("TRUNKAUTH_STATE_DIR", str(_home()))))
         listen = _parsed("TRUNKAUTH_LISTEN", Socket.parse, value("TRUNKAUTH_LISTEN", "udp:127.0.0.1:5060").split())
-        rtpengine = value("TRUNKAUTH_RTPENGINE", "")
         db_url = value("TRUNKAUTH_DB_URL", "")
         cert = value("TRUNKAUTH_TLS_CERT", "")
         may_log_passwords = _number("TRUNKAUTH_LOG_SECRETS", value("TRUNKAUTH_LOG_SECRETS", "0"), 0, 1) == 1
@@ -127,7 +126,7 @@ class Settings:
             tls_ca=_file("TRUNKAUTH_TLS_CA", value("TRUNKAUTH_TLS_CA", SYSTEM_CA)),
             tls_cert=_file("TRUNKAUTH_TLS_CERT", cert) if cert else None,
             tls_key=_file("TRUNKAUTH_TLS_KEY", value("TRUNKAUTH_TLS_KEY", cert)) if cert else None,
-            rtpengine=_parsed("TRUNKAUTH_RTPENGINE", Rtpengine.parse, [rtpengine])[0] if rtpengine else None,
+            rtpengine=_parsed("TRUNKAUTH_RTPENGINE", Rtpengine.parse, [value("TRUNKAUTH_RTPENGINE", "")])[0],
         )  # fmt: skip
 
     @property

@@ -26,8 +26,10 @@ class Rtpengine(NamedTuple):
     profile: str
 
     @classmethod
-    def parse(cls, text: str) -> Rtpengine:
-        """Read a setting. Raises ValueError, whose text says what is accepted."""
+    def parse(cls, text: str) -> Rtpengine | None:
+        """Read a setting, None if it is empty. Raises ValueError, whose text says what is accepted."""
+        if not text:
+            return None
         match = _ENGINE.fullmatch(text)
         profile = (match and match["profile"]) or "RTP/AVP"
         if not match or not 1 <= int(match["port"]) <= 65535 or profile not in _TOWARDS_CARRIERS:

@@ -226,6 +226,7 @@ def test_a_standby_registers_and_probes_nothing_until_it_has_its_address(
 ) -> None:
     looked_at: list[object] = []
     monkeypatch.setattr("kemi.names.registering.Registering.look", lambda _, uuids: looked_at.append(uuids))
+    monkeypatch.setattr("kemi.health.pinging.Pinging.tick", lambda _, rows: looked_at.append(rows))
     monkeypatch.setattr("kemi.health.probing.Probing.tick", lambda _, trunks, hops: looked_at.append(trunks))
     monkeypatch.setattr("kemi.health.holding.Holding.ask", lambda _, hops: looked_at.append(hops))
     with monkeypatch.context() as elsewhere:
@@ -238,7 +239,7 @@ def test_a_standby_registers_and_probes_nothing_until_it_has_its_address(
         [],
     )
     assert routes.NAMES(None, None) == 1
-    assert ([(name, str(given)) for name, given in commands[2:]], len(looked_at)) == ([("uac.reg_active", "[1]")], 3)
+    assert ([(name, str(given)) for name, given in commands[2:]], len(looked_at)) == ([("uac.reg_active", "[1]")], 4)
     assert [line for _, line in pbx.log] == [
         f"outcome=standby address={address}\n",
         f"outcome=active address={address}\n",
