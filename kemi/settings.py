@@ -38,9 +38,7 @@ RPC_SOCKET = "rpc.sock"
 MOST_LOGGED = 2  # Kamailio's level 3 prints the rows that its modules read, and what scripts give it (5.6 to 6.1)
 LOGS_SECRETS = "makes Kamailio print passwords; choose 2 or less, or set TRUNKAUTH_LOG_SECRETS=1"
 LONGEST_SOCKET_PATH = 103  # Kamailio's ctl module accepts 104 bytes with the final NUL (init_unix_sock)
-
 SYSTEM_CA = "/etc/ssl/certs"  # Debian's, by the hashes of their names; a file of all would be read into shared memory
-
 NEVER_NEXT_ON = frozenset({401, 407, 486, 487})  # challenges, the callee's own word, and the caller's
 
 _TRUNK = re.compile(r"[\x21-\x7e]{0,64}")  # uacreg.l_uuid is VARCHAR(64)
