@@ -65,6 +65,8 @@ def test_a_tcp_connection_serves_call_after_call_and_comes_back_after_a_restart_
             talk_and_hang_up(trunk, scene.call(trunk))
         assert len({seen.peer for seen in trunk.carrier.trace}) == 1
         trunk.carrier.go_away()
+        port = str(trunk.carrier.address[1])
+        node.wait_for("its end is seen", lambda: port not in node.rpc("core.tcp_list"), within=5)
         trunk.carrier.be_back()
         talk_and_hang_up(trunk, scene.call(trunk))
         assert len({seen.peer for seen in trunk.carrier.trace}) == 2
