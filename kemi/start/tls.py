@@ -93,8 +93,10 @@ def write(settings: Settings) -> None:
 
 
 def config(settings: Settings) -> Path:
-    """Return the file of the profiles."""
-    return settings.state_dir / "tls.cfg"
+    """Return the file of the profiles. It is not called tls.cfg: Kamailio, which runs in the state directory,
+    would include it in the place of kamailio/tls.cfg.
+    """
+    return settings.state_dir / "tls.profiles"
 
 
 def files(settings: Settings) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kemi.settings import Settings
+from kemi.settings import FILES, Settings
 from kemi.start import run, tls
 from tests.unit.test_certificate import PEM
 
@@ -79,3 +79,8 @@ def test_a_kamailio_without_the_module_stops_the_start(
     monkeypatch.setattr(run, "DEBIANS_PREFIX", tmp_path)
     with pytest.raises(run.StartError, match="apt-get install kamailio-tls-modules"):
         run.prepare_tls(settings)
+
+
+def test_kamailio_includes_nothing_of_the_state_directory_by_mistake(settings: Settings) -> None:
+    """It runs there, and looks there first."""
+    assert tls.config(settings).name not in {path.name for path in (FILES / "kamailio").iterdir()}
