@@ -107,8 +107,8 @@ def routes(settings: Settings, pbx: MockKSR) -> Iterator[Handlers]:
 
 
 @pytest.fixture
-def marks(database: Settings, routes: Handlers) -> Marks:
-    return Marks(key.load(database.key_file), routes._dialogs.run[0])
+def marks(settings: Settings, routes: Handlers) -> Marks:
+    return Marks(key.load(settings.key_file), routes._dialogs.run[0])
 
 
 @pytest.fixture

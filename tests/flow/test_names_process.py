@@ -13,7 +13,6 @@ from kemi.handlers import Handlers
 from kemi.names import process
 from kemi.names.nameserver import NameServer
 from kemi.settings import Settings
-from kemi.start import key
 from tests.flow.scene import PASSWORD, PBX, SBC, Marks, copied, in_dialog, raising, request, routes_with, started
 from tests.harness import nameserver
 from tests.ksr.mock import MockKSR
@@ -54,11 +53,6 @@ def routes(
     found.trunks.close()
     if found._work:
         found._work.close()
-
-
-@pytest.fixture
-def marks(settings: Settings, routes: Handlers) -> Marks:
-    return Marks(key.load(settings.key_file), routes._dialogs.run[0])
 
 
 def row(next_hop: str = "sip:sbc.carrier.test", expires: int = 0) -> str:

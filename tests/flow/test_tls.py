@@ -17,7 +17,6 @@ from kemi.health.secured import Secured
 from kemi.health.securing import Securing
 from kemi.settings import Settings
 from kemi.sip import secure
-from kemi.start import key
 from kemi.trunks.hops import Target
 from kemi.trunks.secure import Wanted
 from tests.flow.scene import (
@@ -148,11 +147,6 @@ def test_the_connection_ends_between_two_looks(pbx: MockKSR, routes: Handlers, m
 
 
 # --- inside a dialog
-
-
-@pytest.fixture
-def marks(settings: Settings, routes: Handlers) -> Marks:
-    return Marks(key.load(settings.key_file), routes._dialogs.run[0])
 
 
 def inside(pbx: MockKSR, routes: Handlers, marks: Marks, method: str, leads_to: str = ONE) -> None:
