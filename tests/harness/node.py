@@ -30,7 +30,7 @@ from tests.harness.machine import PROJECT, SBIN, native_version
 from tests.harness.network import Network
 
 T = TypeVar("T")
-READY_WITHIN = 15.0
+READY_WITHIN = 30.0
 LOOKS_EVERY = 0.05  # seconds
 REGISTERS_EVERY_SECOND = (("uac", "reg_timer_interval", 1),)
 
