@@ -17,14 +17,14 @@ class Phones(Handlers):
 
     def ksr_request_route(self, message: object) -> int:
         """Every request comes in here."""
-        asks_us = KSR.is_OPTIONS() and not KSR.pv.get("$rU")
+        asks_us = KSR.is_OPTIONS() and KSR.siputils.has_totag() < 0 and KSR.is_myself_ruri()
         if asks_us or self.dialog_is_ours(message) or self.is_from_carrier(message):
             return super().ksr_request_route(message)
         if KSR.is_CANCEL():
             if KSR.tm.t_check_trans() > 0:
                 KSR.tm.t_relay()
         elif KSR.siputils.has_totag() > 0:
-            self.between_phones()
+            self.between_phones(message)
         elif KSR.tm.t_check_trans() == 0 or KSR.is_ACK():
             pass  # a request that was repeated, whose reply has been sent again; or an ACK of nothing
         elif KSR.is_REGISTER():
@@ -34,14 +34,16 @@ class Phones(Handlers):
         elif KSR.registrar.lookup("location") > 0:
             KSR.auth.consume_credentials()
             KSR.rr.record_route()
-            self.relay()
+            self.relay()  # to us, if a phone has registered that: then it is over
         else:
             return super().ksr_request_route(message)
         return 1
 
-    def between_phones(self) -> None:
-        """Relay a request of a dialog between phones, the ACK of its 200 among them."""
-        if KSR.rr.loose_route() > 0:
+    def between_phones(self, message: object) -> None:
+        """Relay a request of a dialog between phones, the ACK of its 200 among them. Anybody can write a To tag and a
+        Route, and would be relayed to anywhere.
+        """
+        if self.may_call(message) and KSR.rr.loose_route() > 0:
             self.relay()
         elif KSR.is_ACK():
             KSR.tm.t_check_trans()  # of a failure: tm takes it

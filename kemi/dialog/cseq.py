@@ -8,10 +8,11 @@ The rules:
 2. The highest is remembered beyond a failure: a caller who tries again after a 422 counts on from the number that he
    knows, not from the one that the carrier saw.
 3. By how much the INVITE that set a dialog up was raised is in the dialog's own mark (mark.py). What was raised later
-   is remembered by this Kamailio alone. After a restart, or on another node, that is unknown; but none of the caller's
-   requests since was sent more than 8 times, so 8 for each pass them all, whichever node they went through. If the
-   caller's first number is unknown too (a PBX that was called), 64 and the dialog's age in seconds have to do: no more
-   than 64 requests were challenged at once, nor more than one a second. CSeq may have gaps.
+   is remembered by this Kamailio alone. After a restart, or on another node, that is unknown. No more than 64 requests
+   were challenged at once, nor more than one a second, so 64 and the dialog's age in seconds pass them all; with 8 for
+   each of the caller's requests since, none of which was sent more often, those too that nodes have added one upon the
+   other, whose clocks may differ. If the caller's first number is unknown (a PBX that was called), the former has to
+   do. CSeq may have gaps.
 4. An ACK of a success has the number of its INVITE, and RAck names its INVITE by it.
 5. A number is below 2**31. What would go beyond is refused.
 
@@ -64,7 +65,7 @@ def unknown(since: int | None, age: int) -> int:
     """Return what to add to a number in place of what is not remembered. since: how many numbers the caller has counted
     since the dialog's INVITE, None if he did not send it. age: of the dialog, in seconds.
     """
-    return MOST_AT_ONCE + max(age, 0) if since is None else MOST_SENT * max(since, 0)
+    return MOST_AT_ONCE + max(age, 0) + MOST_SENT * max(since or 0, 0)
 
 
 def noted(sequence: Sequence, method: str, cseq: int, number: int) -> Sequence:

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from kemi.address import literal, normalised
+from kemi.address import LONGEST_ADDRESS, literal, normalised
 from kemi.trunks.hops import target_of
 from kemi.trunks.places import Place
 
@@ -33,11 +33,15 @@ _TRANSPORT = re.compile(r";transport=([A-Za-z]+)(?=[;?]|$)", re.IGNORECASE)
 _KEPT = re.compile(rf";{PARAMETER}=(?P<host>{_HOST})~(?P<port>[0-9]{{0,5}})~(?P<transport>[A-Za-z]*)(?=[;?]|$)")
 
 
-@lru_cache(maxsize=1024)
 def is_behind(named: str, source: str) -> bool:
     """Return True if a sender that names itself so, and sends from this address, is behind a NAT: it names a private
     address, and another one.
     """
+    return len(named) <= LONGEST_ADDRESS and _is_behind(named, source)
+
+
+@lru_cache(maxsize=1024)
+def _is_behind(named: str, source: str) -> bool:
     try:
         address = ip_address(normalised(named))
     except ValueError:  # a name

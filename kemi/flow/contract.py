@@ -33,6 +33,7 @@ class Contract(TrunkAuth):
         @guarded(calls.reply)
         def placed(self: Contract, _message: object) -> int:
             incoming = request.incoming()
+            request.source_may_call()  # what its tag is, if it is listed (trunk.source_tag)
             if incoming and self.trunks.is_ready() and not memory.is_full():
                 self.place_request(incoming._replace(order=trunk))
             elif incoming:

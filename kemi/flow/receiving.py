@@ -54,7 +54,8 @@ class Receiving(Placing):
 
     def _bring_in(self, incoming: Incoming, found: Found) -> None:
         """Send a carrier's request to the first PBX of its trunk that can be reached."""
-        hops: tuple[str, ...] | None = tuple(map(" ".join, self.phones(found.number)))
+        phones = [phone for phone in self.phones(found.number) if not self._leads_to_us(phone[1])]
+        hops: tuple[str, ...] | None = tuple(map(" ".join, phones))
         trunk = self.trunks.by_uuid(found.name) if hops and found.fault == inbound.NO_PBX else found.trunk
         if trunk is None:
             api.tell(NoRoute(found.name, api.source(), found.fault))
@@ -88,10 +89,14 @@ class Receiving(Placing):
         """Tell the end of a request that was sent to no PBX."""
         calls.ended(Attempt(trunk, TO_PBX, incoming.method), word, "")
 
+    def _leads_to_us(self, hop: str) -> bool:
+        """Return True if a carrier's request would come back to us from there, as a caller's."""
+        edit.address_to(hop, "", "")
+        return request.leads_to_us()
+
     def _pbxs(self, trunk: Trunk, number: str) -> tuple[str, ...] | None:
         """Return the hops to the trunk's PBXs, in order, each behind its R-URI; empty if there is none, None if one has
-        a name that nobody has tried to resolve yet. One that leads to ourselves would have the carrier's request come
-        back as a caller's.
+        a name that nobody has tried to resolve yet.
         """
         found: list[str] = []
         is_known = True
@@ -99,8 +104,7 @@ class Receiving(Placing):
             hops = nexthop.of_pbx(self.trunks, pbx)
             is_known = is_known and hops is not None
             for hop in hops or ():
-                edit.address_to(hop.uri, "", "")
-                if request.leads_to_us():
+                if self._leads_to_us(hop.uri):
                     api.tell(NoRoute(trunk.uuid, api.source(), "inbound_uri leads to us"))
                 else:
                     found.append(f"{inbound.request_uri(pbx, number)} {hop.uri}")

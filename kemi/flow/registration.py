@@ -79,6 +79,7 @@ class Registration:
     @guarded(registration.refuse)
     def REGISTER_REPLY(self, _message: object) -> int:
         """A reply to a REGISTER, which the uac module sees next."""
+        self._answer = None  # the module may have sent nothing after the last one
         status = registration.reply_status()
         registrar.note_reply(status)
         asked = CHALLENGES.get(status)
@@ -94,6 +95,9 @@ class Registration:
                 _refuse(decision.reason)
                 return 1
             if isinstance(decision, Resend) and not (plain and _all_are_md5(decision.challenges)):
+                if not self.trunks.places(trunk).can_be_source(place.source()):
+                    _refuse("it is not the trunk's next hop")
+                    return 1
                 plain = self._decoy(decision.attempt, trunk.credentials)
         if not plain:
             _refuse("no challenge that the uac module can answer")

@@ -67,7 +67,8 @@ class TrunkAuth(Inside):
         elif carrier.is_listed() or trunks.is_next_hop(incoming.source):
             self.receive(incoming)
         elif self.may_call(message):
-            self.place_request(incoming)
+            is_own = type(self).may_call is TrunkAuth.may_call or not incoming.order or request.source_may_call()
+            self.place_request(incoming if is_own else incoming._replace(order=""))  # an order is a listed source's
         elif trunks.is_next_hop_host(incoming.source):
             self.receive(incoming)
         else:

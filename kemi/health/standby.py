@@ -3,8 +3,8 @@
 1. A node is active if the first address that it listens on is this machine's.
 2. A standby sends nothing by itself, no REGISTER, no probe, no question to a caller: it could not leave from an address
    that is not here, or the active node would get the reply, and both would count as a failure.
-3. What another node has sent while it had an address is not known here. So whenever one comes back, `RUN` changes: to
-   the marks of calls that are up this is another Kamailio, and CSeqs pass the other node's (dialog/cseq.py).
+3. What another node has sent while it had an address is not known here. So whenever one goes or comes, `RUN` changes:
+   to the marks of calls that are up this is another Kamailio, and CSeqs pass the other node's (dialog/cseq.py).
 
 Pure: the addresses of the machine and the dice come in.
 """
@@ -31,7 +31,7 @@ class Standby:
 
     def look(self, here: frozenset[str]) -> Line | None:
         """Take which of the addresses are this machine's now; return a line for the log if the node's part changes."""
-        if here - self._here:
+        if here != self._here:  # when one goes, too: the first request may be here before we see that it is back
             RUN[0] = self._dice()
         self._here, was_active = here, self.is_active
         first = self._addresses[0]

@@ -23,6 +23,7 @@ SERVICES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 _NAPTR = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 LONGEST_TTL = FOREVER
 MOST_PLACES = 32  # hosts of one service
+MOST_HOPS = 64  # of a target, whatever a zone holds: SIP workers read them
 _FAMILIES = {"A": "IPv4", "AAAA": "IPv6"}
 
 
@@ -73,7 +74,7 @@ class Resolver:
             for address in addresses
         ]
         beyond = "" if hops else await self._beyond(places)
-        return Answer(tuple(hops), max(1, min([LONGEST_TTL, ttl, *(each for _, each in found)])), beyond)
+        return Answer(tuple(hops[:MOST_HOPS]), max(1, min([LONGEST_TTL, ttl, *(each for _, each in found)])), beyond)
 
     async def _beyond(self, places: Iterable[Place]) -> str:
         """Return why none of these places can be sent to; empty if they have no address at all."""
@@ -116,7 +117,7 @@ class Resolver:
             and str(record.replacement) != "."
             and (transport := _NAPTR.get(record.service.decode(errors="replace").upper(), "")) in self._transports
         ]
-        for _, _, transport, service in sorted(usable):
+        for _, _, transport, service in sorted(usable)[:MOST_PLACES]:
             places, ttl = await self._by_srv(service, transport)
             if places:
                 return places, min(ttl, records.ttl)

@@ -28,7 +28,7 @@ _JOINED = {("dialog", "profiles_with_value")}
 # Another value breaks nothing.
 _FREE = {
     ("app_python3", "load"), ("jsonrpcs", "transport"), ("dialog", "ka_interval"), ("dialog", "ka_failed_limit"),
-    ("uac", "reg_timer_interval"), ("uac", "reg_retry_interval"), "children", "kemi.reply_route_callback",
+    ("uac", "reg_timer_interval"), ("uac", "reg_retry_interval"), "children", "mhomed", "kemi.reply_route_callback",
     "kemi.onsend_route_callback",
 }  # fmt: skip
 

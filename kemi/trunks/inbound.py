@@ -76,14 +76,14 @@ def find(trunks: Trunks, called: Called, is_carriers: Callable[[Trunk], bool]) -
 
 
 def _first(found: Candidates, is_carriers: Callable[[Trunk], bool], number: str) -> Found:
-    """Return the first trunk that serves, or the fault of the first."""
+    """Return the first trunk that serves, or the first that lacks its PBX alone, or the fault of the first."""
     faults: list[Found] = []
     for trunk in found:
         fault = _fault(trunk, is_carriers)
         if not fault:
             return Found(trunk, number)
         faults.append(Found(None, number, trunk.uuid, fault))
-    return faults[0]
+    return next((one for one in faults if one.fault == NO_PBX), faults[0])
 
 
 def _fault(trunk: Trunk, is_carriers: Callable[[Trunk], bool]) -> str:

@@ -89,6 +89,14 @@ def test_a_phone_that_the_script_knows_calls_over_a_trunk(pbx: MockKSR, send: Se
     assert [sent.next_hop for sent in pbx.relayed] == [SBC]
 
 
+def test_a_phone_does_not_choose_its_trunk(pbx: MockKSR, send: Send) -> None:
+    went = []
+    for source in (PHONE, PBX):
+        send(request(headers="X-Trunk: any-domain\r\n"), source=source)
+        went += [(sent.next_hop, sent.message.get("X-Trunk")) for sent in pbx.relayed]
+    assert went == [(SBC, None), ("sip:192.0.2.52:5060;transport=udp", None)]
+
+
 def test_one_that_it_does_not_know_is_refused(pbx: MockKSR, routes: Own, send: Send) -> None:
     routes.is_authenticated = False
     send(request(), source=PHONE)
@@ -201,6 +209,13 @@ def test_a_carriers_call_rings_its_phones_in_turn(pbx: MockKSR, routes: Own, cal
         assert getattr(routes, route)(None) == 1
     assert [(sent.ruri, sent.next_hop) for sent in pbx.relayed] == phones
     assert all(";ta=" in str(sent.message.get("Record-Route")) for sent in pbx.relayed)
+
+
+def test_a_phone_that_leads_to_us_is_not_rung(pbx: MockKSR, routes: Own, called: None) -> None:
+    """It would come back as a call of a listed source's, and go out over a trunk."""
+    routes.ringing = [("sip:+491900@192.0.2.1:5060", "sip:192.0.2.1:5060")]
+    assert routes.ksr_request_route(None) == 1
+    assert (pbx.relayed, pbx.replies[-1]) == ([], Reply(404, "No Route For This Number"))
 
 
 def test_without_a_phone_there_is_no_route(pbx: MockKSR, routes: Own, called: None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from kemi.flow.dialogs import KEPT_ANSWERED, KEPT_RAISED
@@ -229,48 +231,58 @@ def test_a_number_that_would_be_too_high_in_a_dialog_500(pbx: MockKSR, send: Sen
 # --- after a restart, or on another node
 
 
+@pytest.fixture
+def clock(marks: Marks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the second in which the marks were sealed."""
+    monkeypatch.setattr(time, "time", lambda: marks.now)
+
+
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("method", ["INFO", "BYE"])
 def test_after_a_restart_a_number_is_above_all_that_may_have_been_sent(
     pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, method: str
 ) -> None:
-    """It is the caller's, by how much the dialog was raised, and 8 for each request since the INVITE: 5 + 2 + 8 * 4."""
+    """It is the caller's, by how much the dialog was raised, 64, its age, and 8 for each request since the INVITE:
+    5 + 2 + 64 + 100 + 8 * 4.
+    """
     in_dialog(pbx)
-    value = marks.sealed(raised=2, run=marks.mark.run ^ 1)
+    value = marks.sealed(raised=2, since=marks.now - 100, run=marks.mark.run ^ 1)
     send(marks.request(method, value, cseq=5))
     challenge(pbx, routes)
-    assert cseqs(pbx) == [f"39 {method}", f"40 {method}"]
+    assert cseqs(pbx) == [f"203 {method}", f"204 {method}"]
     send(marks.request(method, value, cseq=6))
-    assert cseqs(pbx) == [f"48 {method}"]
+    assert cseqs(pbx) == [f"212 {method}"]
 
 
-@pytest.mark.parametrize("since", [-5, 0, 5])
-def test_a_dialogs_age_and_the_clocks_of_nodes_do_not_matter(
-    pbx: MockKSR, send: Send, marks: Marks, since: int
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(("since", "number"), [(5, 137), (0, 137), (-5, 142)])
+def test_a_clock_that_is_behind_takes_nothing_off(
+    pbx: MockKSR, send: Send, marks: Marks, since: int, number: int
 ) -> None:
     in_dialog(pbx)
     send(marks.request("INFO", marks.sealed(since=marks.now + since, run=0), cseq=9))
-    assert cseqs(pbx) == ["73 INFO"]
+    assert cseqs(pbx) == [f"{number} INFO"]
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_node_that_gets_its_address_back_passes_the_numbers_of_the_other(
     pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
 ) -> None:
-    """What it has sent itself is not all that was sent: 3 + 8 * 2."""
+    """What it has sent itself is not all that was sent: 3 + 64 + 8 * 2."""
     in_dialog(pbx)
     send(marks.request("INFO", cseq=2))
     challenge(pbx, routes)
     assert cseqs(pbx) == ["2 INFO", "3 INFO"]
-    node = Standby(["192.0.2.1"], lambda: marks.mark.run ^ 1)
-    node.look(frozenset())
-    node.look(frozenset({"192.0.2.1"}))
-    send(marks.request("INFO", cseq=3))
-    assert cseqs(pbx) == ["19 INFO"]
+    Standby(["192.0.2.1"], lambda: marks.mark.run ^ 1).look(frozenset())
+    send(marks.request("INFO", cseq=3))  # the address is back, and we have not seen that yet
+    assert cseqs(pbx) == ["83 INFO"]
 
 
-def test_a_sender_who_counts_backwards_is_not_raised(pbx: MockKSR, send: Send, marks: Marks) -> None:
+@pytest.mark.usefixtures("clock")
+def test_a_sender_who_counts_backwards_is_not_raised_for_it(pbx: MockKSR, send: Send, marks: Marks) -> None:
     in_dialog(pbx)
     send(marks.request("INFO", marks.sealed(cseq=9, run=0), cseq=5))
-    assert cseqs(pbx) == ["5 INFO"]
+    assert cseqs(pbx) == ["69 INFO"]
 
 
 @pytest.mark.parametrize(("ago", "kept"), [(0, KEPT), (1, KEPT_RAISED)])

@@ -102,6 +102,7 @@ def berlin(ksr: MockKSR, routes: Handlers) -> MockKSR:
     """A Kamailio whose uac module has sent a REGISTER of the trunk berlin."""
     for path, answer in EDITS.items():
         ksr.answer(path, answer)
+    ksr.world.carrier = "192.0.2.50"
     sent(ksr, routes, BERLINS)
     return ksr
 
@@ -138,6 +139,19 @@ def test_the_strongest_of_several_is_answered(berlin: MockKSR, routes: Handlers)
     (answer,) = sent(berlin, routes, BERLINS)
     assert answer.startswith("Proxy-Authorization: ")
     assert answer.endswith("algorithm=SHA-256\r\n")
+
+
+def test_nobody_but_the_trunks_next_hop_is_answered_here(berlin: MockKSR, routes: Handlers) -> None:
+    berlin.world.carrier = "192.0.2.51"  # where the module's row leads, after ours was changed
+    edits = screened(berlin, routes, 401, f"WWW-Authenticate: {SHA_256}")
+    assert edits["textopsx.change_reply_status"] == [(488, "Not Acceptable Here")]
+    assert sent(berlin, routes, BERLINS) == []
+
+
+def test_what_the_module_did_not_send_is_not_kept(berlin: MockKSR, routes: Handlers) -> None:
+    screened(berlin, routes, 401, f"WWW-Authenticate: {SHA_256}")
+    screened(berlin, routes, 200)
+    assert sent(berlin, routes, BERLINS) == []
 
 
 def test_md5_is_the_modules(berlin: MockKSR, routes: Handlers) -> None:

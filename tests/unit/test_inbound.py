@@ -19,6 +19,8 @@ ROWS = {  # l_uuid -> l_username, carrier, row
     "off": ("off", "a", Trunk("off", policy=OPEN._replace(enabled=0))),
     "bad": ("bad", "a", Trunk("bad", fault="no password")),
     "no-pbx": ("no-pbx", "a", Trunk("no-pbx")),
+    "phones-b": ("49621", "b", Trunk("phones-b")),
+    "phones-a": ("49621", "a", Trunk("phones-a")),
 }
 
 
@@ -64,6 +66,7 @@ FOUND = {  # R-URI, tag, carrier -> trunk, number
 }
 
 NOT_FOUND = {  # R-URI, tag, carrier -> row, why
+    "of two with that number this carrier's": ("sip:49621@192.0.2.1", "", "a", "phones-a", NO_PBX),
     "a number of nobody's": ("sip:+49301@192.0.2.1", "", "a", "", NO_TRUNK),
     "no user at all": ("sip:192.0.2.1", "", "a", "", NO_TRUNK),
     "another one's contact": ("sip:hamburg@192.0.2.1", "", "a", "hamburg", NOT_THE_CARRIERS),

@@ -68,3 +68,10 @@ def test_another_uri_stays(uri: str) -> None:
 ])  # fmt: skip
 def test_who_is_behind_a_nat(named: str, source: str, is_behind: bool) -> None:
     assert nat.is_behind(named, source) is is_behind
+
+
+def test_what_is_too_long_for_an_address_is_not_remembered() -> None:
+    nat._is_behind.cache_clear()
+    assert not nat.is_behind("1" * 60_000, "203.0.113.9")
+    assert nat.is_behind("10.0.0.2", "203.0.113.9")
+    assert nat._is_behind.cache_info().currsize == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kemi.names.nameserver import NoAnswerError, Records
-from kemi.names.resolver import Answer, Resolver
+from kemi.names.resolver import MOST_HOPS, Answer, Resolver
 from kemi.trunks.hops import Hop, Target
 
 Zone = dict[tuple[str, str], Any]
@@ -80,6 +80,12 @@ def test_without_either_naptr_comes_first_then_srv_then_the_name_itself() -> Non
         ("_sip._tcp.h.test", "SRV"),
         ("h.test", "A"),
     ]
+
+
+def test_of_very_many_addresses_the_first_are_kept() -> None:
+    many = [f"192.0.{high}.{low}" for high in range(2) for low in range(200)]
+    answer, _ = resolve({("sbc.test", "A"): a(*many)}, Target("sbc.test", 5060))
+    assert [hop.address for hop in answer.hops] == many[:MOST_HOPS]
 
 
 def test_without_srv_it_is_the_default_port() -> None:
