@@ -32,12 +32,21 @@ class Phones(Handlers):
         elif not self.may_call(message):
             KSR.auth.auth_challenge(REALM, 0)
         elif KSR.registrar.lookup("location") > 0:
-            KSR.auth.consume_credentials()
-            KSR.rr.record_route()
-            self.relay()  # to us, if a phone has registered that: then it is over
+            self.ring()
         else:
             return super().ksr_request_route(message)
         return 1
+
+    def ring(self) -> None:
+        """Send a new request to the phone that was found. One that has registered our own address would have it come
+        back, as a call of ours.
+        """
+        if KSR.is_myself_ruri():
+            KSR.sl.send_reply(482, "Loop Detected")
+            return
+        KSR.auth.consume_credentials()
+        KSR.rr.record_route()
+        self.relay()
 
     def between_phones(self, message: object) -> None:
         """Relay a request of a dialog between phones, the ACK of its 200 among them. Anybody can write a To tag and a
