@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from lab.programs import free_port
+from tests.harness import message
 from tests.harness.agent import SDP, Exchange
 from tests.harness.carrier import Carrier, Script
 from tests.harness.machine import PROJECT
@@ -247,6 +248,19 @@ def test_whoever_has_no_password_calls_nobody(scene: Scene, bob: Phone, number: 
         headers=[("Proxy-Authorization", wrong._answer("INVITE", "sip:x", "0" * 32))],
     ).expect(407)  # fmt: skip
     assert bob.end.received("INVITE") == trunk.carrier.received("INVITE") == []
+
+
+def test_a_to_tag_and_a_route_lead_nowhere(scene: Scene) -> None:
+    """Of somebody who has not registered, in a dialog that he has made up."""
+    carrier = scene.trunk(Script()).carrier
+    stranger = scene._stack.enter_context(Carrier(Script(), {}, host="127.0.0.23"))
+    host, port = scene.kamailio.sip
+    fields = [
+        ("Via", stranger.via()), ("Max-Forwards", "70"), ("Route", f"<sip:{host}:{port};lr>"),
+        ("From", "<sip:a@b.test>;tag=a"), ("To", "<sip:c@d.test>;tag=c"), ("Call-ID", "made-up"), ("CSeq", "1 MESSAGE"),
+    ]  # fmt: skip
+    stranger.start(message.request("MESSAGE", carrier.uri, fields), scene.kamailio.sip).expect(481)
+    assert carrier.received("MESSAGE") == []
 
 
 # --- what is missing
