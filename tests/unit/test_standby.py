@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from pathlib import Path
 
 from kemi.health import standby
 from kemi.health.standby import Standby
@@ -11,6 +12,7 @@ from tests.lines import told
 
 SHARED, SECOND = "192.0.2.100", "192.0.2.101"
 BOTH = frozenset({SHARED, SECOND})
+INTERFACES, LOOPBACK = Path("/proc/net/if_inet6"), f"{1:032x}"  # a container may have no IPv6
 
 
 def node(*addresses: str) -> Standby:
@@ -51,7 +53,7 @@ def test_an_address_is_here_if_it_is_this_machines() -> None:
     known = {
         "udp:127.0.0.1:5060": True,
         "udp:127.9.9.9:5060": True,
-        "udp:[::1]:5060": True,
+        "udp:[::1]:5060": LOOPBACK in INTERFACES.read_text() if INTERFACES.exists() else False,
         "udp:198.51.100.7:5060": False,
         "udp:[2001:db8::7]:5060": False,
         "udp:lo:5060": True,
