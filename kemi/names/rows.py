@@ -186,7 +186,8 @@ def resolved(
     for uuid, row in rows.items():
         target = target_of(str(row[_PROXY]), "")
         if not target.is_name:
-            found[uuid] = row
+            uri = literal(target)[0].uri if target.transport == "tls" else row[_PROXY]
+            found[uuid] = (*row[:_PROXY], uri, *row[_PROXY + 1 :])
             continue
         uris = [hop.uri for hop in hops.get(target, ())]
         if uris:

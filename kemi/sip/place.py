@@ -9,20 +9,27 @@ import KSR
 
 from kemi.address import normalised
 from kemi.trunks.groups import CALLERS
+from kemi.trunks.hops import PORTS
 from kemi.trunks.places import Place
 
 LONGEST_KEPT = 255  # characters of a field whose place is kept: a PBX says the same with every call
 
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
-_HOP = re.compile(r"(?!<null>)([!-~]+) ([0-9]{1,5}) ([a-zA-Z]+)")
+_HOP = re.compile(r"(?!<null>)([!-~]+) ([a-zA-Z]+) (?:sip|(sips)) ([0-9]{0,5})", re.IGNORECASE)
+_URIS = "$_s($dd $dP $(du{uri.scheme}) $(du{uri.port})\n$rd $rP $(ru{uri.scheme}) $(ru{uri.port}))"
 _IN_BRACKETS = re.compile(r"<([^<>]*)>")
 
 
 def next_hop() -> Place:
-    """Return where the request goes, as Kamailio reads its next hop; a host name stays one; empty if it is no host."""
-    next_hop, _, dialled = str(KSR.pv.gete("$_s($dd $dp $dP\n$rd $rp $rP)")).partition("\n")
+    """Return where Kamailio sends the request to; a host name stays one; empty if it is no host. Of a SIPS URI $dP says
+    UDP, and of one by TLS without a port $dp 5060 (pv_get_dsturi_attr() in pv/pv_core.c).
+    """
+    next_hop, _, dialled = str(KSR.pv.gete(_URIS)).partition("\n")
     hop = _HOP.fullmatch(dialled if next_hop.startswith(_NULL) else next_hop)
-    return Place(normalised(hop[1]), int(hop[2]), hop[3].lower()) if hop else Place()
+    if not hop:
+        return Place()
+    transport = "tls" if hop[3] else hop[2].lower()
+    return Place(normalised(hop[1]), int(hop[4] or PORTS.get(transport, 5060)), transport)
 
 
 def way_back() -> Place:

@@ -74,3 +74,11 @@ def test_the_pbx_sees_its_own_contact(
     text = marks.request("INVITE", marks.sealed(pbx=there), uri=MENDED)
     send(text.replace(";tag=a", ";tag=x").replace(";tag=b", ";tag=a").replace(";tag=x", ";tag=b"), source="203.0.113.5")
     assert (pbx.relayed[0].ruri, pbx.relayed[0].next_hop) == (ruri, next_hop)
+
+
+def test_a_phone_with_a_sips_contact_is_reached_by_tls(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    in_dialog(pbx)
+    there = fingerprint(marks.key, "198.51.100.77 5061 tls")
+    text = marks.request("BYE", marks.sealed(pbx=there), uri="sips:alice@198.51.100.77")
+    send(text.replace(";tag=a", ";tag=x").replace(";tag=b", ";tag=a").replace(";tag=x", ";tag=b"), source="203.0.113.5")
+    assert [relayed.next_hop for relayed in pbx.relayed] == ["sips:alice@198.51.100.77"]

@@ -158,12 +158,15 @@ def inside(pbx: MockKSR, routes: Handlers, marks: Marks, method: str, leads_to: 
 
 
 @pytest.mark.parametrize("method", ["INVITE", "ACK", "BYE"])
+@pytest.mark.parametrize(
+    "contact", [ONE, "sip:203.0.113.1;transport=tls", "sips:203.0.113.1", "SIPS:bob@203.0.113.1:5061;transport=tcp"]
+)
 def test_inside_a_dialog_the_carrier_is_reached_by_the_judged_connection(
-    pbx: MockKSR, routes: Handlers, marks: Marks, method: str
+    pbx: MockKSR, routes: Handlers, marks: Marks, method: str, contact: str
 ) -> None:
     connected(pbx)
-    inside(pbx, routes, marks, method)
-    assert went(pbx) == [(ONE, 7)]
+    inside(pbx, routes, marks, method, contact)
+    assert went(pbx) == [(contact, 7)]
 
 
 def test_inside_a_dialog_a_challenge_is_answered_over_the_judged_connection(
@@ -203,14 +206,15 @@ def test_where_the_carriers_contact_leads_elsewhere_any_connection_will_do(
 # --- a REGISTER of the uac module
 
 
+@pytest.mark.parametrize("uri", [ONE, "sip:203.0.113.1;transport=tls", "sips:203.0.113.1"])
 @pytest.mark.parametrize(("number", "drops"), [(0, [()]), (7, [])])
 def test_a_register_waits_for_the_connection(
-    pbx: MockKSR, routes: Handlers, number: int, drops: list[tuple[()]]
+    pbx: MockKSR, routes: Handlers, number: int, drops: list[tuple[()]], uri: str
 ) -> None:
     pbx.answer("set_drop", 1)
     pbx.tables.put("secure", ONE, number)
     pbx.world.connections.add(7)
-    pbx.receive(request("REGISTER", uri=ONE))
+    pbx.receive(request("REGISTER", uri=uri))
     assert routes.LOCAL_REQUEST(None, "tm:local-request") == 1
     assert pbx.called("set_drop") == drops
 

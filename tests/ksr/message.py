@@ -144,7 +144,7 @@ class Edits:
 
 
 _URI = re.compile(
-    rb"(?P<scheme>sips?):(?:(?P<user>[^@:]*)(?::[^@]*)?@)?(?P<host>[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])"
+    rb"(?P<scheme>(?i:sips?)):(?:(?P<user>[^@:]*)(?::[^@]*)?@)?(?P<host>[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])"
     rb"(?::(?P<port>\d{1,5}))?(?P<rest>[;?][^\s<>]*)?"
 )
 

@@ -34,24 +34,24 @@ class Name:
 
 
 _PLAIN = re.compile(r"\$(?P<kind>[A-Za-z_]+)(?:\((?P<inner>.*)\))?", re.S)
-_IN_A_TEXT = re.compile(rb"\$\([A-Za-z_]+\([^()]*\)\[\*\]\)|\$[A-Za-z_]+(?:\([^()]*\))?")
+_IN_A_TEXT = re.compile(rb"\$\([A-Za-z_]+\([^()]*\)\[\*\]\)|\$\([a-z]+\{uri\.[a-z]+\}\)|\$[A-Za-z_]+(?:\([^()]*\))?")
+_OF_URI = re.compile(r"\$\((?P<name>ru|du)\{uri\.(?P<part>scheme|port)\}\)")
 _IN_HEX = re.compile(r"\$\((?P<name>[A-Za-z_]+(?:\(.*\))?)\{s\.encode\.hexa\}\)", re.S)
 _INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)
 
 
 def parse(text: str) -> Name:
     """Raises UnknownVariableError for what is not a pseudo-variable."""
-    found = _INDEXED.fullmatch(text)
-    if found is not None:
+    if found := _INDEXED.fullmatch(text):
         index = found["index"] if found["index"] == "*" else int(found["index"])
         return Name(found["kind"], found["inner"], index)
-    found = _IN_HEX.fullmatch(text)
-    if found is not None:
+    if found := _IN_HEX.fullmatch(text):
         return Name("hex", found["name"])
-    found = _PLAIN.fullmatch(text)
-    if found is None:
-        raise UnknownVariableError(text)
-    return Name(found["kind"], found["inner"])
+    if found := _OF_URI.fullmatch(text):
+        return Name(f"uri.{found['part']}", found["name"])
+    if found := _PLAIN.fullmatch(text):
+        return Name(found["kind"], found["inner"])
+    raise UnknownVariableError(text)
 
 
 def read(state: State, text: str) -> str | int | None:
@@ -115,7 +115,7 @@ def _destination(part: str) -> Callable[[State], Value]:
 def _part_with_default(uri: Uri, part: str) -> Value:
     if part == "transport":
         found = re.search(rb";transport=([^;?>]+)", bytes(uri))
-        return found[1] if found else b"udp"
+        return found[1] if found else b"UDP"
     return getattr(uri, part) or (b"5060" if part == "port" else None)
 
 
@@ -239,6 +239,16 @@ def _in_hex(state: State, name: Name) -> Value:
     return value.hex()
 
 
+def _part_of_uri(part: str) -> Callable[[State, Name], Value]:
+    """$(ru{uri.scheme}), $(du{uri.port}): as written, empty if it is not there."""
+
+    def read_part(state: State, name: Name) -> Value:
+        uri = parse_uri((state.run.dst_uri or "").encode()) if name.inner == "du" else state.uri()
+        return getattr(uri, part) if uri else b""
+
+    return read_part
+
+
 def _rpc_answer(state: State, name: Name) -> Value:
     """$jsonrpl(code), $jsonrpl(body): the status and the text of the last RPC command's answer; 0 and null before."""
     match name.inner:
@@ -265,6 +275,8 @@ _INNER_READERS: dict[str, Callable[[State, Name], Value]] = {
     "T_req": _of_request,
     "_s": _printed,
     "hex": _in_hex,
+    "uri.scheme": _part_of_uri("scheme"),
+    "uri.port": _part_of_uri("port"),
     "sel": _selected,
     "var": lambda state, name: state.script_variables.get(name.inner or "", 0),
     "jsonrpl": _rpc_answer,
