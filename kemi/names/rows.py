@@ -50,7 +50,6 @@ _SECURED = (
     )
     .outerjoin(trunk, trunk.c.l_uuid == uacreg.c.l_uuid)
     .where(
-        func.coalesce(trunk.c.enabled, 1) == 1,
         uacreg.c.id.not_in(_UNUSABLE),
         or_(trunk.c.id.is_(None), trunk.c.id.not_in(_POLICY_FAULTS)),
     )

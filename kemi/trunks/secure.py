@@ -26,7 +26,8 @@ class Wanted(NamedTuple):
         """
         if not tls_verify:
             return cls("")
-        return cls(target.host if target.is_name else normalised(uri.split(f"sip:{domain}").host) or target.host)
+        host = uri.split(f"sip:{domain}").host.rstrip(".")
+        return cls(target.host if target.is_name else normalised(host) or target.host)
 
     def server_name(self, target: Target) -> str:
         """Return the name that is said to the carrier (RFC 6066 3); empty for an address."""

@@ -314,6 +314,21 @@ def test_a_row_that_goes_takes_its_connection_with_it(node: Node, settings: Sett
         copied(settings, "UPDATE uacreg SET socket = '' WHERE l_uuid IN ('one', 'alone')")
 
 
+def test_the_calls_of_a_trunk_that_is_disabled_keep_its_connection(
+    node: Node, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kemi.names.rows.REST", 0)
+    copied(settings, "UPDATE uacreg SET r_domain = 'off.test' WHERE l_uuid = 'one'")
+    copied(settings, "UPDATE trunk SET enabled = 0 WHERE l_uuid = 'one'")
+    try:
+        node.tick()
+        node.tick()
+        assert "sip:off.test" in [sent[1] for sent in node.sent]
+    finally:
+        copied(settings, "UPDATE uacreg SET r_domain = 'sip.carrier.test' WHERE l_uuid = 'one'")
+        copied(settings, "UPDATE trunk SET enabled = 1 WHERE l_uuid = 'one'")
+
+
 # --- certificates that change
 
 

@@ -215,6 +215,7 @@ def test_a_row_that_tls_may_lead_to(target: Target, may: bool) -> None:
     [
         (Target("sbc.test", 0, "tls"), "carrier.test", 1, "sbc.test", "sbc.test"),
         (Target("192.0.2.7", 0, "tls"), "Carrier.test:5061", 1, "carrier.test", "carrier.test"),
+        (Target("192.0.2.7", 0, "tls"), "carrier.test.", 1, "carrier.test", "carrier.test"),
         (Target("192.0.2.7", 0, "tls"), "", 1, "192.0.2.7", ""),
         (Target("sbc.test", 0, "tls"), "", 0, "", "sbc.test"),
         (Target("192.0.2.7", 0, "tls"), "", 0, "", ""),
