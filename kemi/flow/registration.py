@@ -52,11 +52,8 @@ class Registration:
                 own.write_sender(request)
                 if request.method == "OPTIONS":
                     own.hear("PROBE_REPLY", self._settings.try_seconds)
-            elif registration.is_register() and not self._is_secured():
-                registration.hold_back()  # the uac module tries again, when `registering` says so
             elif registration.is_register():
-                registration.screen_replies("REGISTER_REPLY")
-                self._write_answer(registrar.note_sent())
+                self._register(registrar.sender())
             elif dialog.is_keepalive():
                 edit.set_cseq(0, "OPTIONS")  # below all that the callee will send; the module may take a number of his
                 nat.name_pbx()
@@ -64,10 +61,21 @@ class Registration:
             api.tell_fault_in("LOCAL_REQUEST", error)
         return 1
 
-    def _is_secured(self) -> bool:
-        """Return True if what is about to leave needs no connection by TLS, or a judged one is up."""
+    def _register(self, uuid: str) -> None:
+        if not self._is_secured(uuid):
+            registration.hold_back()  # the uac module tries again, when `registering` says so
+            return
+        registration.screen_replies("REGISTER_REPLY")
+        registrar.note_sent(uuid)
+        self._write_answer(uuid)
+
+    def _is_secured(self, uuid: str) -> bool:
+        """Return True if this trunk's REGISTER needs no connection by TLS, or the one that was judged for it is up."""
         there = place.next_hop() if self._settings.has_tls else Place()
-        return there.transport != "tls" or secure.look(Hop(*there).uri) > 0
+        if there.transport != "tls":
+            return True
+        trunk = self.trunks.by_uuid(uuid)
+        return trunk is not None and secure.look(trunk.wanted.key(Hop(*there).uri)) > 0
 
     @guarded(relay.reply_nothing)
     def PROBE_REPLY(self, _message: object) -> int:

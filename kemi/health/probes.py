@@ -29,16 +29,13 @@ NO_NAME = "its name cannot be resolved"
 
 
 class Probed(NamedTuple):
-    """A row to probe. every: seconds. domain: r_domain; socket: the sending one; both may be empty. server_name: as in
-    Request.
-    """
+    """A row to probe. every: seconds. domain: r_domain; socket: the sending one; both may be empty."""
 
     uuid: str
     every: int
     target: Target
     domain: str = ""
     socket: str = ""
-    server_name: str = ""
 
 
 class Probe(NamedTuple):
@@ -62,7 +59,6 @@ class Probe(NamedTuple):
             f"<{self.uri}>;tag={tag}",
             fields,
             self.trunk.socket,
-            self.trunk.server_name,
         )
 
 

@@ -34,15 +34,14 @@ TOO_MANY = "more connections by TLS than are kept"
 
 
 class Link(NamedTuple):
-    """A connection to keep. trunk: the first one that wants it. domain: its r_domain; socket: the sending one; both may
-    be empty. server_name: what is said to the carrier, empty for an address.
+    """A connection to keep. trunk: the first one that wants it. domain: its r_domain, may be empty. server_name: said
+    to the carrier, empty for an address.
     """
 
     hop: Hop
     wanted: Wanted
     trunk: str
     domain: str = ""
-    socket: str = ""
     server_name: str = ""
 
     @property
@@ -53,17 +52,16 @@ class Link(NamedTuple):
         """Return the OPTIONS that opens it, or keeps it. tag: of its From."""
         uri = f"sip:{self.domain}" if self.domain else self.hop.uri
         fields = f"To: <{uri}>\r\nCall-ID: {call_id}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n"
-        return Request("OPTIONS", uri, self.hop.uri, f"<{uri}>;tag={tag}", fields, self.socket, self.server_name)
+        return Request("OPTIONS", uri, self.hop.uri, f"<{uri}>;tag={tag}", fields, self.wanted.socket, self.server_name)
 
 
 class Secured(NamedTuple):
-    """A row whose next hop may be reached by TLS. domain: r_domain; socket: the sending one; both may be empty."""
+    """A row whose next hop may be reached by TLS. domain: r_domain, may be empty."""
 
     uuid: str
     target: Target
     wanted: Wanted
     domain: str = ""
-    socket: str = ""
 
     @property
     def may_lead_to_tls(self) -> bool:
@@ -74,9 +72,7 @@ class Secured(NamedTuple):
         """Return its connections. hops: of the names that are known."""
         known = hops.get(self.target, ()) if self.target.is_name else literal(self.target)
         said = self.wanted.server_name(self.target)
-        return [
-            Link(hop, self.wanted, self.uuid, self.domain, self.socket, said) for hop in known if hop.transport == "tls"
-        ]
+        return [Link(hop, self.wanted, self.uuid, self.domain, said) for hop in known if hop.transport == "tls"]
 
 
 class Peer(NamedTuple):
@@ -121,11 +117,6 @@ class Verdict(NamedTuple):
     number: int
     close: int = 0
     line: Line | None = None
-
-    @property
-    def hop(self) -> str:
-        """The URI that the key begins with."""
-        return self.key.partition(" ")[0]
 
 
 @dataclass

@@ -21,13 +21,18 @@ class Securing:
         self._links = Links(settings.try_seconds)
         self._most = min(MOST, most(settings.memory) // 2)
         self._call_ids: dict[str, str] = {}  # of the last OPTIONS of each
+        self._beyond: set[str] = set()  # keys of those that there is no room for
         self._is_told = False
 
     def tick(self, trunks: Iterable[Secured], hops: Mapping[Target, Hops]) -> None:
         """Judge the connections whose replies came, and ask those that are due. hops: of the names that are known."""
         now = time.monotonic()
-        for key in self._links.watch(self._wanted(trunks, hops), now):
+        found, beyond = self._wanted(trunks, hops)
+        for key in (*self._links.watch(found, now), *(self._beyond - beyond)):
             secure.forget(key)
+        for key in beyond - self._beyond:
+            secure.keep(key, secure.FAILED)
+        self._beyond = beyond
         for key in self._links.in_use():
             if secure.look(key) == secure.PENDING:
                 self._links.ended(key, now)
@@ -48,21 +53,22 @@ class Securing:
     def _follow(self, verdict: Verdict) -> None:
         """Tell workers, and the log."""
         secure.keep(verdict.key, verdict.number or secure.FAILED)
-        if verdict.number:
-            secure.keep(verdict.hop, verdict.number)
         if verdict.close:
             secure.close(verdict.close)
         if verdict.line:
             api.write(verdict.line)
 
-    def _wanted(self, trunks: Iterable[Secured], hops: Mapping[Target, Hops]) -> dict[str, Link]:
-        """Return the connections to keep, by their keys."""
+    def _wanted(self, trunks: Iterable[Secured], hops: Mapping[Target, Hops]) -> tuple[dict[str, Link], set[str]]:
+        """Return the connections to keep, by their keys, and the keys of those that there is no room for."""
         found: dict[str, Link] = {}
+        beyond: set[str] = set()
         for trunk in trunks:
             for link in trunk.links(hops):
                 if len(found) < self._most or link.key in found:
                     found.setdefault(link.key, link)
-                elif not self._is_told:
+                    continue
+                beyond.add(link.key)
+                if not self._is_told:
                     self._is_told = True
                     api.write(warning(trunk=trunk.uuid, outcome="tls-failed", reason=TOO_MANY))
-        return found
+        return found, beyond

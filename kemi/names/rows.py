@@ -142,14 +142,13 @@ class Rows:
 
 def _probed(uuid: str, every: int, proxy: str | None, domain: str | None, socket: str | None) -> Probed:
     target = target_of(proxy or "", domain or "")
-    said = Wanted.of(target, domain or "", 1).server_name(target)
-    return Probed(uuid, every, target, domain or "", socket or "", said)
+    return Probed(uuid, every, target, domain or "", socket or "")
 
 
 def _secured(row: Sequence[Any]) -> Secured:
     uuid, proxy, domain, socket, tls_verify = row
     target = target_of(proxy or "", domain or "")
-    return Secured(uuid, target, Wanted.of(target, domain or "", tls_verify), domain or "", socket or "")
+    return Secured(uuid, target, Wanted.of(target, domain or "", tls_verify, socket or ""), domain or "")
 
 
 def _revealed(row: Sequence[Any]) -> Registration:

@@ -29,13 +29,16 @@ SILENT = 0  # in place of a status
 BRIEF = 423  # Interval Too Brief: the module tries again with a longer one
 
 
-def note_sent() -> str:
-    """Note that a REGISTER goes out, and return its trunk: the l_uuid is its Contact's user, or stands beside that."""
+def sender() -> str:
+    """Return the trunk of the REGISTER that goes out: the l_uuid is its Contact's user, or stands beside that."""
     contact = uri.split(str(KSR.pv.gete("$hdr(Contact)")).partition("<")[2].partition(">")[0])
-    uuid = contact.line or contact.userinfo
+    return contact.line or contact.userinfo
+
+
+def note_sent(uuid: str) -> None:
+    """Note that a REGISTER of this trunk goes out."""
     KSR.pv.sets("$avp(register)", uuid)
     KSR.htable.sht_seti("registers", uuid, SILENT)
-    return uuid
 
 
 def trunk() -> str:

@@ -64,11 +64,15 @@ def forget(key: str) -> None:
     KSR.htable.sht_rm("secure", key)
 
 
-def open_as(name: str) -> None:
+def open_as(name: str | None) -> None:
     """Have the next request that this process sends by TLS open its connection, if it opens one, with this server name
-    (RFC 6066 3), empty for none, and take any certificate.
+    (RFC 6066 3), empty for none, and take any certificate; None: of a known CA, as all other processes do.
     """
-    if _TLS.is_on:
+    if not _TLS.is_on:
+        return
+    if name is None:
+        KSR.route("TLS_VERIFIED")
+    else:
         KSR.pv.sets("$var(name)", name)
         KSR.route("TLS_OPEN")
 

@@ -1,4 +1,5 @@
-"""What a connection by TLS to a carrier is for: it serves the trunks that want the same name of its certificate.
+"""What a connection by TLS to a carrier is for: it serves the trunks that want the same name of its certificate, and
+send from the same socket.
 
 Pure. The process that keeps the connections (kemi/health/securing.py) and SIP workers find them by the same key.
 """
@@ -15,19 +16,22 @@ TLS = ";transport=tls"  # how the URI of such a hop ends (hops.Hop.uri)
 
 
 class Wanted(NamedTuple):
-    """What a trunk wants of its carrier's certificate. name: empty if any will do."""
+    """What a trunk wants of a connection. name: of its carrier's certificate, empty if any will do. socket: the sending
+    one, empty for any.
+    """
 
     name: str
+    socket: str = ""
 
     @classmethod
-    def of(cls, target: Target, domain: str, tls_verify: int) -> Wanted:
+    def of(cls, target: Target, domain: str, tls_verify: int, socket: str = "") -> Wanted:
         """Return it for a row: the name of the next hop (RFC 5922 4), whatever SRV and A records make of it. An address
         was written by the DBA: its certificate is for the row's domain, or for the address if there is none.
         """
         if not tls_verify:
-            return cls("")
+            return cls("", socket)
         host = uri.split(f"sip:{domain}").host.rstrip(".")
-        return cls(target.host if target.is_name else normalised(host) or target.host)
+        return cls(target.host if target.is_name else normalised(host) or target.host, socket)
 
     def server_name(self, target: Target) -> str:
         """Return the name that is said to the carrier (RFC 6066 3); empty for an address."""
@@ -36,4 +40,4 @@ class Wanted(NamedTuple):
 
     def key(self, hop: str) -> str:
         """Return the key of the connection to this hop, a URI."""
-        return f"{hop} {self.name}"
+        return f"{hop} {self.name} {self.socket}"

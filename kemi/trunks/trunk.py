@@ -99,8 +99,8 @@ class Trunk:
 
     @cached_property
     def wanted(self) -> Wanted:
-        """What it wants of its carrier's certificate."""
-        return Wanted.of(self.target, self.domain, self.policy.tls_verify)
+        """What it wants of a connection by TLS."""
+        return Wanted.of(self.target, self.domain, self.policy.tls_verify, self.socket)
 
     @cached_property
     def inbound(self) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from kemi.dialog.mark import fingerprint
+from kemi.dialog.own import Request
 from kemi.handlers import Handlers
 from kemi.health.certificates import Certificates
 from kemi.health.secured import Secured
 from kemi.health.securing import Securing
 from kemi.settings import Settings
-from kemi.sip import secure
+from kemi.sip import own, secure
 from kemi.trunks.hops import Target
 from kemi.trunks.secure import Wanted
 from tests.flow.scene import (
@@ -43,7 +44,7 @@ VALUES
 """
 IN_ORDER = "INSERT INTO trunk (l_uuid, priority) VALUES ('one', 1), ('two', 2)"
 ONE, TWO = "sip:203.0.113.1:5061;transport=tls", "sip:203.0.113.2;transport=tcp"
-KEY = f"{ONE} sip.carrier.test"
+KEY = f"{ONE} sip.carrier.test "
 UNREACHABLE = Reply(503, "Next Hop Unreachable")
 BOB = "<sip:bob@pbx.test>"
 
@@ -207,14 +208,20 @@ def test_where_the_carriers_contact_leads_elsewhere_any_connection_will_do(
 
 
 @pytest.mark.parametrize("uri", [ONE, "sip:203.0.113.1;transport=tls", "sips:203.0.113.1"])
-@pytest.mark.parametrize(("number", "drops"), [(0, [()]), (7, [])])
-def test_a_register_waits_for_the_connection(
-    pbx: MockKSR, routes: Handlers, number: int, drops: list[tuple[()]], uri: str
+@pytest.mark.parametrize(("trunk", "key", "drops"), [
+    ("one", KEY, []),
+    ("one", f"{KEY}tls:192.0.2.1:5061", [()]),
+    ("one", f"{ONE}  ", [()]),  # judged for a trunk that takes any certificate
+    ("one", ONE, [()]),
+    ("nobody", KEY, [()]),
+])  # fmt: skip
+def test_a_register_waits_for_the_connection_that_was_judged_for_its_trunk(
+    pbx: MockKSR, routes: Handlers, uri: str, trunk: str, key: str, drops: list[tuple[()]]
 ) -> None:
     pbx.answer("set_drop", 1)
-    pbx.tables.put("secure", ONE, number)
+    pbx.tables.put("secure", key, 7)
     pbx.world.connections.add(7)
-    pbx.receive(request("REGISTER", uri=uri))
+    pbx.receive(request("REGISTER", uri=uri, headers=f"Contact: <sip:{trunk}@192.0.2.1>\r\n"))
     assert routes.LOCAL_REQUEST(None, "tm:local-request") == 1
     assert pbx.called("set_drop") == drops
 
@@ -276,7 +283,7 @@ def test_a_connection_is_opened_judged_and_told_to_workers(node: Node) -> None:
     assert node.pbx.called("route") == [("TLS_OPEN",)]
     assert node.pbx.tables.get("secure", KEY) is None
     node.hear(f"7 1 0 0 {PEM}")
-    assert (node.pbx.tables.get("secure", KEY), node.pbx.tables.get("secure", ONE)) == (7, 7)
+    assert node.pbx.tables.get("secure", KEY) == 7
     assert node.lines() == []
 
 
@@ -329,6 +336,14 @@ def test_the_calls_of_a_trunk_that_is_disabled_keep_its_connection(
         copied(settings, "UPDATE trunk SET enabled = 1 WHERE l_uuid = 'one'")
 
 
+def test_only_the_request_that_has_a_certificate_judged_opens_a_connection_to_whoever_answers(node: Node) -> None:
+    node.tick()
+    node.pbx.calls.clear()
+    node.pbx.receive(request())
+    assert own.send(Request("BYE", "sip:bob@far.test", ONE, "<sip:a@pbx.test>", "Call-ID: x\r\n"))
+    assert node.pbx.called("route") == [("TLS_VERIFIED",)]
+
+
 # --- certificates that change
 
 
@@ -375,3 +390,9 @@ def test_what_is_beyond_the_most_connections_is_told_once(node: Node, settings: 
         securing.tick(rows, {})
     assert len(node.sent) == 32
     assert node.lines() == ['trunk=32 outcome=tls-failed reason="more connections by TLS than are kept"\n']
+    last = rows[-1].links({})[0].key
+    assert node.pbx.tables.get("secure", last) == secure.FAILED  # its trunk is passed over, and waited for by nobody
+    securing.tick(rows[10:], {})
+    assert node.pbx.tables.get("secure", last) is None
+    securing.tick(rows[10:] + rows[:10], {})
+    assert node.pbx.tables.get("secure", rows[9].links({})[0].key) == secure.FAILED  # it had room before

@@ -78,6 +78,7 @@ def _tls_any(state: State) -> None:
 
 _TLS: dict[str, Callable[[State], None]] = {
     "TLS_OPEN": _tls_open,
+    "TLS_VERIFIED": lambda _state: None,
     "TLS_PEER": _tls_peer,
     "TLS_LOOK": _tls_look,
     "TLS_LEAVE": _tls_leave,

@@ -137,7 +137,7 @@ def test_any_certificate_will_do_for_a_trunk_that_says_so(scene: Scene, secured:
     stranger = Authority(tmp_path / "other", "another CA").issue("DNS:other.test")
     trunk = scene.tls_trunk(stranger, r_domain=NAME)
     policy(scene, trunk, tls_verify=0)
-    key = f"{trunk.carrier.proxy_uri} "
+    key = f"{trunk.carrier.proxy_uri}  "
     scene.kamailio.wait_for("it is up", lambda: f"name: {key}\n" in scene.kamailio.rpc("htable.dump", "secure"), 8)
     talk_and_hang_up(trunk, scene.call(trunk))
 

@@ -19,6 +19,7 @@ from kemi.health.secured import (
 from kemi.line import Line, notice, warning
 from kemi.trunks.hops import Hop, Target
 from kemi.trunks.secure import Wanted
+from kemi.trunks.trunk import Trunk
 from tests.unit.test_certificate import PEM
 
 NOW, PATIENCE = 1000.0, 4.0
@@ -28,11 +29,11 @@ OTHER_NAME = "other.test"
 
 
 def link(name: str = NAME, address: str = "192.0.2.7", uuid: str = "berlin") -> Link:
-    return Link(Hop(address, 5061, "tls", NAME), Wanted(name), uuid, NAME, "", NAME)
+    return Link(Hop(address, 5061, "tls", NAME), Wanted(name), uuid, NAME, NAME)
 
 
 LINK = link()
-KEY = f"sip:192.0.2.7:5061;transport=tls {NAME}"
+KEY = f"sip:192.0.2.7:5061;transport=tls {NAME} "
 
 
 def links(*wanted: Link) -> Links:
@@ -115,7 +116,6 @@ def test_it_is_told_when_it_is_right_again() -> None:
     asked(found, NOW + FIRST_PAUSE)
     verdict = found.heard(KEY, GOOD, NOW + 1)
     assert line(verdict) == notice(trunk="berlin", name=NAME, outcome="tls-up")
-    assert verdict.hop == "sip:192.0.2.7:5061;transport=tls"
 
 
 def test_a_connection_that_another_trunk_uses_stays_open() -> None:
@@ -199,6 +199,16 @@ def test_the_connections_of_a_row_are_its_hops_by_tls() -> None:
     assert row.links({}) == []
     by_address = Secured("berlin", Target("192.0.2.7", 0, "tls"), Wanted("192.0.2.7"))
     assert [one.server_name for one in by_address.links({})] == [""]
+
+
+def test_each_sending_socket_has_a_connection_of_its_own() -> None:
+    sockets = ("", "tls:192.0.2.1:5061", "tls:192.0.2.2:5061")
+    target = Target("192.0.2.7", 0, "tls")
+    found = [Secured("berlin", target, Wanted.of(target, NAME, 1, socket), NAME).links({})[0] for socket in sockets]
+    assert len({one.key for one in found}) == len(sockets)
+    assert tuple(one.request("call", "tag").socket for one in found) == sockets
+    trunks = [Trunk("berlin", NAME, "sips:192.0.2.7", socket) for socket in sockets]
+    assert [one.wanted.key(found[0].hop.uri) for one in trunks] == [one.key for one in found]
 
 
 @pytest.mark.parametrize(
