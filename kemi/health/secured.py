@@ -2,7 +2,8 @@
 
 1. Every hop by TLS of a trunk has a connection, which is opened by an OPTIONS; whatever is answered, its certificate is
    judged then. No other request goes out over a connection that was not.
-2. It is asked again every KEEP_EVERY seconds, which keeps it; if that is not answered twice in a row, it is closed.
+2. It is asked again every KEEP_EVERY seconds, which keeps it; if that is not answered twice in a row, it is closed. So
+   is one that has answered nothing yet: Kamailio would find it again by its address, and send to nobody for good.
 3. One that ends is made again at once. If that fails, requests go elsewhere without waiting; it is tried again after
    FIRST_PAUSE seconds at first, then at growing intervals up to LONGEST_PAUSE.
 4. What is wrong is told once, and once that it is right again.
@@ -110,13 +111,15 @@ class Peer(NamedTuple):
 
 class Verdict(NamedTuple):
     """What has become of a connection. number: that may be used, 0 if there is none. close: that is to be closed, 0 for
-    none. line: for the log, None if there is nothing to say.
+    none. hangs: the hop to which all that nobody uses are to be closed. line: for the log, None if there is nothing to
+    say.
     """
 
     key: str
     number: int
     close: int = 0
     line: Line | None = None
+    hangs: Hop | None = None
 
 
 @dataclass
@@ -167,6 +170,10 @@ class Links:
         """Return the keys of the connections that may be used."""
         return [key for key, state in self._states.items() if state.number]
 
+    def numbers(self) -> frozenset[int]:
+        """Return the numbers of the connections that may be used."""
+        return frozenset(state.number for state in self._states.values() if state.number)
+
     def is_late(self, key: str, now: float) -> bool:
         """Return True if the reply has not come in time."""
         return now >= self._states[key].deadline
@@ -179,6 +186,7 @@ class Links:
     def heard(self, key: str, peer: Peer | None, now: float) -> Verdict:
         """Judge the connection that a reply came by. peer: None if it did not come by TLS."""
         state = self._states[key]
+        state.unanswered = 0
         if peer is None:
             return self._failed(key, SILENT, now)
         if fault := peer.fault(state.link.wanted):
@@ -186,7 +194,7 @@ class Links:
             return self._failed(key, fault, now)._replace(close=0 if peer.number in in_use else peer.number)
         line = self._told(state, "") if state.fault else None
         state.deadline, state.due = 0.0, now + KEEP_EVERY
-        state.number, state.unanswered, state.fault, state.pause = peer.number, 0, "", FIRST_PAUSE
+        state.number, state.fault, state.pause = peer.number, "", FIRST_PAUSE
         return Verdict(key, peer.number, line=line)
 
     def missed(self, key: str, reason: str, now: float) -> Verdict:
@@ -194,7 +202,8 @@ class Links:
         state = self._states[key]
         state.unanswered += 1
         if not state.number:
-            return self._failed(key, reason, now)
+            hangs = state.unanswered % MOST_UNANSWERED == 0
+            return self._failed(key, reason, now)._replace(hangs=state.link.hop if hangs else None)
         state.deadline, state.due = 0.0, now
         if state.unanswered < MOST_UNANSWERED:
             return Verdict(key, state.number)

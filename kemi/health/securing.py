@@ -10,8 +10,8 @@ from kemi.health.connections import most
 from kemi.health.secured import MOST, NOT_SENT, SILENT, TOO_MANY, Link, Links, Peer, Secured, Verdict
 from kemi.line import warning
 from kemi.settings import Settings
-from kemi.sip import api, own, secure
-from kemi.trunks.hops import Hops, Target
+from kemi.sip import api, own, rpc, secure
+from kemi.trunks.hops import Hop, Hops, Target
 
 
 class Securing:
@@ -55,8 +55,17 @@ class Securing:
         secure.keep(verdict.key, verdict.number or secure.FAILED)
         if verdict.close:
             secure.close(verdict.close)
+        if verdict.hangs:
+            self._close_all_to(verdict.hangs)
         if verdict.line:
             api.write(verdict.line)
+
+    def _close_all_to(self, hop: Hop) -> None:
+        """Close the connections to this hop that were not found right: there Kamailio opens no other one."""
+        in_use = self._links.numbers()
+        for one in rpc.connections():
+            if (one.source, one.source_port) == hop[:2] and one.number not in in_use:
+                secure.close(one.number)
 
     def _wanted(self, trunks: Iterable[Secured], hops: Mapping[Target, Hops]) -> tuple[dict[str, Link], set[str]]:
         """Return the connections to keep, by their keys, and the keys of those that there is no room for."""

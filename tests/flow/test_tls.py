@@ -14,12 +14,8 @@ from kemi.dialog.mark import fingerprint
 from kemi.dialog.own import Request
 from kemi.handlers import Handlers
 from kemi.health.certificates import Certificates
-from kemi.health.secured import Secured
-from kemi.health.securing import Securing
 from kemi.settings import Settings
 from kemi.sip import own, secure
-from kemi.trunks.hops import Target
-from kemi.trunks.secure import Wanted
 from tests.flow.scene import (
     PBX,
     Marks,
@@ -380,19 +376,3 @@ def test_without_tls_nothing_is_asked_of_its_routes(pbx: MockKSR) -> None:
     secure.leave_by_any()
     secure.note_peer()
     assert pbx.called("route") == []
-
-
-def test_what_is_beyond_the_most_connections_is_told_once(node: Node, settings: Settings) -> None:
-    securing = Securing(replace(settings, memory=32))  # 64 connections by TCP
-    rows = [Secured(str(one), Target(f"192.0.2.{one}", 0, "tls"), Wanted("")) for one in range(40)]
-    node.pbx.receive(request())
-    for _ in range(3):
-        securing.tick(rows, {})
-    assert len(node.sent) == 32
-    assert node.lines() == ['trunk=32 outcome=tls-failed reason="more connections by TLS than are kept"\n']
-    last = rows[-1].links({})[0].key
-    assert node.pbx.tables.get("secure", last) == secure.FAILED  # its trunk is passed over, and waited for by nobody
-    securing.tick(rows[10:], {})
-    assert node.pbx.tables.get("secure", last) is None
-    securing.tick(rows[10:] + rows[:10], {})
-    assert node.pbx.tables.get("secure", rows[9].links({})[0].key) == secure.FAILED  # it had room before

@@ -162,6 +162,24 @@ def test_one_that_is_silent_twice_is_closed_and_made_again() -> None:
     assert (list(found.in_use()), asked(found, NOW + 44)) == ([], [KEY])
 
 
+def test_one_that_hangs_is_given_up_at_each_second_miss_unless_something_was_heard() -> None:
+    found = links()
+    hangs = []
+    for second in range(0, 600, 60):
+        asked(found, NOW + second)
+        if second == 180:
+            found.heard(KEY, GOOD._replace(certificate=""), NOW + second)
+        else:
+            hangs.append(found.missed(KEY, SILENT, NOW + second).hangs)
+    assert hangs == [None, LINK.hop, None] + [None, LINK.hop] * 3
+
+
+def test_the_connections_that_may_be_used() -> None:
+    found = links(LINK, link(address="192.0.2.8"))
+    up(found)
+    assert found.numbers() == {7}
+
+
 def test_what_is_kept_no_longer_and_a_row_that_took_its_place() -> None:
     found = links()
     up(found)
