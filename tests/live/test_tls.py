@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def secured(installation: Installation, tmp_path_factory: pytest.TempPathFactory
     own = authority.issue("DNS:proxy.test")
     sip, port = ("127.0.0.1", free_port()), free_port()
     also = {
-        "TRUNKAUTH_LISTEN": f"udp:{sip[0]}:{sip[1]} tcp:{sip[0]}:{sip[1]} tls:{sip[0]}:{port}",
+        "TRUNKAUTH_LISTEN": f"udp:{sip[0]}:{sip[1]} tcp:{sip[0]}:{sip[1]} tls:{sip[0]}:{port} tls:127.0.0.2:{port}",
         "TRUNKAUTH_TLS_CA": str(authority.certificate),
         "TRUNKAUTH_TLS_CERT": str(own.certificate),
         "TRUNKAUTH_TLS_KEY": str(own.key),
@@ -62,6 +63,11 @@ def scene(secured: Secured) -> Iterator[Scene]:
 def carrier(scene: Scene, secured: Secured, *names: str, script: Script = CHALLENGING) -> Trunk:
     """A trunk whose carrier's certificate is for these names. Its row names NAME."""
     return scene.tls_trunk(secured.authority.issue(*names), script, r_domain=NAME)
+
+
+def wait_until_used(scene: Scene, key: str) -> None:
+    """Wait until workers know of the connection with this key."""
+    scene.kamailio.wait_for("it is up", lambda: f"name: {key}\n" in scene.kamailio.rpc("htable.dump", "secure"), 8)
 
 
 def call(scene: Scene, *trunks: Trunk) -> Exchange:
@@ -137,8 +143,7 @@ def test_any_certificate_will_do_for_a_trunk_that_says_so(scene: Scene, secured:
     stranger = Authority(tmp_path / "other", "another CA").issue("DNS:other.test")
     trunk = scene.tls_trunk(stranger, r_domain=NAME)
     policy(scene, trunk, tls_verify=0)
-    key = f"{trunk.carrier.proxy_uri}  "
-    scene.kamailio.wait_for("it is up", lambda: f"name: {key}\n" in scene.kamailio.rpc("htable.dump", "secure"), 8)
+    wait_until_used(scene, f"{trunk.carrier.proxy_uri}  ")
     talk_and_hang_up(trunk, scene.call(trunk))
 
 
@@ -213,7 +218,41 @@ def test_a_registration_takes_the_judged_connection(scene: Scene, secured: Secur
     assert register.first("Contact") == f"<sip:{good.uuid}@pbx.test:5061;transport=tls>"
     assert len({seen.peer for seen in good.carrier.trace}) == 1
     scene.kamailio.wait_for_log(f"trunk={bad.uuid} name={NAME} outcome=tls-failed")
+    any_will_do = scene.another_row(bad)
+    policy(scene, any_will_do, tls_verify=0)
+    rows = [
+        scene.another_row(one, auth_proxy=f"sips:127.0.0.1:{one.carrier.address[1]}", expires=60, **account)
+        for one in (bad, good)
+    ]
+    wait_until_used(scene, f"{bad.carrier.proxy_uri}  ")
+    talk_and_hang_up(any_will_do, scene.call(any_will_do))  # over a connection that is right for nobody else
+    good.carrier.expect("REGISTER", count=4, within=15)
+    assert f"<sip:{rows[1].uuid}@pbx.test:5061;transport=tls>" in {
+        one.first("Contact") for one in good.carrier.received("REGISTER")
+    }
     assert bad.carrier.received("REGISTER") == []
+
+
+def test_a_connection_that_hangs_is_closed_and_made_again(scene: Scene, secured: Secured) -> None:
+    """The carrier's machine takes it, and nothing more."""
+    trunk = scene.tls_trunk(secured.authority.issue(f"DNS:{NAME}"), r_domain=NAME)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        scene.another_row(trunk, auth_proxy=f"sips:127.0.0.1:{deaf.getsockname()[1]}")
+        deaf.settimeout(15)
+        with deaf.accept()[0] as first, deaf.accept()[0]:
+            first.settimeout(15)
+            while first.recv(4096):
+                pass
+
+
+def test_each_sending_socket_has_a_connection_of_its_own(scene: Scene, secured: Secured) -> None:
+    identity = secured.authority.issue(f"DNS:{NAME}")
+    trunk = scene.tls_trunk(identity, r_domain=NAME, socket=f"tls:127.0.0.1:{secured.port}")
+    other = scene.another_row(trunk, socket=f"tls:127.0.0.2:{secured.port}")
+    for one, address in ((trunk, "127.0.0.1"), (other, "127.0.0.2")):
+        wait_until_used(scene, f"{one.carrier.proxy_uri} {NAME} tls:{address}:{secured.port}")
+        talk_and_hang_up(one, scene.call(one))
+        assert [seen.peer[0] for seen in one.carrier.trace if seen.message.method == "INVITE"][-1] == address
 
 
 def test_certificates_that_change_are_taken_without_a_restart(scene: Scene, secured: Secured, tmp_path: Path) -> None:
