@@ -31,7 +31,7 @@ Figure = TypeVar("Figure", bound="DataclassInstance")
 @dataclass(frozen=True)
 class Size:
     """How much is measured. rows: of the first whole sync; sizes: of the tables looked up in, in rows; rates: of calls
-    per second that are tried; starts: whose first call is looked at; trunks: in the table of a call; few, many: calls
+    per second that are tried; counts: of workers; starts: whose first call is looked at; trunks: in the table of a call; few, many: calls
     after which memory is looked at.
     """
 
@@ -45,6 +45,7 @@ class Size:
     sync_rows: int = syncs.CHANGED
     handler_calls: int = handlers.CALLS
     rates: tuple[int, ...] = scale.RATES
+    counts: tuple[int, ...] = scale.COUNTS
     starts: int = scale.STARTS
     trunks: tuple[int, ...] = scale.TRUNKS
     few: int = scale.FEW
@@ -54,7 +55,7 @@ class Size:
 WHOLE = Size(rounds=5, warm_up=Load(350, 500), load=Load(350, 2100), rows=1_000_000)
 QUICK = Size(
     rounds=1, warm_up=Load(200, 100), load=Load(200, 200), rows=1000,
-    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, handler_calls=20, rates=(50, 300), starts=1,
+    sizes=(10,), commits=3, sync_calls=20, sync_rows=1000, handler_calls=20, rates=(50, 300), counts=(1,), starts=1,
     trunks=(10, 1000), few=50, many=150,
 )  # fmt: skip
 
@@ -103,7 +104,7 @@ def measure(size: Size) -> Iterator[str]:
 def further(size: Size) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
     """What is measured besides calls: its name, the raw figures, and its table. Raises BenchError."""
     yield _section("handlers", measure_handlers(size.handler_calls), handlers_table)
-    yield _section("capacities", list(scale.capacities(size.rates)), capacities_table)
+    yield _section("capacities", list(scale.capacities(size.rates, size.counts)), capacities_table)
     yield _section("first_calls", list(scale.first_calls(size.starts)), first_calls_table)
     yield _section("trunks", list(scale.by_trunks(size.trunks, size.load)), trunks_table)
     growth = scale.growth(size.few, size.many)

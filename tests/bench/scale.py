@@ -149,9 +149,9 @@ def worst_worker(before: dict[int, processes.Memory], after: dict[int, processes
     return max(before, key=lambda pid: after[pid].private - before[pid].private)
 
 
-def capacities(rates: tuple[int, ...] = RATES) -> Iterator[Capacity]:
-    """The recipe and this package, each with 1, 2 and 4 workers. Raises BenchError."""
-    climbs = [(workers, one) for one in (RECIPE, PACKAGE) for workers in COUNTS]
+def capacities(rates: tuple[int, ...] = RATES, counts: tuple[int, ...] = COUNTS) -> Iterator[Capacity]:
+    """The recipe and this package, each with so many workers. Raises BenchError."""
+    climbs = [(workers, one) for one in (RECIPE, PACKAGE) for workers in counts]
     return (capacity(workers, rates, configuration=one) for workers, one in tqdm(climbs, desc="workers"))
 
 
