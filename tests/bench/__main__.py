@@ -31,8 +31,8 @@ Figure = TypeVar("Figure", bound="DataclassInstance")
 @dataclass(frozen=True)
 class Size:
     """How much is measured. rows: of the first whole sync; sizes: of the tables looked up in, in rows; rates: of calls
-    per second that are tried; counts: of workers; starts: whose first call is looked at; trunks: in the table of a call; few, many: calls
-    after which memory is looked at.
+    per second that are tried; counts: of workers; starts: whose first call is looked at; trunks: in the table of a
+    call; few, many: calls after which memory is looked at.
     """
 
     rounds: int
