@@ -69,14 +69,14 @@ class Foreground:
         lines = [line for line in self.log().splitlines() if line.strip()]
         return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
 
-    def wait_until_it_answers(self, address: str) -> None:
-        """Ask OPTIONS until it answers 200. Raises ProgramError with its last log lines."""
+    def wait_until_it_answers(self, address: str, more: float = 0) -> None:
+        """Ask OPTIONS until it answers 200; more: seconds than usual. Raises ProgramError with its last log lines."""
         host, _, port = address.partition(":")
 
         def has_answered_or_ended() -> bool:
             return not self.alive() or " 200 " in ask("udp", host, int(port), ANSWER_LIMIT)
 
-        answered = wait_for(has_answered_or_ended, START_LIMIT)
+        answered = wait_for(has_answered_or_ended, START_LIMIT + more)
         if not self.alive():
             raise ProgramError(f"{self.name} ended with status {self.process.returncode}:\n{self.last_lines()}")
         if not answered:

@@ -35,6 +35,7 @@ HERE = Path(__file__).parent
 NATIVE = HERE / "native.cfg"
 WORKERS = 4
 MOST_TOLD = 5  # errors
+COPIED_A_SECOND = 5000  # rows, at least
 SHARED_MEMORY = "512"  # MiB: what TRUNKAUTH_MEMORY is, unless somebody sets it
 
 
@@ -185,7 +186,7 @@ def running(
                 command += ["-f", str(work / "test.cfg")]
             kamailio = Foreground(configuration.name, command, work / "kamailio.log", environment=environment)
             started.callback(kamailio.end)
-            kamailio.wait_until_it_answers(address)
+            kamailio.wait_until_it_answers(address, trunks / COPIED_A_SECOND)
         except ProgramError as error:
             raise BenchError(str(error)) from None
         yield Proxy(kamailio, _workers(state, environment), address, source, carrier, work)

@@ -5,11 +5,14 @@ language; what the first call after a start takes, and a call over one of a mill
 from __future__ import annotations
 
 import statistics
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from tqdm import tqdm
 
+from lab.programs import wait_for
 from tests.bench import processes
 from tests.bench.calls import PACKAGE, RECIPE, WORKERS, Configuration, Proxy, quantiles, running
 from tests.bench.sipp import BenchError, Calls, Load
@@ -31,6 +34,7 @@ MOST_GROWTH = 1 << 20  # bytes
 
 STARTS = 7  # the first call of each is looked at
 TRUNKS = (10, 1_000_000)  # beside the one that is called over
+IDLE, IDLE_WITHIN = 0.1, 60.0  # of a core; seconds
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,13 @@ def growth(few: int = FEW, many: int = MANY, rate: int = GROWTH_RATE) -> Growth:
     return Growth(few, many, before[worst].private, after[worst].private, after[worst].shared, lost)
 
 
+def _is_idle(proxy: Proxy) -> bool:
+    """Return True if the names of all rows have been looked at, which takes a process some time at the start."""
+    before = proxy.cpu_seconds()
+    threading.Event().wait(1)
+    return proxy.cpu_seconds() - before < IDLE
+
+
 def memory(proxy: Proxy) -> dict[int, processes.Memory]:
     """Of every SIP worker."""
     return {pid: processes.memory(pid) for pid in proxy.workers}
@@ -169,6 +180,8 @@ def by_trunks(sizes: tuple[int, ...] = TRUNKS, load: Load = COMPARED_LOAD) -> It
     """This package, with one UDP worker, with tables of these sizes. Raises BenchError."""
     for size in tqdm(sizes, desc="trunks"):
         with running(PACKAGE, "near", workers=1, trunks=size) as proxy:
+            if not wait_for(partial(_is_idle, proxy), IDLE_WITHIN):
+                raise BenchError(f"with {size} trunks it is busy without a call")
             proxy.place(WARM_UP)
             before = proxy.cpu_seconds()
             seen = proxy.place(load)
