@@ -34,14 +34,14 @@ db: setup
 check: $(VENV)/check
 	@$(PYTEST) -q -n 2 --ksr 6.0.1 $(PURE)
 
-# Every test. The pure ones alone have to cover the core; of the others four files run at a time, because they mostly wait;
+# Every test. The pure ones alone have to cover the core; of the others three files run at a time, because they mostly wait;
 # what a file has for the container's Kamailio counts as another one (tests/order.py).
 test: setup $(VENV)/test engine
 	@kamailio/install sip-tester postgresql mariadb-server prometheus iproute2 openssl nsd nftables rtpengine-daemon
 	@$(PYTHON) -m coverage run -m pytest -n 2 $(PURE)
 	@$(PYTHON) -m coverage combine --quiet
 	@$(PYTHON) -m coverage report
-	@$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder $(PURE:%=--ignore=%) --ignore=$(PACKAGE)
+	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder $(PURE:%=--ignore=%) --ignore=$(PACKAGE)
 
 test-ksr: $(VENV)/check
 	@$(PYTEST) tests/ksr tests/flow
