@@ -214,7 +214,7 @@ def test_a_registration_takes_the_judged_connection(scene: Scene, secured: Secur
     good = scene.tls_trunk(
         secured.authority.issue(f"DNS:{NAME}"), Script(challenge), r_domain=NAME, expires=60, **account
     )
-    register = good.carrier.expect("REGISTER", count=2, within=15)
+    register = good.carrier.expect("REGISTER", count=2, within=40)
     assert register.first("Contact") == f"<sip:{good.uuid}@pbx.test:5061;transport=tls>"
     assert len({seen.peer for seen in good.carrier.trace}) == 1
     scene.kamailio.wait_for_log(f"trunk={bad.uuid} name={NAME} outcome=tls-failed")
@@ -226,7 +226,7 @@ def test_a_registration_takes_the_judged_connection(scene: Scene, secured: Secur
     ]
     wait_until_used(scene, f"{bad.carrier.proxy_uri}  ")
     talk_and_hang_up(any_will_do, scene.call(any_will_do))  # over a connection that is right for nobody else
-    good.carrier.expect("REGISTER", count=4, within=15)
+    good.carrier.expect("REGISTER", count=4, within=40)
     assert f"<sip:{rows[1].uuid}@pbx.test:5061;transport=tls>" in {
         one.first("Contact") for one in good.carrier.received("REGISTER")
     }
