@@ -67,7 +67,7 @@ class _Work:
         self._pinging = Pinging()
         self._probing = Probing(settings.try_seconds)
         self._securing = Securing(settings) if settings.has_tls else None
-        self._certificates = Certificates(settings)
+        self._certificates = Certificates(settings) if settings.has_tls else None
         self._holding = holding
         self._asked = 0
         self._learned = Learned()
@@ -95,7 +95,7 @@ class _Work:
         else:
             self._say_file_fault("")
             self._registering.changed(sorted(changed))
-        if self._securing:
+        if self._certificates:
             self._certificates.tick()
         self._holding.tick()
         if self._standby.is_active:

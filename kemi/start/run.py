@@ -76,9 +76,8 @@ def run(settings: Settings, extra: list[str]) -> None:
     if settings.http:
         check_http(*settings.http)
     settings.rpc_socket.unlink(missing_ok=True)
-    os.chdir(
-        settings.state_dir
-    )  # where Kamailio looks for a file to include before it looks beside the one that says so
+    # Kamailio looks for a file to include in its working directory first, and only then beside the one that says so.
+    os.chdir(settings.state_dir)
     os.execve(kamailio, arguments, environment)  # noqa: S606
 
 
