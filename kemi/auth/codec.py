@@ -23,6 +23,7 @@ from kemi.trunks.standing import UP, Standing
 VERSION = 3
 
 LONGEST_REASON = 200
+_MOST_DIGITS = 10  # of a CSeq
 
 # The two functions in C that JSONDecoder and JSONEncoder call, without the Python around them.
 _decode: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -38,7 +39,7 @@ def _encode(*values: object) -> str:
 
 def attempt_text(attempt: Attempt) -> str:
     """Encode an attempt."""
-    return _encode(*attempt)
+    return "".join(_chunks((VERSION, *attempt), 0))
 
 
 def attempt(text: str) -> Attempt:
@@ -109,12 +110,16 @@ def asked(text: str) -> Asked:
 
 def sequence_text(sequence: Sequence) -> str:
     """Encode the CSeq numbers sent so far."""
-    return _encode(*sequence)
+    return "".join(_chunks((VERSION, *sequence), 0))
 
 
 def sequence(text: str) -> Sequence:
-    """Decode the CSeq numbers sent so far."""
-    values = _values(text) if text else None
+    """Decode the CSeq numbers sent so far. A number alone is of one INVITE with its caller's (route FIRST in
+    trunkauth.inc.cfg).
+    """
+    if text.isdecimal() and len(text) <= _MOST_DIGITS:
+        return Sequence(int(text), ((int(text), int(text)),))
+    values = _values(text)
     if values is None:
         return Sequence()
     highest, invites = values

@@ -37,9 +37,10 @@ class Credentials:
         """Return True if there is a secret for the challenge's hash, it is not too weak, and its qop can be computed:
         none, auth, or auth-int if the request's body can be read.
         """
-        if challenge.hash_name not in digest.HASHES or not (self.password or self._has_ha1_for(challenge)):
+        name = challenge.hash_name
+        if name not in digest.HASHES or not (self.password or self._has_ha1_for(challenge)):
             return False
-        if digest.is_weaker(challenge.hash_name, self.weakest):
+        if name != self.weakest and digest.is_weaker(name, self.weakest):
             return False
         return not challenge.qop or challenge.offers("auth") or (can_read_body and challenge.offers("auth-int"))
 

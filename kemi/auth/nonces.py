@@ -71,9 +71,10 @@ def counter(destination: str, one: Sent) -> str:
     """
     if not one.challenge.qop:
         return ""
-    status, realm, nonce = _identity(one)
+    challenge = one.challenge
     return blake2b(
-        f"{destination}\n{status}\n{realm}\n{nonce}".encode(errors="surrogateescape"), digest_size=16
+        f"{destination}\n{one.status}\n{challenge.realm}\n{challenge.nonce}".encode(errors="surrogateescape"),
+        digest_size=16,
     ).hexdigest()
 
 

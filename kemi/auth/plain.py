@@ -85,7 +85,7 @@ def suits_uac_auth(text: str, credentials: Credentials) -> bool:
     """
     return (
         not credentials.ha1
-        and is_plain(text)
+        and _PLAIN.fullmatch(text) is not None
         and not _NEEDS_QUOTED_PAIR.search(credentials.username)
         and not _CONTROL.search(credentials.password)
     )

@@ -27,13 +27,15 @@ def of_carrier(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent],
 
     A realm that it has not named yet may be that of another of its nodes, not behind one that let this request pass.
     """
+    if not asked:
+        return list(challenges)
     is_behind = any(one.challenged or one.status != kind for one in sent)
     realms = {realm for _, realm in asked}
 
     def is_carriers(challenge: Challenge) -> bool:
         return (kind, challenge.realm) in asked or not (is_behind or challenge.realm in realms)
 
-    return [challenge for challenge in challenges if not asked or is_carriers(challenge)]
+    return [challenge for challenge in challenges if is_carriers(challenge)]
 
 
 def learned(before: Asked, sent: Sequence[Sent]) -> Asked:
@@ -49,7 +51,7 @@ def refusal(kind: int, challenges: Sequence[Challenge], attempt: Attempt) -> tup
     """
     if attempt.answered + len(challenges) > MOST_ANSWERED:
         return "too many challenges", challenges[0]
-    for challenge in challenges:
+    for challenge in challenges if attempt.sent else ():
         before = next((one for one in attempt.sent if one.is_same(kind, challenge)), None)
         if before is None or not before.challenged:
             continue

@@ -190,7 +190,7 @@ def after_failure(
     without a row. next_on: statuses on which the next trunk is tried.
     """
     kind = failure.kind or failure.status
-    rejected = () if failure.says_limit else _rejected(kind, attempt)
+    rejected = _rejected(kind, attempt) if attempt.sent and not failure.says_limit else ()
     leaves = failure.is_silent or failure.says_limit or failure.status in next_on
     if not (rejected or leaves or failure.status in CHALLENGES):
         return PassOn()
@@ -211,7 +211,7 @@ def _about_challenge(
     """Decide about a challenge. rejected: the preemptive responses that it rejects."""
     if credentials is None:
         return Refuse("no trunk that may answer", rejected=rejected)
-    if not _may_get_credentials(failure, attempt, credentials):
+    if not (failure.is_carriers and credentials.destination == attempt.destination):  # rule 3
         return Refuse("not asked by the trunk's carrier", rejected=rejected)
     decision = _answer(failure, kind, attempt, credentials)
     return decision._replace(rejected=rejected) if rejected else decision
@@ -219,17 +219,10 @@ def _about_challenge(
 
 def _rejected(kind: int, attempt: Attempt) -> tuple[Sent, ...]:
     """Return the preemptive responses that a challenge of this kind, or another status, rejects (rules 1 and 4)."""
-    if not attempt.sent:
-        return ()
     preemptive = tuple([one for one in attempt.sent if not one.challenged])
     if kind == FORBIDDEN:
         return preemptive if len(preemptive) == len(attempt.sent) and not attempt.is_accepted else ()
     return preemptive if any(one.status == kind for one in preemptive) else ()
-
-
-def _may_get_credentials(failure: Failure, attempt: Attempt, credentials: Credentials) -> bool:
-    """Return True if the challenge comes from the trunk's carrier (rule 3)."""
-    return failure.is_carriers and credentials.destination == attempt.destination
 
 
 def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:

@@ -45,6 +45,9 @@ class Sequence(NamedTuple):
     invites: Invites = ()
 
 
+NONE_SENT = Sequence()
+
+
 class TooHighError(ValueError):
     """A number would reach 2**31."""
 
@@ -70,18 +73,16 @@ def unknown(since: int | None, age: int) -> int:
 
 def noted(sequence: Sequence, method: str, cseq: int, number: int) -> Sequence:
     """Return the sequence after this request was sent; cseq: the caller's."""
-    invites = _with_invite(sequence.invites, cseq, number) if method == "INVITE" else sequence.invites
-    return Sequence(max(sequence.highest, number), invites)
+    sent = Sequence(max(sequence.highest, number), sequence.invites)
+    return with_invite(sent, cseq, number) if method == "INVITE" else sent
 
 
 def with_invite(sequence: Sequence, cseq: int, number: int) -> Sequence:
     """Return the sequence with the number of an INVITE; cseq: the caller's."""
-    return Sequence(sequence.highest, _with_invite(sequence.invites, cseq, number))
-
-
-def _with_invite(invites: Invites, cseq: int, number: int) -> Invites:
-    others = [one for one in invites if one[0] != cseq]
-    return (*others[1 - MOST_INVITES :], (cseq, number))
+    invites = dict(sequence.invites)
+    invites.pop(cseq, None)
+    invites[cseq] = number
+    return Sequence(sequence.highest, tuple(invites.items())[-MOST_INVITES:])
 
 
 def of_invite(sequence: Sequence, cseq: int, otherwise: int) -> int:

@@ -73,7 +73,8 @@ def seal(key: bytes, mark: Mark, dialog: str) -> str:
     """Return the parameter's value for a dialog (dialog_id of its first request): letters, digits, `-` and `_`."""
     row, destination, pbx, *numbers, is_inbound, is_limited = mark
     body = _FORM.pack(_VERSIONS[is_inbound, is_limited], row, *numbers, destination, pbx)
-    text = b2a_base64(body + _seal(key, body, dialog), newline=False).translate(_TO_URL)
+    sealed = blake2b(body + dialog.encode(), key=key, digest_size=_SEAL_BYTES, person=b"mark").digest()
+    text = b2a_base64(body + sealed, newline=False).translate(_TO_URL)
     return text.decode().rstrip("=")
 
 
@@ -84,12 +85,9 @@ def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     except ValueError:
         return None
     body, seal = text[:-_SEAL_BYTES], text[-_SEAL_BYTES:]
-    if len(body) != _FORM.size or not compare_digest(seal, _seal(key, body, dialog)):
+    expected = blake2b(body + dialog.encode(), key=key, digest_size=_SEAL_BYTES, person=b"mark").digest()
+    if len(body) != _FORM.size or not compare_digest(seal, expected):
         return None
     version, row, cseq, raised, since, run, destination, pbx = _FORM.unpack(body)
     kind = _KINDS.get(version)
     return Mark(row, destination, pbx, cseq, raised, since, run, *kind) if kind else None
-
-
-def _seal(key: bytes, body: bytes, dialog: str) -> bytes:
-    return blake2b(body + dialog.encode(), key=key, digest_size=_SEAL_BYTES, person=b"mark").digest()

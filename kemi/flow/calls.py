@@ -48,9 +48,8 @@ def attempted(attempt: Attempt, status: int) -> None:
         counts.count_attempt(attempt.trunk, status)
 
 
-def passed_on(status: int) -> None:
+def passed_on(status: int, attempt: Attempt) -> None:
     """The failure that the failure route is about goes to the caller as it is."""
-    attempt = relay.attempt()
     if is_call(attempt):
         attempted(attempt, status)
         ended(attempt, Word(status, failure.reason()))

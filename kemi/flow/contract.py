@@ -35,7 +35,7 @@ class Contract(TrunkAuth):
             incoming = request.incoming()
             request.source_may_call()  # what its tag is, if it is listed (trunk.source_tag)
             if incoming and self.trunks.is_ready() and not memory.is_full():
-                self.place_request(incoming._replace(order=trunk))
+                self.place_request(incoming, trunk)
             elif incoming:
                 self.try_later(incoming)
             return 1
@@ -47,8 +47,8 @@ class Contract(TrunkAuth):
         again. If not, the script says what comes next, or `TRUNKAUTH` does, which keeps challenges from callers.
         """
         try:
-            status = failure.status()
-            return status in CHALLENGES and self.answer(status) is None
+            status, attempt = failure.status_and_attempt()
+            return status in CHALLENGES and self.answer(status, attempt) is None
         except Exception as caught:
             api.tell_fault(caught)
             return False

@@ -84,11 +84,13 @@ class Dialogs:
         method, caller = incoming.method, incoming.cseq
         name, destination = dialog_id(incoming.call_id, incoming.from_tag), fingerprint(self.key, trunk.destination)
         sequence = f"{name}{destination.hex()}"
-        number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
+        number = caller
+        if method != "INVITE" or not shared.is_first_invite(sequence):
+            number = shared.next_number(sequence, method, caller, lambda sent: (cseq.first(sent, caller), KEPT))
         sealed, now = "", time.time()
         is_limited = trunk.policy.max_calls > 0 and trunk.counts(method, incoming.dialled)
         if method in STARTS_DIALOG:
-            back = fingerprint(self.key, place.way_back().text)
+            back = fingerprint(self.key, place.way_back())
             mark = Mark(
                 trunk.row, destination, back, caller, number - caller, int(now), self.run[0], is_limited=is_limited
             )
@@ -162,19 +164,22 @@ class Dialogs:
         number = shared.next_number(
             attempt.sequence, attempt.method, attempt.cseq, lambda sent: (cseq.resend(sent, attempt.number), seconds)
         )
-        mark = unseal(self.key, attempt.mark, attempt.dialog) if attempt.mark else None
+        name = attempt.dialog
+        mark = unseal(self.key, attempt.mark, name) if attempt.mark else None
         if mark is None:
             return attempt._replace(number=number)
-        marked = seal(self.key, mark._replace(raised=number - attempt.cseq), attempt.dialog)
-        return attempt._replace(number=number, mark=marked)
+        return attempt._replace(number=number, mark=seal(self.key, mark._replace(raised=number - attempt.cseq), name))
 
     def answered(self, attempt: Attempt) -> None:
         """Forget the numbers that nobody will count on after this attempt's 2xx."""
         if attempt.method == "BYE":
             shared.forget_sequence(attempt.sequence)
-        elif not attempt.in_dialog and attempt.number == attempt.cseq and attempt.destination != TO_PBX:
-            alone = cseq.noted(cseq.Sequence(), attempt.method, attempt.cseq, attempt.number)
-            shared.forget_soon(attempt.sequence, alone, KEPT_ANSWERED)
+        elif attempt.in_dialog or attempt.number != attempt.cseq or attempt.destination == TO_PBX:
+            return
+        elif attempt.method == "INVITE":
+            shared.forget_first_invite_soon(attempt.sequence)
+        else:
+            shared.forget_soon(attempt.sequence, cseq.Sequence(attempt.number), KEPT_ANSWERED)
 
     def over(self, attempt: Attempt, trunk: Trunk, dialled: str) -> Attempt:
         """Return the first attempt over another trunk, after this one. dialled: the R-URI as it came in. Raises

@@ -31,9 +31,8 @@ class Unanswered(NamedTuple):
 class GoingOn(Receiving):
     """Goes on with requests that a place did not take."""
 
-    def answer(self, status: int) -> Unanswered | None:
-        """Answer a challenge: send the request again. Return the failure, if there is nothing to answer."""
-        attempt = relay.attempt()
+    def answer(self, status: int, attempt: Attempt) -> Unanswered | None:
+        """Answer a challenge to this attempt: send it again. Return the failure, if there is nothing to answer."""
         trunk = self.trunk_now(attempt) if status in CHALLENGES and attempt.destination != TO_PBX else None
         credentials = trunk.credentials if trunk else None
         places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
@@ -41,7 +40,8 @@ class GoingOn(Receiving):
         decision = session.after_failure(facts, attempt, credentials, self._settings.next_on)
         if not isinstance(decision, Resend):
             return Unanswered(attempt, facts, decision)
-        responses.forget(attempt, decision.rejected)
+        if decision.rejected:
+            responses.forget(attempt, decision.rejected)
         self._resend(decision, credentials)
         return None
 
@@ -57,12 +57,12 @@ class GoingOn(Receiving):
                 failure.reply_instead(487, "Request Terminated")
                 calls.ended(attempt, calls.CANCELLED)
             case Refuse() as refusal:
-                responses.forget(attempt, refusal.rejected)
                 self._refuse(attempt, refusal)
             case NextTrunk(None):
                 self._go_on(attempt, SILENT if facts.is_silent else failure.said(status))
             case NextTrunk(Refuse() as refusal):
-                responses.forget(attempt, refusal.rejected)
+                if refusal.rejected:
+                    responses.forget(attempt, refusal.rejected)
                 api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
                 self._go_on(attempt, REFUSED)
 
@@ -87,10 +87,12 @@ class GoingOn(Receiving):
                 plan, admitted = plan._replace(hops=()).heard(FULL), None
             else:
                 admitted = trunk
-                attempt = self.bound(self._dialogs.over(attempt, trunk, dialled)._replace(is_moved=True), trunk)
+                attempt = self._dialogs.over(attempt, trunk, dialled)._replace(is_moved=True)
+                if not trunk.destination:
+                    attempt = self.bound(attempt, trunk)
                 if trunk.has_sender:
                     attempt = self.shown(attempt, trunk, moving.caller(), moving.tag())
-                if self.send_attempt(attempt, plan, self.preemptive_credentials(trunk)):
+                if self.send_attempt(attempt, plan, trunk.credentials if self._settings.preemptive else None):
                     moving.forget_replies()
                     return
                 calls.attempted(attempt, calls.NOTHING)
@@ -119,6 +121,8 @@ class GoingOn(Receiving):
         calls.ended(attempt, word)
 
     def _refuse(self, attempt: Attempt, refusal: Refuse) -> None:
+        if refusal.rejected:
+            responses.forget(attempt, refusal.rejected)
         api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
         if attempt.trunk and not attempt.in_dialog and attempt.destination != TO_PBX:
             standings.note_failed(attempt.trunk, refusal.reason, 0)
@@ -141,7 +145,6 @@ class GoingOn(Receiving):
             attempt = attempt._replace(by_uac_auth=True)
         else:
             failure.add_branch()
-        relay.listen()
         hop = relay.plan().hop if self.has_tls else ""
         if (not hop.endswith(TLS) or self.is_secured(attempt, hop)) and failure.resend(attempt):
             for challenge in resend.challenges:

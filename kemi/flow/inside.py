@@ -18,9 +18,6 @@ from kemi.trunks.places import Place, Places
 from kemi.trunks.plan import Plan
 from kemi.trunks.trunk import Trunk
 
-# Never passed on: orders to us, and a caller's credentials, which are for us at most.
-PRIVATE_HEADERS = ("X-Trunk", "Authorization", "Proxy-Authorization")
-
 
 class Inside(GoingOn):
     """Sends the requests of a dialog on, to the trunk or to the PBX."""
@@ -31,7 +28,7 @@ class Inside(GoingOn):
         """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
         opened = self._dialogs.opened(incoming) if request.follows_route() else None
         if opened and passage.is_open(opened, incoming, self._dialogs.key, self.may_call, message):
-            edit.remove_headers(PRIVATE_HEADERS)
+            edit.remove_private_headers()
             if (there := nexthop.settled(self.trunks)) is None:
                 return
             is_out = opened.direction is not Direction.FROM_TRUNK

@@ -10,7 +10,7 @@ from __future__ import annotations
 from kemi.address import is_address
 from kemi.auth.attempt import ELSEWHERE, Attempt
 from kemi.sip import edit, place, relay, request, secure, wanted
-from kemi.trunks.hops import Hop, Hops, literal, target_of
+from kemi.trunks.hops import Hop, Hops, literal, target_of, uris_of
 from kemi.trunks.places import Place, Places
 from kemi.trunks.plan import Plan
 from kemi.trunks.secure import TLS
@@ -22,17 +22,19 @@ def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str) -> tuple[str, ...] | No
     """Return the URIs to send to over this trunk, in the order to try; empty if its name cannot be resolved, None if
     nobody has tried. uri: the R-URI, whose host is the next hop of a trunk without one.
     """
+    if trunk.only_hop:
+        return trunk.only_hop
     target = trunk.target if trunk.target.host else target_of(uri, "")
-    if trunk.target.transport == "tls" and not target.is_name:
-        return that_serve(trunk, (literal(target)[0].uri,))
-    if trunk.leads_to_address or not target.is_name:
+    if not (trunk.leads_to_name or target.is_name):
+        if trunk.target.transport == "tls":
+            return that_serve(trunk, (literal(target)[0].uri,))
         return (trunk.next_hop or (trunk.hop_of(uri) if trunk.domain else ""),)
     hops = trunks.resolved(target)
     if hops is None:
         if not trunk.target.host:
             wanted.want(target.key)
         return None
-    uris = tuple([hop.uri for hop in hops])
+    uris = uris_of(hops)
     return that_serve(trunk, uris) if TLS in "".join(uris) else uris
 
 

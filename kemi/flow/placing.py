@@ -18,7 +18,7 @@ from kemi.auth.credentials import Credentials
 from kemi.dialog import identity, sender
 from kemi.dialog.identity import FIELDS, Claims
 from kemi.flow import calls, nexthop, rate, responses, standings
-from kemi.flow.dialogs import STARTS_DIALOG, Dialogs
+from kemi.flow.dialogs import Dialogs
 from kemi.health import standby
 from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
 from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room, secure, shared
@@ -33,9 +33,6 @@ from kemi.trunks.trunk import Trunk
 
 if TYPE_CHECKING:
     from kemi.settings import Settings
-
-# Never passed on: a caller's credentials, which are for us at most. X-Trunk has been taken off.
-NOT_FORWARDED = ("Authorization", "Proxy-Authorization", "Route")
 
 TIMER = -1  # the rank of timer processes (PROC_TIMER in core/sr_module.h)
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
@@ -77,9 +74,10 @@ class Placing:
 
     # --- a new request
 
-    def place_request(self, incoming: Incoming) -> None:
-        """Route a new request of a source that may call: an INVITE, a MESSAGE, …"""
-        if incoming.method == "INVITE" and rate.is_over(self._settings.max_cps) and not _is_emergency(incoming.dialled):
+    def place_request(self, incoming: Incoming, order: str) -> None:
+        """Route a new request of a source that may call: an INVITE, a MESSAGE, … order: the trunks that it names."""
+        most = self._settings.max_cps
+        if most and incoming.method == "INVITE" and rate.is_over(most) and not _is_emergency(incoming.dialled):
             relay.reply_try_later(1)
             calls.turned_away(incoming.method, calls.TRY_LATER)
         elif incoming.method == "REGISTER":  # with the trunk's credentials it would move the carrier's account
@@ -89,18 +87,21 @@ class Placing:
         else:
             if incoming.is_behind_nat:
                 nat.mend_request()
-            self._place(incoming, Asked(request.take_trunk(incoming.order), incoming.caller, incoming.dialled))
+            asked = Asked(order, incoming.caller, incoming.dialled)
+            found = candidates(self.trunks, asked, self._settings.default_trunk)
+            if len(found) == 1 and found[0].needs_no_choice:
+                self._send_first(incoming, found)
+            else:
+                self._choose(incoming, found, is_ordered=bool(order))
 
-    def _place(self, incoming: Incoming, asked: Asked) -> None:
-        """Send a new request over the first of its trunks that can be used."""
-        found = candidates(self.trunks, asked, self._settings.default_trunk)
-        if selection.needs_no_choice(found):
-            self._send_first(incoming, found)
-            return
+    def _choose(self, incoming: Incoming, found: Candidates, is_ordered: bool) -> None:
+        """Send a new request over the first of the trunks that can be used. is_ordered: True if its caller has named
+        them.
+        """
         tag = room.source_tag() if any(trunk.policy.source_tag for trunk in found) else ""
         allowed = selection.open_to(found, tag)
         if usable := standings.serving(selection.usable(allowed)):
-            self._send_first(incoming, usable if asked.trunk else selection.in_order(usable, randrange))
+            self._send_first(incoming, usable if is_ordered else selection.in_order(usable, randrange))
         elif found and not allowed:
             api.tell(Forbidden(found[0].uuid, api.source()))
             self._turn_down(incoming, calls.FORBIDDEN, found[0].uuid)
@@ -116,8 +117,7 @@ class Placing:
 
     def _send_first(self, incoming: Incoming, trunks: Candidates) -> None:
         """Prepare a new request, and send its first attempt."""
-        edit.remove_headers(NOT_FORWARDED)
-        trunk, plan = self.next_place(Plan(tuple([trunk.uuid for trunk in trunks])), None, incoming.dialled)
+        trunk, plan = self._first_place(trunks, incoming.dialled)
         is_moved = False  # failure routes start with where the first attempt was to go, sent or not
         is_tracked, admitted = False, None
         attempt, tries = None, 0
@@ -127,16 +127,17 @@ class Placing:
                 plan = plan.heard(UNUSABLE)
             else:
                 if not is_tracked:
-                    self._prepare(incoming, plan)
+                    dialog.place()
+                    if incoming.method == "INVITE" and (plan.hops or plan.trunks):
+                        relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
                 is_tracked = True
-                if trunk is admitted or self.admits(trunk, admitted, incoming.method, incoming.dialled):
+                is_free = trunk is admitted or not (admitted or trunk.has_limits)
+                if is_free or self.admits(trunk, admitted, incoming.method, incoming.dialled):
                     admitted, tries = trunk, tries + 1
-                    attempt = self.bound(self._dialogs.new(incoming, trunk), trunk)
-                    if trunk.has_sender:
-                        attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag)
+                    attempt = self._attempt(incoming, trunk)
                     if is_moved:
                         attempt = attempt._replace(is_moved=True, tries=tries)
-                    if self.send_attempt(attempt, plan, self.preemptive_credentials(trunk)):
+                    if self.send_attempt(attempt, plan, trunk.credentials if self._settings.preemptive else None):
                         return
                     is_moved = True
                     calls.attempted(attempt, calls.NOTHING)
@@ -154,18 +155,27 @@ class Placing:
             relay.say(word)
             calls.ended(attempt or Attempt(trunks[-1].uuid, method=incoming.method), word, plan.hop)
 
-    def _prepare(self, incoming: Incoming, plan: Plan) -> None:
-        """Stay in the path of the dialog, and track a call."""
-        if incoming.method in STARTS_DIALOG:
-            edit.add_record_route()
-        if incoming.method == "INVITE":
-            dialog.track()
-            if plan.goes_on:
-                relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
+    def _attempt(self, incoming: Incoming, trunk: Trunk) -> Attempt:
+        """Return the first attempt of a new request over a trunk, with what its carrier sees of the caller."""
+        attempt = self._dialogs.new(incoming, trunk)
+        if not trunk.destination:
+            attempt = self.bound(attempt, trunk)
+        if trunk.has_sender:
+            attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag)
+        return attempt
+
+    def _first_place(self, trunks: Candidates, dialled: str) -> tuple[Trunk | None, Plan]:
+        """Return as next_place() does what it would of a plan of these trunks: mostly the first of them."""
+        names = tuple([trunk.uuid for trunk in trunks])
+        if (len(trunks) == 1 or not standings.are_kept()) and (
+            hops := nexthop.of_trunk(self.trunks, trunks[0], dialled)
+        ):
+            return trunks[0], Plan(names[1:], hops[1:], hops[0])
+        return self.next_place(Plan(names), None, dialled)
 
     def bound(self, attempt: Attempt, trunk: Trunk) -> Attempt:
-        """Return the attempt with no carrier that may get an answer, if its trunk names none and it goes elsewhere."""
-        return attempt if trunk.destination else nexthop.bound(attempt, self.trunks.places(trunk), place.next_hop())
+        """Return the attempt over a trunk that names no carrier: nobody may get an answer if it goes elsewhere."""
+        return nexthop.bound(attempt, self.trunks.places(trunk), place.next_hop())
 
     def shown(self, attempt: Attempt, trunk: Trunk, caller: str, tag: str, before: str | None = None) -> Attempt:
         """Return the attempt with what its trunk's carrier sees of the caller. caller, tag: of its own From. before:
@@ -217,7 +227,8 @@ class Placing:
                 continue  # since the plan was made
             hops = nexthop.of_trunk(self.trunks, trunk, dialled)
             if hops:
-                standings.note_tried(trunk.uuid)
+                if standings.are_kept():
+                    standings.note_tried(trunk.uuid)
                 return trunk, plan._replace(hop=hops[0], hops=hops[1:])
             if hops is not None or plan.trunks or not request.came_over_udp():
                 api.tell(Unreachable(trunk.uuid))
@@ -257,12 +268,11 @@ class Placing:
                 attempt = responses.preemptive(attempt, record, credentials)
         is_heard = attempt.method == "INVITE" and (attempt.sent or not attempt.in_dialog)
         teaches = record.names_next if attempt.in_dialog else self._settings.preemptive
-        if is_heard or teaches or attempt.number != attempt.cseq or attempt.sender:
-            relay.listen()
-        if plan.goes_on or attempt.is_moved or is_by_tls:
+        hears = is_heard or teaches or attempt.number != attempt.cseq or attempt.sender
+        if (goes_on := plan.goes_on) or attempt.is_moved or is_by_tls:
             relay.keep_plan(plan)
-            attempt = attempt._replace(goes_on=plan.goes_on)
-        if not relay.send(attempt):
+            attempt = attempt._replace(goes_on=goes_on)
+        if not relay.send(attempt, "REPLY" if hears else ""):
             api.tell(Unreachable(attempt.trunk))
             return False
         return True
@@ -271,9 +281,6 @@ class Placing:
         """Have the attempt leave by the judged connection to this hop by TLS. Return False if there is none."""
         trunk = self.trunks.by_uuid(attempt.trunk)
         return trunk is not None and secure.leave_by(trunk.wanted.key(hop))
-
-    def preemptive_credentials(self, trunk: Trunk) -> Credentials | None:
-        return trunk.credentials if self._settings.preemptive else None
 
     def trunk_now(self, attempt: Attempt) -> Trunk | None:
         """Return the attempt's trunk as its row is now. The worker that relayed may have seen a change before us."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.flow import calls, nexthop
-from kemi.flow.placing import NOT_FORWARDED, Placing
+from kemi.flow.placing import Placing
 from kemi.outcome import NoRoute
 from kemi.sip import api, carrier, dialog, edit, place, relay, request
 from kemi.sip.request import Incoming
@@ -68,13 +68,10 @@ class Receiving(Placing):
                 relay.say(UNREACHABLE)
                 self._told(incoming, trunk.uuid, UNREACHABLE)
             return
-        edit.remove_headers(("X-Trunk", *NOT_FORWARDED))
         plan = Plan(hops=hops)
-        if incoming.method == "INVITE":
-            edit.add_record_route()
-            dialog.track_inbound()
-            if len(hops) > 1:
-                relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
+        dialog.bring_in()
+        if incoming.method == "INVITE" and len(hops) > 1:
+            relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
         if not self.admits(trunk, None, incoming.method, ""):
             relay.make_transaction()  # with whose end that of the tracked call comes
             relay.say(FULL)

@@ -37,16 +37,15 @@ def preemptive(attempt: Attempt, record: Record, credentials: Credentials) -> At
 
 def counted(attempt: Attempt) -> Attempt:
     """Return a resend with nonce counts that no other request has: a carrier may give several calls one nonce."""
-    sent = tuple([_counted(attempt.destination, one) for one in attempt.sent])
-    return attempt if sent == attempt.sent else attempt._replace(sent=sent)
-
-
-def _counted(destination: str, one: Sent) -> Sent:
-    counter = nonces.counter(destination, one)
-    count = shared.next_count(counter) if counter else 0
-    if count == 1:
-        shared.keep_count(counter, nonces.COUNT_UNPROVEN)
-    return one._replace(nc=count) if count > one.nc else one
+    sent = list(attempt.sent)
+    for place, one in enumerate(sent):
+        counter = nonces.counter(attempt.destination, one)
+        count = shared.next_count(counter) if counter else 0
+        if count == 1:
+            shared.keep_count(counter, nonces.COUNT_UNPROVEN)
+        if count > one.nc:
+            sent[place] = one._replace(nc=count)
+    return attempt if tuple(sent) == attempt.sent else attempt._replace(sent=tuple(sent))
 
 
 def add_to_branch(attempt: Attempt, credentials: Credentials) -> None:
@@ -65,8 +64,6 @@ def add_to_branch(attempt: Attempt, credentials: Credentials) -> None:
 
 def forget(attempt: Attempt, rejected: tuple[Sent, ...]) -> None:
     """Take rejected preemptive responses out of the nonce cache; back off from a carrier that keeps rejecting them."""
-    if not rejected:
-        return
     if not attempt.in_dialog:  # where not every reply is heard
         counts.count_preemptive(attempt.trunk, counts.TURNED_DOWN)
     before = shared.record(attempt.trunk, attempt.destination)

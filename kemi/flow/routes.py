@@ -25,9 +25,10 @@ from kemi.flow.dialogs import call_of
 from kemi.flow.inside import Inside
 from kemi.health import memory
 from kemi.outcome import AnsweredLate
-from kemi.sip import api, carrier, edit, failure, late, nat, own, place, relay, request, room, shared, strays
+from kemi.sip import api, carrier, edit, failure, late, nat, own, place, relay, reply, request, room, shared, strays
 from kemi.sip.api import guarded
 from kemi.sip.request import Incoming
+from kemi.trunks.groups import CALLERS, CARRIERS
 
 
 class TrunkAuth(Inside):
@@ -61,14 +62,13 @@ class TrunkAuth(Inside):
 
     def new_request(self, incoming: Incoming, message: object) -> None:
         """Route a request outside a dialog: a carrier's comes in, a PBX's goes out."""
-        trunks = self.trunks
+        trunks, is_listed = self.trunks, incoming.group == CALLERS
         if memory.is_full() or not trunks.is_ready():
             self.try_later(incoming)
-        elif carrier.is_listed() or trunks.is_next_hop(incoming.source):
+        elif incoming.group == CARRIERS or trunks.is_next_hop(incoming.source):
             self.receive(incoming)
-        elif self.may_call(message):
-            is_own = type(self).may_call is TrunkAuth.may_call or not incoming.order or request.source_may_call()
-            self.place_request(incoming if is_own else incoming._replace(order=""))  # an order is a listed source's
+        elif is_listed if type(self).may_call is TrunkAuth.may_call else self.may_call(message):
+            self.place_request(incoming, (incoming.order or "").strip() if is_listed else "")
         elif trunks.is_next_hop_host(incoming.source):
             self.receive(incoming)
         else:
@@ -105,30 +105,28 @@ class TrunkAuth(Inside):
     @guarded(relay.reply_nothing)
     def BRANCH(self, _message: object) -> int:
         """The one attempt that goes out now: what is changed here is so on no later one."""
-        attempt = relay.attempt()
-        try:
-            if attempt.is_moved:
-                late.note_branch()
-                room.leave_now()
-            if attempt.sent and not attempt.by_uac_auth and (trunk := self.trunk_now(attempt)):
-                responses.add_to_branch(attempt, trunk.credentials)
-        finally:  # whatever the responses came to, the numbers have to be right
-            relay.shape_branch(attempt)
+        attempt = relay.shape_branch()  # whatever the responses come to, the numbers are right
+        if attempt.is_moved:
+            late.note_branch()
+            room.leave_now()
+        if attempt.sent and not attempt.by_uac_auth and (trunk := self.trunk_now(attempt)):
+            responses.add_to_branch(attempt, trunk.credentials)
         return 1
 
     @guarded(calls.reply_instead)
     def TRUNKAUTH(self, _message: object) -> int:
         """The carrier has said no."""
-        if (status := failure.status()) not in self.concerns:
-            calls.passed_on(status)
-        elif failed := self.answer(status):
+        status, attempt = failure.status_and_attempt()
+        if status not in self.concerns:
+            calls.passed_on(status, attempt)
+        elif failed := self.answer(status, attempt):
             self.after_failure(failed)
         return 1
 
     @guarded(relay.reply_nothing)
     def REPLY(self, _message: object) -> int:
         """A reply: the caller sees his own CSeq; a first INVITE's shows who the peer is; nonces are learned."""
-        status, attempt = relay.reply_and_attempt()
+        status, attempt = reply.status_and_attempt()
         if status == 100:
             return 1
         before = attempt
@@ -136,9 +134,9 @@ class TrunkAuth(Inside):
             self._late(status, attempt)
             return 1
         if attempt.number != attempt.cseq:
-            relay.restore_cseq()
+            reply.restore_cseq()
         if attempt.sender:
-            relay.restore_party("From")
+            reply.restore_party("From")
         is_placed = not attempt.in_dialog and attempt.destination != TO_PBX
         if attempt.trunk and is_placed and status not in self.concerns and standings.are_kept():
             standings.note_served(attempt.trunk)
@@ -169,13 +167,13 @@ class TrunkAuth(Inside):
         if attempt.method != "INVITE":
             return attempt
         if attempt.sent:
-            shared.keep_credentials(attempt.sequence, attempt.cseq, relay.sent_credentials())
+            shared.keep_credentials(attempt.sequence, attempt.cseq, reply.sent_credentials())
         return attempt if attempt.in_dialog or attempt.is_answered else calls.answered(attempt, status)
 
     @guarded(relay.reply_nothing)
     def PASSED(self, _message: object) -> int:
         """A reply of the PBX to a request from the trunk: the carrier sees its own To, and where the PBX is."""
-        relay.restore_party("To")
+        reply.restore_party("To")
         nat.mend_contact()
         return 1
 
@@ -186,8 +184,8 @@ class TrunkAuth(Inside):
         if not 200 <= status < 300 or attempt.method != "INVITE":
             return
         if late.is_answered():
-            relay.restore_cseq()
-            relay.restore_party("From")
+            reply.restore_cseq()
+            reply.restore_party("From")
             return
         api.tell(AnsweredLate(attempt.trunk))
         for one in farewell(late.answer()):
@@ -199,26 +197,26 @@ class TrunkAuth(Inside):
 
     @guarded(strays.drop)
     def _stray(self, _message: object) -> int:
-        reply = strays.stray()
-        opened = reply and self._dialogs.opened_by(reply)
-        if not (reply and opened):
+        stray = strays.stray()
+        opened = stray and self._dialogs.opened_by(stray)
+        if not (stray and opened):
             strays.drop()
         elif opened.direction is Direction.FROM_TRUNK:
             if not (passage.is_of_listed_pbx() or passage.is_of_called_pbx(opened, self._dialogs.key)):
                 strays.drop()
                 return 1
             nat.mend_contact()
-            if kept := self._kept(reply.own, opened):
+            if kept := self._kept(stray.own, opened):
                 trunk = self._trunk_of(opened)  # what the carrier was told, as the row is now
                 uri = trunk.sender(place.uri_of(sender.of_pbx(kept))) if trunk else ""
-                edit.set_party("To", f"{identity.told(kept, uri)};tag={reply.to_tag}")
-        elif not (strays.goes_to_a_caller(reply) or passage.goes_to_calling_pbx(reply, opened, self._dialogs.key)):
+                edit.set_party("To", f"{identity.told(kept, uri)};tag={stray.to_tag}")
+        elif not (strays.goes_to_a_caller(stray) or passage.goes_to_calling_pbx(stray, opened, self._dialogs.key)):
             strays.drop()
-        elif (cseq := self._dialogs.cseq_of(opened, reply.cseq)) is not None:
-            if cseq != reply.cseq:
-                edit.set_cseq(cseq, reply.method)
-            if kept := self._kept(reply.own, opened):
-                edit.set_party("From", f"{sender.of_pbx(kept)};tag={reply.from_tag}")
+        elif (cseq := self._dialogs.cseq_of(opened, stray.cseq)) is not None:
+            if cseq != stray.cseq:
+                edit.set_cseq(cseq, stray.method)
+            if kept := self._kept(stray.own, opened):
+                edit.set_party("From", f"{sender.of_pbx(kept)};tag={stray.from_tag}")
         else:
             strays.drop()
         return 1

@@ -39,10 +39,9 @@ def note_served(trunk: str) -> None:
 
 
 def note_tried(trunk: str) -> None:
-    """Keep other calls from trying meanwhile if a trunk that was down serves again."""
-    if standings.are_kept():
-        now = int(time.time())
-        standings.change(trunk, lambda found: standing.tried(found, now))
+    """Keep other calls from trying meanwhile if a trunk that was down serves again, if standings are kept."""
+    now = int(time.time())
+    standings.change(trunk, lambda found: standing.tried(found, now))
 
 
 def note_probe(verdict: Verdict, call_id: str) -> None:

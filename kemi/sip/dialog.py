@@ -5,16 +5,16 @@ from __future__ import annotations
 import KSR
 
 
-def track() -> None:
-    """Track the dialog that this INVITE starts, and have its caller asked now and then if it still knows the call."""
-    KSR.dialog.dlg_manage()
-    KSR.dialog.dlg_set_property("ka-src")
+def place() -> None:
+    """Make a PBX's new request ready to go out: without what is for us alone, and if it starts a dialog, in its path. A
+    call is tracked, and its caller asked now and then if it still knows the call.
+    """
+    KSR.route("PLACED")
 
 
-def track_inbound() -> None:
-    """Track the dialog that a carrier's INVITE starts, and have the PBX asked, which is called."""
-    KSR.dialog.dlg_manage()
-    KSR.dialog.dlg_set_property("ka-dst")
+def bring_in() -> None:
+    """Make a carrier's new request ready in the same way. The PBX is asked, which is called."""
+    KSR.route("BROUGHT_IN")
 
 
 def is_keepalive() -> bool:

@@ -19,14 +19,14 @@ LONGEST_RETRY_AFTER = 86400  # seconds
 LONGEST_REASON = 200  # characters
 
 _LIMIT = re.compile(r"limit|exceed|capacity|congest|too many|channels", re.IGNORECASE)
+_NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _LEADING_NUMBER = re.compile(r"[0-9]{1,9}")
-_CREDENTIALS = ("$(avp(auser)[*])", "$(avp(apass)[*])", "$(avp(arealm)[*])")  # an AVP is a stack, all of which goes
 
 
-def status() -> int:
-    """Return the status of the reply that the failure route is about."""
-    status = KSR.pv.get("$T_reply_code")
-    return status if isinstance(status, int) else 0
+def status_and_attempt() -> tuple[int, Attempt]:
+    """Return the status of the reply that the failure route is about, and the transaction's attempt, read at once."""
+    status, _, text = str(KSR.pv.gete("$_s($T_reply_code\n$avp(attempt))")).partition("\n")
+    return int(status) if status.isdecimal() else 0, relay.ATTEMPTS[text]
 
 
 def facts(status: int, attempt: Attempt, places: Places) -> Failure:
@@ -84,6 +84,12 @@ def _challenge(status: int) -> tuple[int, tuple[str, ...]]:
 
 def _challenge_fields(name: str) -> tuple[str, ...]:
     """Return the reply's fields of this name in order. Octets that are not UTF-8 are surrogates (PEP 383)."""
+    try:
+        first, second = str(KSR.pv.gete(f"$_s($T_rpl($(hdr({name})[0]))\n$T_rpl($(hdr({name})[1])))")).split("\n")
+    except (UnicodeDecodeError, ValueError):
+        second = ""  # octets that are no text, or a fold: one by one
+    if second == _NULL:
+        return () if first == _NULL else (first,)
     fields: list[str] = []
     while len(fields) < MOST_FIELDS and (field := _challenge_field(f"T_rpl($(hdr({name})[{len(fields)}]))")):
         fields.append(field)
@@ -113,8 +119,7 @@ def answer_by_uac_auth(credentials: Credentials) -> bool:
         KSR.pv.sets("$avp(arealm)", credentials.realm)
         return KSR.uac.uac_auth() > 0
     finally:
-        for values in _CREDENTIALS:
-            KSR.pv.unset(values)
+        KSR.route("FORGET")
 
 
 def resend(attempt: Attempt) -> bool:
@@ -123,7 +128,8 @@ def resend(attempt: Attempt) -> bool:
     A carrier may close its TCP connection behind a challenge. If a write tells Kamailio so (the ACK of a 407 that was
     answered by a reset is one), it drops the connection, and opens a new one for the second try.
     """
-    if relay.send(attempt):
+    heard = "" if attempt.method == "INVITE" and not attempt.in_dialog else "REPLY"  # a call's INVITE is from the start
+    if relay.send(attempt, heard):
         return True
     add_branch()
     return relay.send(attempt)

@@ -32,19 +32,21 @@ def next_hop() -> Place:
     return Place(normalised(hop[1]), int(hop[4] or PORTS.get(transport, 5060)), transport)
 
 
-def way_back() -> Place:
-    """Return where requests to the sender of this one go: to its Contact, or the last proxy that stays in the path."""
+def way_back() -> str:
+    """Return where requests to the sender of this one go, as text: to its Contact, or the last proxy that stays in the
+    path.
+    """
     try:
         route, _, contact = str(KSR.pv.gete("$_s($hdr(Record-Route)\n$hdr(Contact))")).partition("\n")
     except UnicodeDecodeError:
-        return Place()
+        return Place().text
     value = contact if route == _NULL else route
     return _kept(value) if len(value) <= LONGEST_KEPT else _leads_to(value)
 
 
-def _leads_to(value: str) -> Place:
+def _leads_to(value: str) -> str:
     """Return where the first URI of a Contact or a Record-Route leads."""
-    return Place.of_uri(uri_of(value))
+    return Place.of_uri(uri_of(value)).text
 
 
 _kept = lru_cache(maxsize=1024)(_leads_to)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import re
-
 import KSR
 
 from kemi.auth import codec
 from kemi.auth.attempt import Attempt
-from kemi.sip import api, edit
+from kemi.dialog.mark import PARAMETER
+from kemi.sip import edit
 from kemi.trunks.plan import Plan, Word
 
 RETRY_AFTER = 10  # seconds, if calls cannot be served now
 
 _KEEP_SENT = 1  # the flag that kamailio.cfg's onsend_route asks for
-_CREDENTIALS = re.compile(rb"^(?:Proxy-)?Authorization[ \t]*:[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
 
-_KEPT: dict[str, Attempt] = {}  # what this process stored lately, by its text: it will mostly handle the replies too
 _MOST_KEPT = 512
+
+
+class _Attempts(dict[str, Attempt]):
+    """Attempts by the text that they are stored as. It remembers what this process stored lately, whose replies it will
+    mostly handle too.
+    """
+
+    def __missing__(self, text: str) -> Attempt:
+        return codec.attempt(text)
+
+
+ATTEMPTS = _Attempts()
 
 
 def relay() -> bool:
@@ -30,10 +39,14 @@ def listen(handler: str = "REPLY") -> None:
     KSR.tm.t_on_reply(handler)
 
 
-def send(attempt: Attempt) -> bool:
-    """Relay the request as this attempt: BRANCH shapes it, TRUNKAUTH handles its failure. Return as relay() does."""
+def send(attempt: Attempt, handler: str = "") -> bool:
+    """Relay the request as this attempt: BRANCH shapes it, TRUNKAUTH handles its failure. Return as relay() does.
+    handler: of its replies, as listen() has it; empty for none, or the one that listens already.
+    """
     keep(attempt)
-    if attempt.sent and attempt.method == "INVITE":
+    if handler:
+        KSR.tm.t_on_reply(handler)
+    if attempt.sent and attempt.method == "INVITE" and not attempt.by_uac_auth:
         KSR.setflag(_KEEP_SENT)
     KSR.tm.t_on_branch("BRANCH")
     KSR.tm.t_on_failure("TRUNKAUTH")
@@ -43,16 +56,15 @@ def send(attempt: Attempt) -> bool:
 def keep(attempt: Attempt) -> None:
     """Store the attempt with the transaction."""
     text = codec.attempt_text(attempt)
-    if len(_KEPT) >= _MOST_KEPT:
-        _KEPT.clear()
-    _KEPT[text] = attempt
+    if len(ATTEMPTS) >= _MOST_KEPT:
+        ATTEMPTS.clear()
+    ATTEMPTS[text] = attempt
     KSR.pv.sets("$avp(attempt)", text)
 
 
 def attempt() -> Attempt:
     """Return the transaction's attempt; all empty if the request went out without one."""
-    text = str(KSR.pv.gete("$avp(attempt)"))
-    return _KEPT.get(text) or codec.attempt(text)
+    return ATTEMPTS[str(KSR.pv.gete("$avp(attempt)"))]
 
 
 def keep_plan(plan: Plan) -> None:
@@ -75,16 +87,20 @@ def try_for(seconds: int, ring_seconds: int) -> None:
     KSR.tm.t_set_fr(1000 * ring_seconds, 1000 * seconds)
 
 
-def shape_branch(attempt: Attempt) -> None:
-    """Give the branch at hand, and no other, the attempt's CSeq, caller and mark."""
+def shape_branch() -> Attempt:
+    """Give the branch at hand, and no other, the CSeq, the caller and the mark of its attempt. Return the attempt."""
+    attempt = ATTEMPTS[str(KSR.pv.gete("$avp(attempt)"))]
     if attempt.number != attempt.cseq:
         edit.set_cseq(attempt.number, attempt.method)
     if attempt.sender:
         edit.set_party("From", attempt.sender)
     if attempt.identity:
         edit.set_identity(attempt.identity)
-    if attempt.mark:
+    if attempt.own:
         edit.add_mark(attempt.mark, attempt.own)
+    elif attempt.mark:
+        KSR.rr.add_rr_param(f";{PARAMETER}={attempt.mark}")
+    return attempt
 
 
 def add_to_branch(headers: list[str]) -> None:
@@ -122,29 +138,3 @@ def reply_try_later(seconds: int = RETRY_AFTER) -> None:
 
 def reply_nothing(_code: int, _reason: str) -> None:
     """Answer nobody: in a branch or reply route there is nobody to answer."""
-
-
-# --- in a reply route
-
-
-def reply_and_attempt() -> tuple[int, Attempt]:
-    """Return the status of the reply, and the transaction's attempt, read at once; of a 100, no attempt."""
-    status, _, text = str(KSR.pv.gete("$_s($rs\n$avp(attempt))")).partition("\n")
-    return int(status), Attempt() if status == "100" else _KEPT.get(text) or codec.attempt(text)
-
-
-def sent_credentials() -> bytes:
-    """Return the header fields with which the INVITE that this reply answers was authenticated."""
-    head, _, _ = bytes.fromhex(str(KSR.pv.gete("$(avp(sent){s.encode.hexa})"))).partition(b"\r\n\r\n")
-    return b"".join(_CREDENTIALS.findall(head + b"\r\n"))
-
-
-def restore_party(name: str) -> None:
-    """Give the reply From or To as the request had it when it came in, in one line."""
-    edit.set_party(name, api.line(f"T_req($hdr({name}))"))
-
-
-def restore_cseq() -> None:
-    """Give the reply the CSeq as the caller wrote it."""
-    KSR.hdr.remove("CSeq")
-    KSR.hdr.append(f"CSeq: {KSR.pv.gete('$T_req($hdr(CSeq))')}\r\n")

@@ -14,10 +14,8 @@ from kemi.dialog.sender import PARAMETER as SENDER
 from kemi.sip import edit
 from kemi.trunks.groups import CALLERS
 
-# The checks of Kamailio's own default configuration: version, scheme, required headers, CSeq, lengths; R-URI, From, To.
-_SANITY = 17895, 7
-
-_MAX_FORWARDS = 70  # if the caller has sent none (RFC 3261 16.6, step 3)
+# The answers of the route ARRIVED in trunkauth.inc.cfg; any other is 1 and the group of the source.
+_MALFORMED, _TOO_MANY_HOPS = -1, -2
 
 # Read at once, because each crossing into Kamailio costs every request; one a line.
 _FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri\n$si $sp $proto\n$sel(via.host)"
@@ -34,8 +32,9 @@ class Incoming(NamedTuple):
     of our parameter in its top Route, empty if there is none; sender: of the one beside it (dialog/sender.py). source:
     where it came from: address, port and transport, as Kamailio writes them. caller: the URI of From; dialled: the
     R-URI; both empty if one of them is not UTF-8. order: X-Trunk, None if there is none, or one of those is not UTF-8.
-    belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is known. is_behind_nat: True if
-    its sender is (dialog/nat.py).
+    belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is known. group: that of
+    `address` which its source is in, 2 if it is in both, 0 for none. is_behind_nat: True if its sender is
+    (dialog/nat.py).
     """
 
     method: str
@@ -50,6 +49,7 @@ class Incoming(NamedTuple):
     dialled: str
     order: str | None
     belongs_to_transaction: bool
+    group: int
     is_behind_nat: bool = False
 
     @property
@@ -64,13 +64,6 @@ def header(name: str) -> str:
         return str(KSR.pv.gete(f"$hdr({name})")).strip()
     except UnicodeDecodeError:
         return ""
-
-
-def take_trunk(order: str | None) -> str:
-    """Return the trunk that X-Trunk names (Incoming.order), empty for none, and take the order to us off."""
-    if order is not None:
-        KSR.hdr.remove("X-Trunk")
-    return (order or "").strip()
 
 
 def next_hop() -> str:
@@ -102,9 +95,10 @@ def incoming() -> Incoming | None:
     """Return the request that came in; None if nothing is left to do: it has been answered (400, 420, 483), dropped, or
     is a retransmission, whose last reply has been sent again.
     """
-    if KSR.sanity.sanity_check(*_SANITY) <= 0 and not (
-        edit.discard_surplus() and KSR.sanity.sanity_check(*_SANITY) > 0
-    ):
+    arrived = KSR.route("ARRIVED")
+    if arrived == _MALFORMED and edit.discard_surplus():
+        arrived = KSR.route("ARRIVED")
+    if arrived == _MALFORMED:
         KSR.sanity.sanity_reply()
         return None
     try:
@@ -120,7 +114,7 @@ def incoming() -> Incoming | None:
     is_behind_nat = not source.startswith(f"{via} ") and nat.is_behind(via, source.partition(" ")[0])
     if is_behind_nat:
         KSR.force_rport()  # its replies go to where it sends from, although it may not ask for that (RFC 3581)
-    if KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) < 0:
+    if arrived == _TOO_MANY_HOPS:
         KSR.sl.sl_send_reply(483, "Too Many Hops")
         return None
     if required != _NULL and (extensions := required.replace(",", " ").split()) and method not in ("ACK", "CANCEL"):
@@ -135,7 +129,7 @@ def incoming() -> Incoming | None:
     named = None if order == _NULL else order
     return Incoming(
         method, call_id, from_tag, to_tag, int(cseq), mark, sender, source, caller, dialled, named, transaction > 0,
-        is_behind_nat,
+        arrived - 1, is_behind_nat,
     )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """What all workers share, in tables of the htable module (kamailio.cfg): the nonce cache, how carriers ask, the CSeqs
-sent so far, the credentials that ACKs repeat, and what sources have sent.
-
-A text that is being written may be read torn, and then it may be no UTF-8: it counts as none.
+sent so far, the credentials that ACKs repeat, what sources have sent. A key is a hash, or parts of a row with a line
+end between them. A text that is being written may be read torn, and then it may be no UTF-8: it counts as none.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import KSR
 from kemi.auth import codec
 from kemi.auth.nonces import UNKNOWN, Record
 from kemi.auth.resend import Asked
-from kemi.dialog.cseq import Sequence, noted, with_invite
+from kemi.dialog.cseq import NONE_SENT, Sequence, noted, with_invite
 
 
 def record(trunk: str, destination: str) -> Record:
     """Return the record of a trunk and destination."""
     try:
-        value = KSR.htable.sht_get("nonces", _key(trunk, destination))
+        value = KSR.htable.sht_get("nonces", f"{trunk}\n{destination}")
     except UnicodeDecodeError:  # torn
         return UNKNOWN
     return codec.record(value) if isinstance(value, str) else UNKNOWN
@@ -27,20 +26,21 @@ def record(trunk: str, destination: str) -> Record:
 
 def set_record(trunk: str, destination: str, record: Record) -> None:
     """Keep the record of a trunk and destination until it expires."""
-    KSR.htable.sht_sets("nonces", _key(trunk, destination), codec.record_text(record))
+    KSR.htable.sht_sets("nonces", f"{trunk}\n{destination}", codec.record_text(record))
 
 
 def asked(trunk: str, destination: str) -> Asked:
     """Return how the carrier of a trunk and destination asks."""
     try:
-        return codec.asked(str(KSR.htable.sht_get("asked", _key(trunk, destination)) or ""))
+        value = KSR.htable.sht_get("asked", f"{trunk}\n{destination}")
     except UnicodeDecodeError:  # torn
         return frozenset()
+    return codec.asked(value) if isinstance(value, str) else frozenset()
 
 
 def set_asked(trunk: str, destination: str, asked: Asked) -> None:
     """Keep how the carrier of a trunk and destination asks."""
-    KSR.htable.sht_sets("asked", _key(trunk, destination), codec.asked_text(asked))
+    KSR.htable.sht_sets("asked", f"{trunk}\n{destination}", codec.asked_text(asked))
 
 
 def next_count(counter: str) -> int:
@@ -73,16 +73,13 @@ def count_minute(source: str, minute: int) -> int:
     return KSR.htable.sht_inc("limited", f"{source} {minute}")
 
 
-def _key(trunk: str, destination: str) -> str:
-    return f"{trunk}\n{destination}"  # neither has a line end
-
-
 def sequence(key: str) -> Sequence:
     """Return the CSeqs sent so far."""
     try:
-        return codec.sequence(str(KSR.htable.sht_get("sequences", key) or ""))
+        value = KSR.htable.sht_get("sequences", key)
     except UnicodeDecodeError:  # torn
-        return Sequence()
+        return NONE_SENT
+    return codec.sequence(value) if isinstance(value, str) else NONE_SENT
 
 
 def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], tuple[int, int]]) -> int:
@@ -99,6 +96,18 @@ def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], t
     finally:
         KSR.htable.sht_unlock("sequences", key)
     return number
+
+
+def is_first_invite(key: str) -> bool:
+    """Note the INVITE at hand, which goes out with its caller's CSeq, and return True, if nothing was noted before."""
+    KSR.pv.sets("$var(dialog)", key)
+    return KSR.route("FIRST") > 0
+
+
+def forget_first_invite_soon(key: str) -> None:
+    """Forget the INVITE that the reply at hand answers, if no more than that was noted (is_first_invite)."""
+    KSR.pv.sets("$var(dialog)", key)
+    KSR.route("ANSWERED")
 
 
 def note_invite(key: str, cseq: int, number: int, seconds: int) -> None:

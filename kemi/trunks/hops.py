@@ -9,6 +9,7 @@ import json
 import re
 from bisect import bisect
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
@@ -69,6 +70,12 @@ class Hop(NamedTuple):
 
 
 Hops = tuple[Hop, ...]
+
+
+@lru_cache(maxsize=1024)
+def uris_of(hops: Hops) -> tuple[str, ...]:
+    """Return the URIs of hops, in their order."""
+    return tuple([hop.uri for hop in hops])
 
 
 def target_of(next_hop: str, domain: str) -> Target:

@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 
 from kemi import uri
 from kemi.trunks.hops import drawn
-from kemi.trunks.trunk import DEFAULT, Trunk
+from kemi.trunks.trunk import Trunk
 
 Candidates = tuple[Trunk, ...]
 
@@ -56,20 +56,15 @@ def candidates(trunks: Trunks, asked: Asked, default: str) -> Candidates:
         names = [name.strip() for name in asked.trunk.split(",")][:MOST_CANDIDATES]
         named = [trunk for name in dict.fromkeys(names) for trunk in trunks.by_name(name)]
         return usable_or_first(named)
-    caller = uri.split(asked.caller)
-    if user := caller.user:
-        found = (caller.host and trunks.by_caller(user, caller.host)) or trunks.by_caller(user, "")
+    _, userinfo, host, _ = uri.split(asked.caller)
+    if user := userinfo.partition(":")[0]:
+        found = (host and trunks.by_caller(user, host)) or trunks.by_caller(user, "")
         if found:
             return found
     dialled = uri.split(asked.dialled).host
     if dialled and (found := trunks.by_dialled_domain(dialled)):
         return found
     return trunks.by_name(default) if default else ()
-
-
-def needs_no_choice(found: Candidates) -> bool:
-    """Return True for one trunk that can be used and has no row of `trunk`."""
-    return len(found) == 1 and found[0].policy is DEFAULT and not found[0].fault
 
 
 def open_to(found: Candidates, tag: str) -> Candidates:

@@ -98,6 +98,16 @@ class Trunk:
         return f"{self.next_hop} {self.domain}".strip()
 
     @cached_property
+    def needs_no_choice(self) -> bool:
+        """True if it can be used and has no row of `trunk`: then one that is found alone is taken."""
+        return self.policy is DEFAULT and not self.fault
+
+    @cached_property
+    def has_limits(self) -> bool:
+        """True if it takes so many calls and no more."""
+        return bool(self.policy.max_calls or self.policy.max_cps)
+
+    @cached_property
     def wanted(self) -> Wanted:
         """What it wants of a connection by TLS."""
         return Wanted.of(self.target, self.domain, self.policy.tls_verify, self.socket)
@@ -155,9 +165,15 @@ class Trunk:
         return target_of(self.next_hop, self.domain)
 
     @cached_property
-    def leads_to_address(self) -> bool:
-        """True if no name has to be resolved for the row's requests."""
-        return bool(self.target.host) and not self.target.is_name
+    def leads_to_name(self) -> bool:
+        """True if a name has to be resolved for all its requests."""
+        return self.target.is_name
+
+    @cached_property
+    def only_hop(self) -> tuple[str, ...]:
+        """The one hop to which all its requests go; empty if names, certificates or the R-URI have a say."""
+        is_plain = self.next_hop and self.target.host and not (self.leads_to_name or self.target.transport == "tls")
+        return (self.next_hop,) if is_plain else ()
 
     def hop_of(self, request_uri: str) -> str:
         """Return the URI to send to if the R-URI has no host, as urn:service:sos; empty if it has one."""

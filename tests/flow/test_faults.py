@@ -21,7 +21,7 @@ from tests.ksr.state import Reply
 
 
 def test_a_fault_in_the_request_route_500(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    pbx.answer("maxfwd.process_maxfwd", raising(ValueError(PASSWORD)))
+    pbx.answer("tm.t_check_trans", raising(ValueError(PASSWORD)))
     send(request())
     assert pbx.replies == [Reply(500, "Internal Server Error")]
     (level, line), (_, call) = pbx.log
@@ -45,7 +45,7 @@ CALL_IDS = {
 def test_no_call_id_keeps_the_caller_from_500_or_forges_a_line(
     pbx: MockKSR, routes: Handlers, send: Send, call_id: str, shown: str
 ) -> None:
-    pbx.answer("maxfwd.process_maxfwd", raising(ValueError(PASSWORD)))
+    pbx.answer("tm.t_check_trans", raising(ValueError(PASSWORD)))
     pbx.answer("pv.gete", lambda name: call_id if name == "$ci" else "\n" * 11)
     send(request())
     assert pbx.replies == [Reply(500, "Internal Server Error")]
@@ -56,14 +56,14 @@ def test_no_call_id_keeps_the_caller_from_500_or_forges_a_line(
 def test_a_fault_that_cannot_be_logged_is_answered_all_the_same(
     pbx: MockKSR, routes: Handlers, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pbx.answer("maxfwd.process_maxfwd", raising(ValueError()))
+    pbx.answer("tm.t_check_trans", raising(ValueError()))
     monkeypatch.setattr("kemi.sip.api.write", raising(SystemError()))
     send(request())
     assert pbx.replies == [Reply(500, "Internal Server Error")]
 
 
 def test_a_fault_that_cannot_be_answered_stays_in_the_handler(pbx: MockKSR, routes: Handlers, send: Send) -> None:
-    for function, fault in (("maxfwd.process_maxfwd", ValueError()), ("sl.send_reply", SystemError())):
+    for function, fault in (("tm.t_check_trans", ValueError()), ("sl.send_reply", SystemError())):
         pbx.answer(function, raising(fault))
     send(request())
     assert pbx.replies == []
@@ -79,7 +79,7 @@ def test_a_fault_in_the_failure_route_500(pbx: MockKSR, routes: Handlers, send: 
 
 
 def test_system_exit_is_the_way_out_and_passes(pbx: MockKSR, routes: Handlers) -> None:
-    pbx.answer("maxfwd.process_maxfwd", raising(SystemExit()))
+    pbx.answer("tm.t_check_trans", raising(SystemExit()))
     pbx.receive(request(), source=(PBX, 5060))
     with pytest.raises(SystemExit):
         routes.ksr_request_route(None)

@@ -204,7 +204,7 @@ def test_the_pbx_gets_the_call_and_the_dialog_knows_that_the_trunk_calls(
     assert found
     assert (found.row, found.is_inbound, found.cseq, found.raised) == (1, True, 1, 0)
     assert found.pbx == mark.fingerprint(secret, "192.0.2.20 5060 udp")
-    assert pbx.called("dialog.dlg_set_property") == [("ka-dst",)]
+    assert pbx.state.keepalive == "ka-dst"
 
 
 def test_no_pbx_becomes_the_peer_that_may_have_credentials(pbx: MockKSR, routes: Handlers, come: Come) -> None:

@@ -36,7 +36,7 @@ def test_a_call_goes_to_its_trunk(pbx: MockKSR, send: Send) -> None:
     assert relayed.next_hop == SBC
     assert "Record-Route" in relayed.message.names
     assert pbx.state.dialog == {}
-    assert pbx.called("dialog.dlg_set_property") == [("ka-src",)]
+    assert pbx.state.keepalive == "ka-src"
     assert pbx.replies == []
 
 

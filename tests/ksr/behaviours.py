@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from tests.ksr import variables
-from tests.ksr.message import Edits, address, parse
+from tests.ksr.message import Edits, address
 from tests.ksr.state import Route, State, with_value
 
 Result = str | int | None
@@ -50,67 +50,12 @@ def _set_flag(state: State, number: int) -> bool:
     return True
 
 
-def _tls_open(state: State) -> None:
-    assert isinstance(state.script_variables["name"], str)
-
-
-def _tls_peer(state: State) -> None:
-    """What a test has put into the variable `peer` of the world's connection."""
-    assert state.reply is not None
-    state.tables.put("peers", state.reply.get("Call-ID") or "", state.world.peer)
-
-
-def _tls_look(state: State) -> None:
-    number = state.tables.get("secure", str(state.script_variables["secure"])) or 0
-    assert isinstance(number, int)
-    state.script_variables["conid"] = number if number < 0 or number in state.world.connections else 0
-
-
-def _tls_leave(state: State) -> None:
-    _tls_look(state)
-    if (number := int(state.script_variables["conid"])) > 0:
-        state.connection = number
-
-
-def _tls_any(state: State) -> None:
-    state.connection = 0
-
-
-_TLS: dict[str, Callable[[State], None]] = {
-    "TLS_OPEN": _tls_open,
-    "TLS_VERIFIED": lambda _state: None,
-    "TLS_PEER": _tls_peer,
-    "TLS_LOOK": _tls_look,
-    "TLS_LEAVE": _tls_leave,
-    "TLS_ANY": _tls_any,
-}
-
-
-def _route(state: State, name: str) -> int:
-    """The routes of kamailio.cfg and tls.cfg, and of probe.cfg, that a script calls."""
-    if name == "CUT":
-        _msg_set_buffer(state)
-        return 1
-    if name in _TLS:
-        _TLS[name](state)
-        return 1
-    if name != "APPEND":
-        return 1 if name in ("PASS", "PING") else -1
-    state.run.edits.at_the_end.append(bytes.fromhex(str(state.script_variables["octets"])))
-    return 1
-
-
 def _hdr_append_to_reply(state: State, text: str) -> int:
     state.reply_headers.append(text.removesuffix("\r\n"))
     return 1
 
 
-def _msg_set_buffer(state: State) -> None:
-    """Another message in the place of the one that came in; edits so far are lost."""
-    state.request, state.run.edits = parse(bytes.fromhex(str(state.script_variables["octets"]))), Edits()
-
-
-def _hdr_remove(state: State, name: str) -> int:
+def hdr_remove(state: State, name: str) -> int:
     state.run.edits.remove(state.message, name)
     return 1  # whether there was one or not
 
@@ -122,7 +67,7 @@ def _msg_apply_changes(state: State) -> int:
 
 
 def _hdr_replace(state: State, name: str, text: str) -> int:
-    _hdr_remove(state, name)
+    hdr_remove(state, name)
     return _hdr_append(state, text)
 
 
@@ -160,7 +105,7 @@ def _t_set_fr(state: State, until_final: int, until_any: int) -> int:
 # --- checks on the way in
 
 
-def _process_maxfwd(state: State, limit: int) -> int:
+def process_maxfwd(state: State, limit: int) -> int:
     """Counts down in the buffer itself, so this change is seen at once, padded with a space where a digit went."""
     value = state.request.value("Max-Forwards")
     if not value:
@@ -174,7 +119,7 @@ def _process_maxfwd(state: State, limit: int) -> int:
     return 1
 
 
-def _sanity_check(state: State, _checks: int, _uris: int) -> int:
+def sanity_check(state: State, _checks: int, _uris: int) -> int:
     length = state.request.value("Content-Length")
     return _yes(state.world.sane and (not length or int(length) == len(state.request.body)))
 
@@ -208,7 +153,7 @@ def _add_rr_param(state: State, parameter: str) -> int:
     return 1
 
 
-def _record_route(state: State) -> int:
+def record_route(state: State) -> int:
     if state.run.edits.record_route is not None:
         return -1
     state.run.edits.record_route = b"sip:%s;lr" % state.world.sockets[0].split(":", 1)[1].encode()
@@ -285,7 +230,6 @@ def _first_challenge(state: State) -> str | None:
 
 TABLE: dict[str, Behaviour] = {
     **{level: lambda state, _line: 0 for level in LEVELS},
-    "route": _route,
     "setflag": _set_flag,
     "is_myself_ruri": lambda state: state.is_own(state.uri()),
     "is_myself_suri": lambda state: state.is_own(state.source_uri()),
@@ -301,7 +245,7 @@ TABLE: dict[str, Behaviour] = {
     "pv.unset": variables.unset,
     "hdr.is_present": _hdr_is_present,
     "hdr.append": _hdr_append,
-    "hdr.remove": _hdr_remove,
+    "hdr.remove": hdr_remove,
     "hdr.rmappend": _hdr_replace,
     "hdr.append_to_reply": _hdr_append_to_reply,
     "sl.send_reply": _send_reply,
@@ -315,14 +259,14 @@ TABLE: dict[str, Behaviour] = {
     "tm.t_set_fr": _t_set_fr,
     "tm.t_is_canceled": lambda state: _yes(state.world.cancelled),
     "tm.t_branch_timeout": lambda state: _yes(state.local_reply),
-    "maxfwd.process_maxfwd": _process_maxfwd,
-    "sanity.sanity_check": _sanity_check,
+    "maxfwd.process_maxfwd": process_maxfwd,
+    "sanity.sanity_check": sanity_check,
     "sanity.sanity_reply": _sanity_reply,
     "siputils.has_totag": _has_totag,
     "permissions.allow_source_address": lambda state, group: _yes(state.is_trusted(group)),
     "permissions.allow_source_address_group": _allow_source_address_group,
     "rr.loose_route": _loose_route,
-    "rr.record_route": _record_route,
+    "rr.record_route": record_route,
     "rr.add_rr_param": _add_rr_param,
     "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),
     "dialog.dlg_set_property": lambda state, name: _yes(name in {"ka-src", "ka-dst", "timeout-noreset"}),

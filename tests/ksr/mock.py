@@ -19,7 +19,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
-from tests.ksr import behaviours
+from tests.ksr import behaviours, native
 from tests.ksr.api_list import Function, load
 from tests.ksr.htable import CONFIG, SharedTables
 from tests.ksr.message import Edits, Header, Message, parse
@@ -91,7 +91,7 @@ class MockKSR:
         if function.path in self._answers:
             answer = self._answers[function.path]
             return answer(*args) if callable(answer) else answer
-        behaviour = behaviours.TABLE.get(function.path)
+        behaviour = native.route if function.path == "route" else behaviours.TABLE.get(function.path)
         if behaviour is None:
             raise MisuseError(f"KSR.{function.path} is not in behaviours.TABLE; MockKSR.answer() says what it answers")
         if function.path not in behaviours.ASKED_IN.get(self.state.run.route, {function.path}):

@@ -123,6 +123,7 @@ class State:
     script_variables: dict[str, str | int] = field(default_factory=dict)  # $var
     flags: set[int] = field(default_factory=set)
     connection: int = 0
+    keepalive: str = ""  # who is asked if the call is still up
     reply_headers: list[str] = field(default_factory=list)
     armed: dict[Route, str] = field(default_factory=dict)
     reply_route: str | None = None  # of the last branch: armed when it left

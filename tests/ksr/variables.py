@@ -34,7 +34,9 @@ class Name:
 
 
 _PLAIN = re.compile(r"\$(?P<kind>[A-Za-z_]+)(?:\((?P<inner>.*)\))?", re.S)
-_IN_A_TEXT = re.compile(rb"\$\([A-Za-z_]+\([^()]*\)\[\*\]\)|\$\([a-z]+\{uri\.[a-z]+\}\)|\$[A-Za-z_]+(?:\([^()]*\))?")
+_IN_A_TEXT = re.compile(
+    rb"\$T_rpl\(\$\(hdr\([^()]*\)\[\d\]\)\)|\$\([A-Za-z_]+\([^()]*\)\[\*\]\)|\$\([a-z]+\{uri\.[a-z]+\}\)|\$[A-Za-z_]+(?:\([^()]*\))?"
+)
 _OF_URI = re.compile(r"\$\((?P<name>ru|du)\{uri\.(?P<part>scheme|port)\}\)")
 _IN_HEX = re.compile(r"\$\((?P<name>[A-Za-z_]+(?:\(.*\))?)\{s\.encode\.hexa\}\)", re.S)
 _INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)

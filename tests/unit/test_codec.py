@@ -70,6 +70,11 @@ def test_a_sequence_comes_back(highest: int, invites: tuple[tuple[int, int], ...
     assert text.isascii()
 
 
+def test_a_number_alone_is_one_invite_with_its_callers_own() -> None:
+    assert codec.sequence("7") == Sequence(7, ((7, 7),))
+    assert codec.sequence("1" * 5000) == Sequence()
+
+
 @given(st.frozensets(st.tuples(st.sampled_from([401, 407]), TEXTS)))
 def test_how_a_carrier_asks_comes_back(asked: frozenset[tuple[int, str]]) -> None:
     assert codec.asked(codec.asked_text(asked)) == asked
@@ -81,7 +86,7 @@ def test_what_a_trunk_did_lately_comes_back(since: int, count: int, reason: str)
     assert codec.lately(codec.lately_text(since, count)) == (since, count)
 
 
-@pytest.mark.parametrize("text", ["", "x", "[", "[1]", "[1,3,4]", "1:2", '["1"]', "{}", "[]", "7", "null"])
+@pytest.mark.parametrize("text", ["", "x", "[", "[1]", "[1,3,4]", "1:2", '["1"]', "{}", "[]", "-7", "null"])
 def test_text_of_another_version_or_damaged_text_is_empty(text: str) -> None:
     assert codec.attempt(text) == Attempt()
     assert codec.sequence(text) == Sequence()
