@@ -89,7 +89,7 @@ def _challenge_fields(name: str) -> tuple[str, ...]:
     except (UnicodeDecodeError, ValueError):
         second = ""  # octets that are no text, or a fold: one by one
     if second == _NULL:
-        return () if first == _NULL else (first,)
+        return () if first in ("", _NULL) else (first,)
     fields: list[str] = []
     while len(fields) < MOST_FIELDS and (field := _challenge_field(f"T_rpl($(hdr({name})[{len(fields)}]))")):
         fields.append(field)

@@ -15,7 +15,7 @@ from kemi.sip import edit
 from kemi.trunks.groups import CALLERS
 
 # The answers of the route ARRIVED in trunkauth.inc.cfg; any other is 1 and the group of the source.
-_MALFORMED, _TOO_MANY_HOPS = -1, -2
+_MALFORMED, _TOO_MANY_HOPS = 0, -1
 
 # Read at once, because each crossing into Kamailio costs every request; one a line.
 _FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri\n$si $sp $proto\n$sel(via.host)"

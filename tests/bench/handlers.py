@@ -175,7 +175,8 @@ class Kamailio:
             t_on_branch=lambda name: setattr(self, "_branch_route", name),
             t_on_reply=lambda name: setattr(self, "_reply_route", name), t_relay=self._relay,
         )  # fmt: skip
-        self.setdsturi = self.notice = self.warn = self.info = self.setflag = self.route = yes
+        self.setdsturi = self.notice = self.warn = self.info = self.setflag = yes
+        self.route = lambda name: 2 if name == "ARRIVED" else 1  # from a source of group 1
         self.err = self.faults.append
 
     def call(self, pause: float) -> float:
@@ -204,8 +205,6 @@ class Kamailio:
             "$tt": None if self._is_new else "b",
             "$route_uri": "" if self._is_new else f"sip:192.0.2.1;lr{self._mark}",
         }
-        for name in [name for name in self._variables if name.startswith("$_s(")]:
-            self._print(name)
         return self._run("ksr_request_route", pause)
 
     def _print(self, name: str) -> str:
@@ -223,6 +222,8 @@ class Kamailio:
         return self._run(self._reply_route, pause)
 
     def _run(self, handler: str, pause: float) -> float:
+        for name in [name for name in self._variables if name.startswith("$_s(")]:
+            self._print(name)
         return _timed(getattr(self.handlers, handler), pause)
 
     def _relay(self) -> int:

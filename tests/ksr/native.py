@@ -48,9 +48,9 @@ def _tls_any(state: State) -> int:
 
 def _arrived(state: State) -> int:
     if behaviours.sanity_check(state, 17895, 7) < 0:
-        return -1
+        return 0  # which ends a native route
     if behaviours.process_maxfwd(state, 70) < 0:
-        return -2
+        return -1
     return 1 + next((group for group in (2, 1) if state.is_trusted(group)), 0)
 
 
