@@ -31,7 +31,6 @@ Pure: no I/O, no clock, no state. The time taken is linear in the length of the 
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -93,10 +92,12 @@ def parse(field: str) -> tuple[Challenge, ...]:
     """The Digest challenges of one field's value, in order; other schemes are left out. Raises ChallengeError."""
     nonce = _NONCE.search(field)
     if nonce and _ANY_NONCE not in field:  # a carrier's challenges differ in their nonce alone: the rest is read once
-        with suppress(ChallengeError):
+        try:
             read = _parse_alike(f"{field[: nonce.start(1)]}{_ANY_NONCE}{field[nonce.end(1) :]}")
-            if len(read) == 1 and read[0].nonce == _ANY_NONCE:
-                return (read[0]._replace(nonce=nonce[1]),)
+        except ChallengeError:
+            read = ()
+        if len(read) == 1 and read[0].nonce == _ANY_NONCE:
+            return (read[0]._replace(nonce=nonce[1]),)
     return _parse(field)
 
 

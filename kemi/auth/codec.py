@@ -113,6 +113,7 @@ def sequence_text(sequence: Sequence) -> str:
     return "".join(_chunks((VERSION, *sequence), 0))
 
 
+@lru_cache(maxsize=256)
 def sequence(text: str) -> Sequence:
     """Decode the CSeq numbers sent so far. A number alone is of one INVITE with its caller's (route FIRST in
     trunkauth.inc.cfg).

@@ -40,8 +40,10 @@ def of_carrier(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent],
 
 def learned(before: Asked, sent: Sequence[Sent]) -> Asked:
     """Return how a carrier asks after it has accepted these responses; the same object if that is not new."""
-    asked = {(one.status, one.challenge.realm) for one in sent if one.challenged}
-    asked = {one for one in asked if len(one[1]) <= LONGEST_REALM}
+    asked: set[tuple[int, str]] = set()
+    for one in sent:
+        if one.challenged and len(one.challenge.realm) <= LONGEST_REALM:
+            asked.add((one.status, one.challenge.realm))
     return before if asked <= before or len(before | asked) > MOST_ASKED else before | asked
 
 

@@ -11,7 +11,7 @@ from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Cancelled, Failure, NextTrunk, PassOn, Refuse, Resend
-from kemi.flow import calls, nexthop, responses, standings
+from kemi.flow import calls, limits, nexthop, responses, standings
 from kemi.flow.receiving import Receiving
 from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
 from kemi.sip import api, failure, moving, relay
@@ -83,7 +83,7 @@ class GoingOn(Receiving):
             moving.forget_address(dialled)
             if fault := self.address(trunk, dialled, plan.hop):
                 api.tell(Unusable(trunk.uuid, fault))
-            elif trunk is not admitted and not self.admits(trunk, admitted, attempt.method, dialled):
+            elif trunk is not admitted and not limits.admits(trunk, admitted, attempt.method, dialled):
                 plan, admitted = plan._replace(hops=()).heard(FULL), None
             else:
                 admitted = trunk
@@ -135,7 +135,8 @@ class GoingOn(Receiving):
         attempt = resend.attempt
         if attempt.sent and attempt.destination:
             attempt = responses.counted(attempt)
-            resend = resend._replace(attempt=attempt)
+            if attempt is not resend.attempt:
+                resend = resend._replace(attempt=attempt)
         attempt = self._dialogs.again(attempt)
         if attempt.is_moved and (trunk := self.trunk_now(attempt)):
             dialled = moving.dialled()

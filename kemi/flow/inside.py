@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from kemi.auth.attempt import Attempt
 from kemi.dialog import identity, sender
 from kemi.dialog.cseq import rack as with_cseq
@@ -22,12 +20,11 @@ from kemi.trunks.trunk import Trunk
 class Inside(GoingOn):
     """Sends the requests of a dialog on, to the trunk or to the PBX."""
 
-    may_call: Callable[[object], bool]
-
     def in_dialog(self, incoming: Incoming, message: object) -> None:
         """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
         opened = self._dialogs.opened(incoming) if request.follows_route() else None
-        if opened and passage.is_open(opened, incoming, self._dialogs.key, self.may_call, message):
+        may_call = None if self.knows_callers else self.may_call
+        if opened and passage.is_open(opened, incoming, self._dialogs.key, may_call, message):
             edit.remove_private_headers()
             if (there := nexthop.settled(self.trunks)) is None:
                 return
@@ -48,7 +45,7 @@ class Inside(GoingOn):
 
     def _acknowledge(self, incoming: Incoming, opened: Opened, there: Place) -> None:
         """Relay the ACK of a success to this place, with the CSeq and the credentials of its INVITE."""
-        if self._kept(incoming.sender, opened):
+        if incoming.sender and self._kept(incoming.sender, opened):
             seen = self._shown_inside(Attempt(), self._trunk_of(opened), incoming, opened).sender
             edit.set_party("From", seen or request.header("From"))
         number = self._dialogs.number_of_invite(opened, incoming.cseq)
@@ -56,7 +53,7 @@ class Inside(GoingOn):
             edit.set_cseq(number, "ACK")
         if fields := shared.credentials(opened.sequence, incoming.cseq):
             trunk = self._trunk_of(opened)
-            if trunk and nexthop.of_dialog(self.trunks, trunk).include(there):
+            if trunk and nexthop.of_dialog(self.trunks, trunk, there).include(there):
                 edit.append_octets(fields)
         relay.relay()
 
@@ -66,8 +63,9 @@ class Inside(GoingOn):
             edit.set_rack(with_cseq(rack, self._dialogs.number_of_invite(opened, invite)))
         trunk = self._trunk_of(opened)
         attempt = self._dialogs.inside(incoming, opened, trunk)
-        places = nexthop.of_dialog(self.trunks, trunk) if trunk else Places()
-        attempt = nexthop.bound(attempt, places, there)
+        places = nexthop.of_dialog(self.trunks, trunk, there) if trunk else Places()
+        if there not in places.exact:
+            attempt = nexthop.bound(attempt, places, there)
         if (incoming.sender or (trunk and trunk.has_sender)) and not opened.mark.is_inbound:
             attempt = self._shown_inside(attempt, trunk, incoming, opened)
         if attempt.mark:

@@ -17,6 +17,8 @@ from kemi.trunks.secure import TLS
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.trunk import Trunk
 
+NOWHERE = Place()
+
 
 def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str) -> tuple[str, ...] | None:
     """Return the URIs to send to over this trunk, in the order to try; empty if its name cannot be resolved, None if
@@ -94,10 +96,14 @@ def may_leave(trunks: TrunkStore, trunk: Trunk | None, there: Place) -> bool:
     return False
 
 
-def of_dialog(trunks: TrunkStore, trunk: Trunk) -> Places:
-    """Return where the carrier of the dialog at hand is. A peer that the row did not name proves nothing."""
+def of_dialog(trunks: TrunkStore, trunk: Trunk, there: Place = NOWHERE) -> Places:
+    """Return where the carrier of the dialog at hand is; without the dialog's peer, if this place is its anyway. A peer
+    that the row did not name proves nothing.
+    """
     places = trunks.places(trunk)
-    return places.and_peer(place.peer()) if trunk.destination else places
+    if there in places.exact or not trunk.destination:
+        return places
+    return places.and_peer(place.peer())
 
 
 def bound(attempt: Attempt, places: Places, there: Place) -> Attempt:

@@ -19,20 +19,24 @@ from kemi.flow.dialogs import Opened
 from kemi.sip import carrier, place, request
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray
+from kemi.trunks.groups import CALLERS, CARRIERS
 from kemi.trunks.places import Place
 
 ENDS_CALLS = frozenset({"ACK", "BYE"})
 
 
 def is_open(
-    opened: Opened, incoming: Incoming, key: bytes, may_call: Callable[[object], bool], message: object
+    opened: Opened, incoming: Incoming, key: bytes, may_call: Callable[[object], bool] | None, message: object
 ) -> bool:
-    """Return True if the request at hand may pass. key: the deployment's. may_call: the script's (placing.py)."""
+    """Return True if the request at hand may pass. key: the deployment's. may_call: of a script of one's own, None if
+    listed sources may.
+    """
     if opened.direction is Direction.TO_TRUNK:
-        is_from_pbx = fingerprint(key, place.of_source(incoming.source).text) == opened.mark.pbx
-        if may_call(message) and (is_from_pbx or not carrier.is_listed()):
+        is_caller = may_call(message) if may_call else incoming.group == CALLERS
+        if is_caller and incoming.group != CARRIERS:
             return True
-        return is_from_pbx and (opened.mark.is_inbound or incoming.method in ENDS_CALLS)
+        is_from_pbx = fingerprint(key, place.stored(incoming.source)) == opened.mark.pbx
+        return is_from_pbx and (is_caller or opened.mark.is_inbound or incoming.method in ENDS_CALLS)
     there = place.next_hop()
     if fingerprint(key, there.text) == opened.mark.pbx:
         return True

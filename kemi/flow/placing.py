@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import secrets
-import time
 from functools import cached_property
 from random import randrange
 from typing import TYPE_CHECKING
@@ -17,10 +16,10 @@ from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.dialog import identity, sender
 from kemi.dialog.identity import FIELDS, Claims
-from kemi.flow import calls, nexthop, rate, responses, standings
+from kemi.flow import calls, limits, nexthop, responses, standings
 from kemi.flow.dialogs import Dialogs
 from kemi.health import standby
-from kemi.outcome import Forbidden, TrunkFull, Unreachable, Unusable
+from kemi.outcome import Forbidden, Unreachable, Unusable
 from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room, secure, shared
 from kemi.sip.request import Incoming
 from kemi.start import key
@@ -72,12 +71,23 @@ class Placing:
             raise RuntimeError("no trunks in this process: child_init has not made it one that handles messages")
         return self._trunks
 
+    def may_call(self, _message: object) -> bool:
+        """Return True if the sender of the request at hand may send over trunks, to begin a dialog or inside one. A
+        script of one's own says more: a phone that has authenticated itself may.
+        """
+        return request.source_may_call()
+
+    @cached_property
+    def knows_callers(self) -> bool:
+        """True if no script of one's own says who may call: the sources of group 1 may."""
+        return type(self).may_call is Placing.may_call
+
     # --- a new request
 
     def place_request(self, incoming: Incoming, order: str) -> None:
         """Route a new request of a source that may call: an INVITE, a MESSAGE, … order: the trunks that it names."""
         most = self._settings.max_cps
-        if most and incoming.method == "INVITE" and rate.is_over(most) and not _is_emergency(incoming.dialled):
+        if most and incoming.method == "INVITE" and limits.is_over(most) and not _is_emergency(incoming.dialled):
             relay.reply_try_later(1)
             calls.turned_away(incoming.method, calls.TRY_LATER)
         elif incoming.method == "REGISTER":  # with the trunk's credentials it would move the carrier's account
@@ -132,7 +142,7 @@ class Placing:
                         relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
                 is_tracked = True
                 is_free = trunk is admitted or not (admitted or trunk.has_limits)
-                if is_free or self.admits(trunk, admitted, incoming.method, incoming.dialled):
+                if is_free or limits.admits(trunk, admitted, incoming.method, incoming.dialled):
                     admitted, tries = trunk, tries + 1
                     attempt = self._attempt(incoming, trunk)
                     if is_moved:
@@ -195,24 +205,6 @@ class Placing:
         if attempt.mark and before is None:
             kept = sender.conceal(self._dialogs.key, sender.hidden(own) if is_private else own, attempt.dialog)
         return attempt._replace(sender=f"{named};tag={tag}", own=kept)
-
-    def admits(self, trunk: Trunk, before: Trunk | None, method: str, dialled: str) -> bool:
-        """Count a new request, and return False if the trunk has no room for it; an emergency call is not counted.
-        before: the one that has it so far.
-        """
-        policy = trunk.policy
-        if before and before.policy.max_calls and before.counts(method, dialled):
-            room.leave_call(before.uuid)
-        if (policy.max_cps or policy.max_calls) and trunk.numbers.is_emergency(dialled):
-            return True
-        if policy.max_cps and not room.take_second(trunk.uuid, int(time.time()), policy.max_cps):
-            reason = f"more than {policy.max_cps} new calls a second"
-        elif policy.max_calls and method == "INVITE" and not room.take_call(trunk.uuid, policy.max_calls):
-            reason = f"{policy.max_calls} calls are up"
-        else:
-            return True
-        api.tell(TrunkFull(trunk.uuid, reason))
-        return False
 
     def next_place(self, plan: Plan, current: Trunk | None, dialled: str) -> tuple[Trunk | None, Plan]:
         """Return the trunk to go on with, None if there is none left, and the plan with its next hop. current: the last

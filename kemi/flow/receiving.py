@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kemi.auth.attempt import TO_PBX, Attempt
-from kemi.flow import calls, nexthop
+from kemi.flow import calls, limits, nexthop
 from kemi.flow.placing import Placing
 from kemi.outcome import NoRoute
 from kemi.sip import api, carrier, dialog, edit, place, relay, request
@@ -72,7 +72,7 @@ class Receiving(Placing):
         dialog.bring_in()
         if incoming.method == "INVITE" and len(hops) > 1:
             relay.try_for(self._settings.try_seconds, self._settings.ring_seconds)
-        if not self.admits(trunk, None, incoming.method, ""):
+        if not limits.admits(trunk, None, incoming.method, ""):
             relay.make_transaction()  # with whose end that of the tracked call comes
             relay.say(FULL)
             self._told(incoming, trunk.uuid, FULL)

@@ -81,7 +81,7 @@ def learn(status: int, attempt: Attempt) -> Attempt:
     By the time of a later reply, the carrier may have rejected the same nonce elsewhere. Few carriers check preemptive
     responses in an OPTIONS, or inside a dialog.
     """
-    if not (attempt.sent and attempt.destination):
+    if not attempt.destination:
         return attempt
     is_first = not attempt.is_accepted
     if is_first:
@@ -106,10 +106,13 @@ def learn(status: int, attempt: Attempt) -> Attempt:
 
 def note_asked(attempt: Attempt) -> None:
     """Note how the carrier asks: it has accepted the answers to its challenges (session.py, rule 8)."""
-    if attempt.is_accepted or attempt.destination == ELSEWHERE or not any(one.challenged for one in attempt.sent):
+    if attempt.is_accepted or attempt.destination == ELSEWHERE:
         return
-    before = shared.asked(attempt.trunk, attempt.destination)
-    shared.set_asked(attempt.trunk, attempt.destination, learned(before, attempt.sent))
+    for one in attempt.sent:
+        if one.challenged:
+            before = shared.asked(attempt.trunk, attempt.destination)
+            shared.set_asked(attempt.trunk, attempt.destination, learned(before, attempt.sent))
+            return
 
 
 def _next_nonces(attempt: Attempt) -> dict[int, str]:

@@ -54,21 +54,15 @@ class TrunkAuth(Inside):
             self.new_request(incoming, message)
         return 1
 
-    def may_call(self, _message: object) -> bool:
-        """Return True if the sender of the request at hand may send over trunks, to begin a dialog or inside one. A
-        script of one's own says more: a phone that has authenticated itself may.
-        """
-        return request.source_may_call()
-
     def new_request(self, incoming: Incoming, message: object) -> None:
         """Route a request outside a dialog: a carrier's comes in, a PBX's goes out."""
-        trunks, is_listed = self.trunks, incoming.group == CALLERS
+        trunks = self.trunks
         if memory.is_full() or not trunks.is_ready():
             self.try_later(incoming)
         elif incoming.group == CARRIERS or trunks.is_next_hop(incoming.source):
             self.receive(incoming)
-        elif is_listed if type(self).may_call is TrunkAuth.may_call else self.may_call(message):
-            self.place_request(incoming, (incoming.order or "").strip() if is_listed else "")
+        elif incoming.group == CALLERS if self.knows_callers else self.may_call(message):
+            self.place_request(incoming, incoming.order if incoming.group == CALLERS else "")
         elif trunks.is_next_hop_host(incoming.source):
             self.receive(incoming)
         else:
@@ -141,23 +135,28 @@ class TrunkAuth(Inside):
         if attempt.trunk and is_placed and status not in self.concerns and standings.are_kept():
             standings.note_served(attempt.trunk)
         if status < 300:
-            if attempt.method == "INVITE" and is_placed:
-                place.note_peer()
-            responses.note_asked(attempt)
-            if self._settings.preemptive:
-                attempt = responses.learn(status, attempt)
-            if attempt.goes_on and not attempt.is_accepted:
-                attempt = attempt._replace(is_accepted=True)  # the caller hears it, and the call goes nowhere else
-        if attempt.destination == TO_PBX and attempt.method == "INVITE" and status < 300:
-            nat.mend_answer()
-        if 200 <= status < 300:
-            attempt = self._answered(status, attempt)
+            attempt = self._accepted(status, attempt)
         if attempt is not before:
             relay.keep(attempt)
         return 1
 
+    def _accepted(self, status: int, attempt: Attempt) -> Attempt:
+        """The carrier, or the PBX, lets the request pass. Return the attempt with what is noted: replies come again."""
+        if attempt.method == "INVITE":
+            if attempt.destination == TO_PBX:
+                nat.mend_answer()
+            elif not attempt.in_dialog:
+                place.note_peer()
+        if attempt.sent:
+            responses.note_asked(attempt)
+            if self._settings.preemptive:
+                attempt = responses.learn(status, attempt)
+        if attempt.goes_on and not attempt.is_accepted:
+            attempt = attempt._replace(is_accepted=True)  # the caller hears it, and the call goes nowhere else
+        return self._answered(status, attempt) if status >= 200 else attempt
+
     def _answered(self, status: int, attempt: Attempt) -> Attempt:
-        """The carrier has accepted the request. Return the attempt with what is noted: the 2xx may come again."""
+        """The request has its 2xx. Return the attempt with what is noted."""
         if attempt.is_moved:
             late.note_answered()
         self._dialogs.answered(attempt)

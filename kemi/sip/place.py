@@ -78,10 +78,17 @@ def source() -> Place:
     return of_source(str(KSR.pv.gete("$_s($si $sp $proto)")))
 
 
+@lru_cache(maxsize=1024)
 def of_source(text: str) -> Place:
     """Return the place that Kamailio writes like this: Incoming.source."""
     address, port, transport = text.split(" ")
     return Place(normalised(address), int(port), transport.lower())
+
+
+@lru_cache(maxsize=1024)
+def stored(source: str) -> str:
+    """Return a place that Kamailio writes like Incoming.source in the form that is stored."""
+    return of_source(source).text
 
 
 # --- of a reply
@@ -89,7 +96,7 @@ def of_source(text: str) -> Place:
 
 def note_peer() -> None:
     """Remember the source of the reply at hand as the dialog's peer."""
-    KSR.pv.sets("$dlg_var(peer)", source().text)
+    KSR.pv.sets("$dlg_var(peer)", stored(str(KSR.pv.gete("$_s($si $sp $proto)"))))
 
 
 def of_failure() -> Place:

@@ -31,7 +31,7 @@ class Incoming(NamedTuple):
     method, call_id, from_tag: as written. to_tag: empty if it belongs to no dialog. cseq: its number. mark: the value
     of our parameter in its top Route, empty if there is none; sender: of the one beside it (dialog/sender.py). source:
     where it came from: address, port and transport, as Kamailio writes them. caller: the URI of From; dialled: the
-    R-URI; both empty if one of them is not UTF-8. order: X-Trunk, None if there is none, or one of those is not UTF-8.
+    R-URI; both empty if one of them is not UTF-8. order: X-Trunk, empty if there is none, or one of those is not UTF-8.
     belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is known. group: that of
     `address` which its source is in, 2 if it is in both, 0 for none. is_behind_nat: True if its sender is
     (dialog/nat.py).
@@ -47,7 +47,7 @@ class Incoming(NamedTuple):
     source: str
     caller: str
     dialled: str
-    order: str | None
+    order: str
     belongs_to_transaction: bool
     group: int
     is_behind_nat: bool = False
@@ -126,7 +126,7 @@ def incoming() -> Incoming | None:
         return None
     mark, sender = (found[1], found[2] or "") if (found := _MARK.search(route)) else ("", "")
     from_tag, to_tag = "" if from_tag == _NULL else from_tag, "" if to_tag == _NULL else to_tag
-    named = None if order == _NULL else order
+    named = "" if order == _NULL else order.strip()
     return Incoming(
         method, call_id, from_tag, to_tag, int(cseq), mark, sender, source, caller, dialled, named, transaction > 0,
         arrived - 1, is_behind_nat,

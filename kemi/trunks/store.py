@@ -197,10 +197,6 @@ class TrunkStore:
         hops = self._names.find(target)
         return in_order(hops, randrange) if hops and len(hops) > 1 else hops
 
-    def hops(self, trunk: Trunk) -> Hops:
-        """Return where to send requests over this trunk, in the order to try; empty if its name is not resolved."""
-        return self.resolved(trunk.target) or ()
-
     def places(self, trunk: Trunk) -> Places:
         """Return where the trunk's carrier is: all hops of its next hop, and the addresses of group 2 that have its
         l_uuid as tag; if the row names no next hop, also those that have no tag.
@@ -208,7 +204,8 @@ class TrunkStore:
         listed = self._carriers(trunk.uuid)
         if not trunk.destination:
             listed += self._carriers("")
-        return of_carrier(self._names.find(trunk.target) or (), listed)
+        hops = self._names.find(trunk.target) or () if trunk.leads_to_name else trunk.address_hops
+        return of_carrier(hops, listed)
 
     def look_again(self) -> None:
         """Have the next look-up check whether the file has changed, however short ago that was done."""
@@ -247,6 +244,8 @@ class TrunkStore:
 
     def _carriers(self, tag: str) -> tuple[Listed, ...]:
         """Return the carriers' addresses with this tag; empty: with none."""
+        if tag in self._listed and monotonic() - self._looked_at < FRESH_FOR:
+            return self._listed[tag]
         try:
             connection = self._fresh_connection()
             if tag not in self._listed:

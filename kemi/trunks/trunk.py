@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kemi import uri
 from kemi.auth.credentials import Credentials
-from kemi.trunks.hops import Target, target_of
+from kemi.trunks.hops import Hops, Target, literal, target_of
 from kemi.trunks.numbers import AS_DIALLED, Numbers
 from kemi.trunks.secure import Wanted
 
@@ -168,6 +168,11 @@ class Trunk:
     def leads_to_name(self) -> bool:
         """True if a name has to be resolved for all its requests."""
         return self.target.is_name
+
+    @cached_property
+    def address_hops(self) -> Hops:
+        """Its hops if they are no name's."""
+        return literal(self.target) if self.target.host and not self.leads_to_name else ()
 
     @cached_property
     def only_hop(self) -> tuple[str, ...]:
