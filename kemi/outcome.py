@@ -205,16 +205,12 @@ def line_of(outcome: Outcome, call_id: str) -> Line:
     """Return the line of an outcome: what it is about, `outcome`, and the rest."""
     told = ENDS[end(outcome.status, outcome.reason)] if isinstance(outcome, Call) else _TOLD[type(outcome)]
     fields: dict[str, Value] = {}
-    for name, value in outcome._asdict().items():
-        if name == "challenge":
-            fields |= _about(value)
+    for name, value in zip(outcome._fields, outcome, strict=True):
+        if isinstance(value, Challenge):
+            fields["realm"], fields["algorithm"] = value.realm, value.algorithm or "MD5"
+        elif name == "challenge":
+            fields["realm"] = fields["algorithm"] = ""
         elif value is not None:
             fields[_NAMES.get(name, name)] = value
         fields.setdefault("outcome", told.said)
     return Line(told.level, {**fields, "call-id": call_id})
-
-
-def _about(challenge: Challenge | None) -> dict[str, Value]:
-    if challenge is None:
-        return {"realm": "", "algorithm": ""}
-    return {"realm": challenge.realm, "algorithm": challenge.algorithm or "MD5"}

@@ -78,6 +78,7 @@ def seal(key: bytes, mark: Mark, dialog: str) -> str:
     return text.decode().rstrip("=")
 
 
+@lru_cache(maxsize=512)
 def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     """Return the mark if it is ours and of this dialog, None otherwise."""
     try:

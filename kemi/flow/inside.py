@@ -25,7 +25,6 @@ class Inside(GoingOn):
         opened = self._dialogs.opened(incoming) if request.follows_route() else None
         may_call = None if self.knows_callers else self.may_call
         if opened and passage.is_open(opened, incoming, self._dialogs.key, may_call, message):
-            edit.remove_private_headers()
             if (there := nexthop.settled(self.trunks)) is None:
                 return
             is_out = opened.direction is not Direction.FROM_TRUNK

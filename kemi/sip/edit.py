@@ -22,11 +22,6 @@ def discard_surplus() -> bool:
     return bool(whole)
 
 
-def remove_private_headers() -> None:
-    """Take off what is for us alone: X-Trunk, and a caller's credentials."""
-    KSR.route("PRIVATE")
-
-
 def remove_headers(names: tuple[str, ...]) -> None:
     """Take every header field of these names off the request."""
     for name in names:

@@ -134,5 +134,7 @@ def incoming() -> Incoming | None:
 
 
 def follows_route() -> bool:
-    """Return True if the request carries our own Route, which is taken off (RFC 3261 16.4)."""
-    return KSR.rr.loose_route() > 0
+    """Return True if the request carries our own Route, which is taken off (RFC 3261 16.4), and so is what is for us
+    alone: X-Trunk, and a caller's credentials.
+    """
+    return KSR.route("INSIDE") > 0

@@ -141,7 +141,7 @@ def _allow_source_address_group(state: State) -> int:
 # --- routes and dialogs
 
 
-def _loose_route(state: State) -> int:
+def loose_route(state: State) -> int:
     if state.world.loose_route in {1, -3}:
         state.run.edits.remove(state.request, "Route")
         state.run.dst_uri = state.world.route_leads_to
@@ -265,7 +265,7 @@ TABLE: dict[str, Behaviour] = {
     "siputils.has_totag": _has_totag,
     "permissions.allow_source_address": lambda state, group: _yes(state.is_trusted(group)),
     "permissions.allow_source_address_group": _allow_source_address_group,
-    "rr.loose_route": _loose_route,
+    "rr.loose_route": loose_route,
     "rr.record_route": record_route,
     "rr.add_rr_param": _add_rr_param,
     "dialog.dlg_manage": lambda state: _yes(state.start_dialog()),

@@ -76,6 +76,10 @@ def _begun(in_path: tuple[bytes, ...], asked: str) -> Callable[[State], int]:
     return begin
 
 
+def _inside(state: State) -> int:
+    return _private(state) if behaviours.loose_route(state) > 0 else -1
+
+
 def _first(state: State) -> int:
     key, number = str(state.script_variables["dialog"]), variables.read(state, "$cs")
     assert number is not None
@@ -110,6 +114,7 @@ ROUTES: dict[str, Callable[[State], int]] = {
     "PRIVATE": _private,
     "PLACED": _begun((b"INVITE", b"SUBSCRIBE", b"REFER"), "ka-src"),
     "BROUGHT_IN": _begun((b"INVITE",), "ka-dst"),
+    "INSIDE": _inside,
     "FIRST": _first,
     "ANSWERED": _answered,
     "FORGET": _forget,

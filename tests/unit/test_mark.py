@@ -70,7 +70,7 @@ def test_a_mark_serves_its_own_deployment_alone() -> None:
 
 def test_a_mark_of_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(mark._KINDS, BYTES[0])
-    assert unseal(KEY, SEALED, DIALOG) is None
+    assert unseal(KEY, seal(KEY, MARK._replace(cseq=99), DIALOG), DIALOG) is None
 
 
 def test_a_mark_of_an_earlier_release_serves_on() -> None:
