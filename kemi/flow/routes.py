@@ -99,12 +99,15 @@ class TrunkAuth(Inside):
     @guarded(relay.reply_nothing)
     def BRANCH(self, _message: object) -> int:
         """The one attempt that goes out now: what is changed here is so on no later one."""
-        attempt = relay.shape_branch()  # whatever the responses come to, the numbers are right
-        if attempt.is_moved:
-            late.note_branch()
-            room.leave_now()
-        if attempt.sent and not attempt.by_uac_auth and (trunk := self.trunk_now(attempt)):
-            responses.add_to_branch(attempt, trunk.credentials)
+        attempt = relay.attempt()
+        try:
+            if attempt.is_moved:
+                late.note_branch()
+                room.leave_now()
+            if attempt.sent and not attempt.by_uac_auth and (trunk := self.trunk_now(attempt)):
+                responses.add_to_branch(attempt, trunk.credentials)
+        finally:  # whatever the responses came to, the numbers have to be right
+            relay.shape_branch(attempt)
         return 1
 
     @guarded(calls.reply_instead)

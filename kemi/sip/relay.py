@@ -87,9 +87,8 @@ def try_for(seconds: int, ring_seconds: int) -> None:
     KSR.tm.t_set_fr(1000 * ring_seconds, 1000 * seconds)
 
 
-def shape_branch() -> Attempt:
-    """Give the branch at hand, and no other, the CSeq, the caller and the mark of its attempt. Return the attempt."""
-    attempt = ATTEMPTS[str(KSR.pv.gete("$avp(attempt)"))]
+def shape_branch(attempt: Attempt) -> None:
+    """Give the branch at hand, and no other, the attempt's CSeq, caller and mark."""
     if attempt.number != attempt.cseq:
         edit.set_cseq(attempt.number, attempt.method)
     if attempt.sender:
@@ -100,7 +99,6 @@ def shape_branch() -> Attempt:
         edit.add_mark(attempt.mark, attempt.own)
     elif attempt.mark:
         KSR.rr.add_rr_param(f";{PARAMETER}={attempt.mark}")
-    return attempt
 
 
 def add_to_branch(headers: list[str]) -> None:
