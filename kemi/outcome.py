@@ -52,6 +52,14 @@ class NextTried(NamedTuple):
     reason: str
 
 
+class ByUdp(NamedTuple):
+    """A place does not take TCP, by which a large request was to go. carrier: the place. reason: as of NextTried."""
+
+    trunk: str
+    carrier: str
+    reason: str
+
+
 class AnsweredLate(NamedTuple):
     """A place answered after the request had gone on; that call was ended. trunk: the one that has the request now."""
 
@@ -134,6 +142,7 @@ Outcome = (
     | Unusable
     | Unreachable
     | NextTried
+    | ByUdp
     | AnsweredLate
     | TrunkFull
     | Down
@@ -160,6 +169,7 @@ _TOLD: Mapping[type, Told] = {
     Unusable: Told("unusable", Level.WARNING),
     Unreachable: Told("unreachable", Level.WARNING),
     NextTried: Told("next", Level.WARNING),
+    ByUdp: Told("by-udp", Level.NOTICE),
     AnsweredLate: Told("late-answer-ended", Level.WARNING),
     TrunkFull: Told("full", Level.WARNING),
     Down: Told("down", Level.WARNING),

@@ -61,8 +61,8 @@ def plan(text: str) -> Plan:
     values = _values(text)
     if values is None:
         return Plan()
-    trunks, hops, hop, word = values
-    return Plan(tuple(trunks), tuple(hops), hop, Word(*word))
+    trunks, hops, hop, word, is_large = values
+    return Plan(tuple(trunks), tuple(hops), hop, Word(*word), is_large)
 
 
 def standing_text(standing: Standing) -> str:

@@ -11,10 +11,11 @@ from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Cancelled, Failure, NextTrunk, PassOn, Refuse, Resend
-from kemi.flow import calls, limits, nexthop, responses, standings
+from kemi.flow import calls, large, limits, nexthop, responses, standings
 from kemi.flow.receiving import Receiving
 from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
 from kemi.sip import api, failure, moving, relay
+from kemi.trunks.large import OR_UDP
 from kemi.trunks.places import Places
 from kemi.trunks.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Plan, Word, best
 from kemi.trunks.secure import TLS
@@ -49,6 +50,12 @@ class GoingOn(Receiving):
         """Refuse a challenge, go on to the next place, or have the last word."""
         attempt, facts, decision = failed
         status = facts.status
+        plan = relay.plan() if isinstance(decision, NextTrunk) else Plan()
+        if facts.is_silent and OR_UDP in plan.hop:
+            self._go_on_by_udp(attempt, plan, "silent")
+            return
+        if isinstance(decision, NextTrunk) and not plan.goes_on:
+            decision = decision.refusal or PassOn()  # there is a place but its own by UDP
         calls.attempted(attempt, calls.NOTHING if facts.is_silent else status)
         match decision:
             case PassOn():
@@ -59,23 +66,31 @@ class GoingOn(Receiving):
             case Refuse() as refusal:
                 self._refuse(attempt, refusal)
             case NextTrunk(None):
-                self._go_on(attempt, SILENT if facts.is_silent else failure.said(status))
+                self._go_on(attempt, SILENT if facts.is_silent else failure.said(status), plan)
             case NextTrunk(Refuse() as refusal):
                 if refusal.rejected:
                     responses.forget(attempt, refusal.rejected)
                 api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
-                self._go_on(attempt, REFUSED)
+                self._go_on(attempt, REFUSED, plan)
 
-    def _go_on(self, attempt: Attempt, word: Word) -> None:
+    def _go_on(self, attempt: Attempt, word: Word, plan: Plan) -> None:
         """Send the request to the next place of its plan, after this word of the last one."""
         reason = _reason(word)
         api.tell(NextTried(attempt.trunk, reason))
-        plan = relay.plan().heard(word)
+        plan = plan.heard(word)
         if attempt.destination == TO_PBX:
             self._go_on_inbound(attempt, plan)
             return
         if not plan.hops:
             standings.note_failed(attempt.trunk, reason, word.retry_after)
+        self._send_next(attempt, plan)
+
+    def _go_on_by_udp(self, attempt: Attempt, plan: Plan, reason: str) -> None:
+        """Send the request to the same place by UDP, which has not taken it by TCP."""
+        self._send_next(attempt._replace(tries=attempt.tries - 1), large.without_tcp(attempt.trunk, plan, reason))
+
+    def _send_next(self, attempt: Attempt, plan: Plan) -> None:
+        """Send the request to the next place of its plan, or have the last word."""
         dialled = moving.dialled()
         admitted = self.trunk_now(attempt)
         trunk, plan = self.next_place(plan, admitted, dialled)
@@ -95,8 +110,8 @@ class GoingOn(Receiving):
                 if self.send_attempt(attempt, plan, trunk.credentials if self._settings.preemptive else None):
                     moving.forget_replies()
                     return
-                calls.attempted(attempt, calls.NOTHING)
-                plan = self.unreachable(trunk, plan)
+                attempt = attempt._replace(tries=attempt.tries - (OR_UDP in plan.hop))
+                plan = large.unsent(attempt, plan)
             trunk, plan = self.next_place(plan, trunk, dialled)
         failure.say_instead(plan.word)
         calls.ended(attempt, plan.word, plan.hop if attempt.is_moved else None)
@@ -150,10 +165,12 @@ class GoingOn(Receiving):
         if (not hop.endswith(TLS) or self.is_secured(attempt, hop)) and failure.resend(attempt):
             for challenge in resend.challenges:
                 api.tell(Answered(attempt.trunk, challenge))
+        elif attempt.goes_on and OR_UDP in (plan := relay.plan()).hop:
+            self._go_on_by_udp(attempt, plan, "refused")
         elif attempt.goes_on:
             api.tell(Unreachable(attempt.trunk))
             calls.attempted(attempt, calls.NOTHING)
-            self._go_on(attempt, UNREACHABLE)
+            self._go_on(attempt, UNREACHABLE, plan)
         else:
             calls.attempted(attempt, calls.NOTHING)
             self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))

@@ -16,7 +16,7 @@ from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.dialog import identity, sender
 from kemi.dialog.identity import FIELDS, Claims
-from kemi.flow import calls, limits, nexthop, responses, standings
+from kemi.flow import calls, large, limits, nexthop, responses, standings
 from kemi.flow.dialogs import Dialogs
 from kemi.health import standby
 from kemi.outcome import Forbidden, Unreachable, Unusable
@@ -24,6 +24,7 @@ from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room
 from kemi.sip.request import Incoming
 from kemi.start import key
 from kemi.trunks import numbers, selection
+from kemi.trunks.large import LONGEST_BY_UDP, OR_UDP
 from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan, Word
 from kemi.trunks.secure import TLS
 from kemi.trunks.selection import Asked, Candidates, candidates
@@ -127,7 +128,7 @@ class Placing:
 
     def _send_first(self, incoming: Incoming, trunks: Candidates) -> None:
         """Prepare a new request, and send its first attempt."""
-        trunk, plan = self._first_place(trunks, incoming.dialled)
+        trunk, plan = self._first_place(trunks, incoming)
         is_moved = False  # failure routes start with where the first attempt was to go, sent or not
         is_tracked, admitted = False, None
         attempt, tries = None, 0
@@ -150,8 +151,8 @@ class Placing:
                     if self.send_attempt(attempt, plan, trunk.credentials if self._settings.preemptive else None):
                         return
                     is_moved = True
-                    calls.attempted(attempt, calls.NOTHING)
-                    plan = self.unreachable(trunk, plan)
+                    tries -= OR_UDP in plan.hop  # by UDP the same place comes again
+                    plan = large.unsent(attempt, plan)
                 else:
                     plan = plan._replace(hops=()).heard(FULL)
             trunk, plan = self.next_place(plan, trunk, incoming.dialled)
@@ -174,14 +175,16 @@ class Placing:
             attempt = self.shown(attempt, trunk, incoming.caller, incoming.from_tag)
         return attempt
 
-    def _first_place(self, trunks: Candidates, dialled: str) -> tuple[Trunk | None, Plan]:
+    def _first_place(self, trunks: Candidates, incoming: Incoming) -> tuple[Trunk | None, Plan]:
         """Return as next_place() does what it would of a plan of these trunks: mostly the first of them."""
         names = tuple([trunk.uuid for trunk in trunks])
+        if incoming.size > LONGEST_BY_UDP and incoming.method == "INVITE":
+            return self.next_place(Plan(names, is_large=True), None, incoming.dialled)
         if (len(trunks) == 1 or not standings.are_kept()) and (
-            hops := nexthop.of_trunk(self.trunks, trunks[0], dialled)
+            hops := nexthop.of_trunk(self.trunks, trunks[0], incoming.dialled)
         ):
             return trunks[0], Plan(names[1:], hops[1:], hops[0])
-        return self.next_place(Plan(names), None, dialled)
+        return self.next_place(Plan(names), None, incoming.dialled)
 
     def bound(self, attempt: Attempt, trunk: Trunk) -> Attempt:
         """Return the attempt over a trunk that names no carrier: nobody may get an answer if it goes elsewhere."""
@@ -221,22 +224,18 @@ class Placing:
             if hops:
                 if standings.are_kept():
                     standings.note_tried(trunk.uuid)
+                if plan.is_large:
+                    hops = large.of_trunk(self.trunks, trunk, dialled, hops, self._settings)
                 return trunk, plan._replace(hop=hops[0], hops=hops[1:])
             if hops is not None or plan.trunks or not request.came_over_udp():
                 api.tell(Unreachable(trunk.uuid))
-                plan = self.unreachable(trunk, plan)
+                plan = standings.unreachable(trunk.uuid, plan)
         return None, plan
-
-    def unreachable(self, trunk: Trunk, plan: Plan) -> Plan:
-        """Return the plan after its hop could not be sent to."""
-        if not plan.hops:
-            standings.note_failed(trunk.uuid, UNREACHABLE.reason, 0)
-        return plan.heard(UNREACHABLE)
 
     def address(self, trunk: Trunk, dialled: str, hop: str) -> str:
         """Address one attempt over this trunk; return why that cannot be, empty if it can."""
         is_written = trunk.domain or trunk.shapes_numbers
-        edit.address_to(trunk.request_uri(dialled) if is_written else "", hop, trunk.socket)
+        edit.address_to(trunk.request_uri(dialled) if is_written else "", hop.partition(OR_UDP)[0], trunk.socket)
         if not trunk.next_hop and request.leads_to_us():
             return "auth_proxy and r_domain are empty and the R-URI is ours"
         if trunk.socket and not edit.leaves_from(trunk.socket):
@@ -261,13 +260,15 @@ class Placing:
         is_heard = attempt.method == "INVITE" and (attempt.sent or not attempt.in_dialog)
         teaches = record.names_next if attempt.in_dialog else self._settings.preemptive
         hears = is_heard or teaches or attempt.number != attempt.cseq or attempt.sender
-        if (goes_on := plan.goes_on) or attempt.is_moved or is_by_tls:
+        is_by_size = OR_UDP in plan.hop
+        if (goes_on := plan.goes_on or is_by_size) or attempt.is_moved or is_by_tls:
             relay.keep_plan(plan)
             attempt = attempt._replace(goes_on=goes_on)
-        if not relay.send(attempt, "REPLY" if hears else ""):
+        if plan.is_large:
+            large.wait(plan, self._settings)
+        if not (is_sent := relay.send(attempt, "REPLY" if hears else "")) and not is_by_size:
             api.tell(Unreachable(attempt.trunk))
-            return False
-        return True
+        return is_sent
 
     def is_secured(self, attempt: Attempt, hop: str) -> bool:
         """Have the attempt leave by the judged connection to this hop by TLS. Return False if there is none."""

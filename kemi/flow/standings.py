@@ -8,6 +8,7 @@ from kemi.health.probes import Verdict
 from kemi.outcome import Down, Up
 from kemi.sip import api, standings
 from kemi.trunks import standing
+from kemi.trunks.plan import UNREACHABLE, Plan
 from kemi.trunks.selection import Candidates
 from kemi.trunks.standing import MOST_FAILURES, UP
 
@@ -28,6 +29,13 @@ def note_failed(trunk: str, reason: str, retry_after: int) -> None:
     before, after = standings.change(trunk, lambda found: standing.failed(found, now, retry_after))
     if after.since and not before.since:
         api.tell(Down(trunk, reason))
+
+
+def unreachable(trunk: str, plan: Plan) -> Plan:
+    """Return the plan after its hop could not be sent to, or had no address."""
+    if not plan.hops:
+        note_failed(trunk, UNREACHABLE.reason, 0)
+    return plan.heard(UNREACHABLE)
 
 
 def note_served(trunk: str) -> None:

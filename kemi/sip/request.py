@@ -18,9 +18,9 @@ from kemi.trunks.groups import CALLERS
 _MALFORMED, _TOO_MANY_HOPS = 0, -1
 
 # Read at once, because each crossing into Kamailio costs every request; one a line.
-_FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$route_uri\n$si $sp $proto\n$sel(via.host)"
+_FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$ml\n$route_uri\n$si $sp $proto\n$sel(via.host)"
 _URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])\n$hdr(X-Trunk)"
-_LINES = 12
+_LINES = 13
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;{SENDER}=([A-Za-z0-9_-]{{1,300}}))?(?:;|$)")
 
@@ -34,7 +34,7 @@ class Incoming(NamedTuple):
     R-URI; both empty if one of them is not UTF-8. order: X-Trunk, empty if there is none, or one of those is not UTF-8.
     belongs_to_transaction: True if the transaction of a CANCEL, or of a failure's ACK, is known. group: that of
     `address` which its source is in, 2 if it is in both, 0 for none. is_behind_nat: True if its sender is
-    (dialog/nat.py).
+    (dialog/nat.py). size: its octets.
     """
 
     method: str
@@ -51,6 +51,7 @@ class Incoming(NamedTuple):
     belongs_to_transaction: bool
     group: int
     is_behind_nat: bool = False
+    size: int = 0
 
     @property
     def goes_through_nat(self) -> bool:
@@ -110,7 +111,7 @@ def incoming() -> Incoming | None:
     if len(lines) != _LINES or "\0" in text or int(lines[4]) >= BEYOND:
         KSR.sl.sl_send_reply(400, "Bad Request")
         return None
-    method, call_id, from_tag, to_tag, cseq, route, source, via, caller, dialled, required, order = lines
+    method, call_id, from_tag, to_tag, cseq, size, route, source, via, caller, dialled, required, order = lines
     is_behind_nat = not source.startswith(f"{via} ") and nat.is_behind(via, source.partition(" ")[0])
     if is_behind_nat:
         KSR.force_rport()  # its replies go to where it sends from, although it may not ask for that (RFC 3581)
@@ -129,7 +130,7 @@ def incoming() -> Incoming | None:
     named = "" if order == _NULL else order.strip()
     return Incoming(
         method, call_id, from_tag, to_tag, int(cseq), mark, sender, source, caller, dialled, named, transaction > 0,
-        arrived - 1, is_behind_nat,
+        arrived - 1, is_behind_nat, int(size),
     )  # fmt: skip
 
 

@@ -50,6 +50,10 @@ class ResolvedNames:
             self.close()
         return self._kept.get(target)
 
+    def services(self, target: Target) -> Hops:
+        """Return the hops by TCP of a target that leaves its transport open; none if nobody has asked for them."""
+        return self.find(target._replace(transport="tcp")) or ()
+
     def warm_up(self) -> None:
         """Make each look-up once."""
         self.find(target_of("sip:warm-up.invalid", ""))

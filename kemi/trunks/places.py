@@ -9,7 +9,8 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from kemi.trunks.hops import Hop, Hops, literal, target_of
+from kemi.trunks import large
+from kemi.trunks.hops import Hop, Hops, Target, literal, target_of
 
 _DATAGRAMS = "udp"
 
@@ -58,10 +59,13 @@ class Listed(NamedTuple):
 
 
 class Places(NamedTuple):
-    """All places of a trunk's carrier. exact: its next hop's, and the peer of a dialog. listed: by group 2."""
+    """All places of a trunk's carrier. exact: its next hop's, and the peer of a dialog. listed: by group 2. by_tcp:
+    where else large requests go, and dialogs that began with one (large.py).
+    """
 
     exact: frozenset[Place] = frozenset()
     listed: tuple[Listed, ...] = ()
+    by_tcp: frozenset[Place] = frozenset()
 
     def include(self, place: Place) -> bool:
         """Return True if an answer may go to this place."""
@@ -76,14 +80,17 @@ class Places(NamedTuple):
         return any(place[::2] == one[::2] for one in self.exact)
 
     def and_peer(self, peer: Place) -> Places:
-        """Return them with a dialog's peer, which may be unknown."""
-        return self._replace(exact=self.exact | {peer}) if peer.address and peer not in self.exact else self
+        """Return them inside a dialog with this peer, which may be unknown."""
+        if peer in self.exact:
+            return self
+        return self._replace(exact=self.exact | self.by_tcp | ({peer} if peer.address else frozenset()))
 
 
 @lru_cache(maxsize=1024)
-def of_carrier(hops: Hops, listed: tuple[Listed, ...]) -> Places:
-    """Return the places of these hops, and those that are listed."""
-    return Places(frozenset(map(Place.of_hop, hops)), listed)
+def of_carrier(target: Target, hops: Hops, services: Hops, listed: tuple[Listed, ...]) -> Places:
+    """Return the places of a target's hops, and those that are listed. services: of the target by TCP."""
+    by_tcp = frozenset(Place.of_hop(twin) for hop in hops if (twin := large.by_tcp(target, hop, services)))
+    return Places(frozenset(map(Place.of_hop, hops)), listed, by_tcp)
 
 
 def _is_listed(place: Place, listed: Listed) -> bool:

@@ -36,12 +36,14 @@ class Plan(NamedTuple):
     """The places that are left. hop: where the attempt at hand goes, a URI; empty: where its R-URI leads; of a
     carrier's request the R-URI for the PBX, and behind a space where it goes. hops: of the same trunk, not tried yet.
     trunks: l_uuids not tried yet. word: the best so far.
+    is_large: True if hops are tried by TCP first (large.py): a hop is one place, however it is written.
     """
 
     trunks: tuple[str, ...] = ()
     hops: tuple[str, ...] = ()
     hop: str = ""
     word: Word = NOTHING
+    is_large: bool = False
 
     @property
     def goes_on(self) -> bool:

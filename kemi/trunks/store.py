@@ -205,7 +205,8 @@ class TrunkStore:
         if not trunk.destination:
             listed += self._carriers("")
         hops = self._names.find(trunk.target) or () if trunk.leads_to_name else trunk.address_hops
-        return of_carrier(hops, listed)
+        services = self._names.services(trunk.target) if hops and hops[0].name != trunk.target.host else ()
+        return of_carrier(trunk.target, hops, services, listed)
 
     def look_again(self) -> None:
         """Have the next look-up check whether the file has changed, however short ago that was done."""

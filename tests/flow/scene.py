@@ -66,6 +66,7 @@ def request(
     headers: str = "",
     cseq: int | str = 1,
     call_id: str = "call-1",
+    body: str = "",
 ) -> str:
     contact = "" if "Contact:" in headers else f"Contact: <{CALLER}>\r\n"
     return (
@@ -77,7 +78,7 @@ def request(
         f"Call-ID: {call_id}\r\n"
         f"CSeq: {cseq} {method}\r\n"
         f"{contact}{headers}"
-        "Content-Length: 0\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
     )
 
 

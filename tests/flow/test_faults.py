@@ -46,7 +46,7 @@ def test_no_call_id_keeps_the_caller_from_500_or_forges_a_line(
     pbx: MockKSR, routes: Handlers, send: Send, call_id: str, shown: str
 ) -> None:
     pbx.answer("tm.t_check_trans", raising(ValueError(PASSWORD)))
-    pbx.answer("pv.gete", lambda name: call_id if name == "$ci" else "\n" * 11)
+    pbx.answer("pv.gete", lambda name: call_id if name == "$ci" else "\n" * 12)
     send(request())
     assert pbx.replies == [Reply(500, "Internal Server Error")]
     [(_, line)] = pbx.log

@@ -156,6 +156,7 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "cs": lambda state: state.message.value("CSeq").split()[0],
     "route_uri": lambda state: address(state.request.value("Route"))[0] or None,
     "rm": lambda state: state.request.method,
+    "ml": lambda state: len(bytes(state.request)),
     "rb": lambda state: state.request.body or None,
     "bs": lambda state: len(state.request.body),
     "cl": lambda state: (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.trunks.hops import Hop
+from kemi.trunks.hops import Hop, Target
 from kemi.trunks.places import Listed, Place, Places, of_carrier
 
 SBC = Place("192.0.2.50", 5060, "udp")
 OVER_TCP = Place("192.0.2.51", 5060, "tcp")
 PLACES = of_carrier(
+    Target("sbc.test", 0, "udp"),
     (Hop(*SBC, name="sbc.test"), Hop(*OVER_TCP)),
+    (),
     (Listed.of("198.51.100.9", 24, 0), Listed.of("2001:db8::9", 128, 5070)),
 )
 

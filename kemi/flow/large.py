@@ -1,0 +1,78 @@
+"""Large requests: each place is tried by TCP first (trunks/large.py has the rules). One that does not take it is
+remembered, and the request goes on by UDP as if nothing had been: no attempt was made, and no trunk has failed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kemi.auth.attempt import Attempt
+from kemi.flow import calls, standings
+from kemi.outcome import ByUdp
+from kemi.sip import api, call, large, relay, wanted
+from kemi.trunks.hops import Hop, Hops, Target, target_of
+from kemi.trunks.large import OR_UDP, by_tcp, is_service
+from kemi.trunks.places import Place
+from kemi.trunks.plan import Plan
+from kemi.trunks.store import TrunkStore
+from kemi.trunks.trunk import Trunk
+
+if TYPE_CHECKING:
+    from kemi.settings import Settings
+
+TCP_SECONDS = 2  # for a connection and the first reply by it: a SYN that was lost comes again after one
+LAST_SECONDS = 30  # for the last place, as tm has it (fr_timer)
+
+
+def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str, hops: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    """Return the hops of a trunk (nexthop.of_trunk) for a large request: in front of each, its place by TCP."""
+    target = trunk.target if trunk.target.host else target_of(uri, "")
+    if target.transport or trunk.socket:
+        return hops
+    known = trunks.resolved(target) or ()
+    services = _services(trunks, target) if any(is_service(target, hop) for hop in known) else ()
+    by_uri = {hop.uri: hop for hop in known} if target.is_name else dict.fromkeys(hops, known[0])
+    return tuple([_paired(one, by_tcp(target, by_uri[one], services), settings) for one in hops])
+
+
+def _services(trunks: TrunkStore, target: Target) -> Hops:
+    """Return a target's services by TCP; none before anybody has asked for them, which is done for the next one."""
+    by_name = target._replace(transport="tcp")
+    services = trunks.resolved(by_name)
+    if services is None:
+        wanted.want(by_name.key)
+    return services or ()
+
+
+def _paired(hop: str, twin: Hop | None, settings: Settings) -> str:
+    if twin is None or not _reaches(settings, twin.address) or large.is_without_tcp(Place.of_hop(twin)):
+        return hop
+    return f"{twin.uri}{OR_UDP}{hop}"
+
+
+def _reaches(settings: Settings, address: str) -> bool:
+    """Return True if Kamailio can send to an address of this kind by TCP (start/sockets.py, reach)."""
+    return any(one.proto == "tcp" and one.host.startswith("[") is (":" in address) for one in settings.listen)
+
+
+def wait(plan: Plan, settings: Settings) -> None:
+    """Set how long the attempt at hand is waited for."""
+    seconds = settings.try_seconds if plan.goes_on else LAST_SECONDS
+    relay.try_for(min(seconds, TCP_SECONDS) if OR_UDP in plan.hop else seconds, settings.ring_seconds)
+
+
+def unsent(attempt: Attempt, plan: Plan) -> Plan:
+    """Return the plan after an attempt could not be sent to its hop."""
+    if OR_UDP in plan.hop:
+        return without_tcp(attempt.trunk, plan, "refused")
+    calls.attempted(attempt, calls.NOTHING)
+    return standings.unreachable(attempt.trunk, plan)
+
+
+def without_tcp(trunk: str, plan: Plan, reason: str) -> Plan:
+    """Return the plan with its hop by UDP next: its place did not take TCP."""
+    hop, _, by_udp = plan.hop.partition(OR_UDP)
+    there = Place.of_uri(hop)
+    large.note_without_tcp(there)
+    api.tell(ByUdp(trunk, call.text(there), reason))
+    return plan._replace(hops=(by_udp, *plan.hops))
