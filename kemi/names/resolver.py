@@ -1,7 +1,7 @@
 """From a target to its hops: RFC 3263 sections 4.1 and 4.2.
 
 1. The transport is the URI's; without one, UDP for a target with a port, else what NAPTR says, or else the transports
-   that have SRV records.
+   that have SRV records. Of a SIPS URI it is TLS, and NAPTR may say where.
 2. A target without a port has the hosts and ports of SRV, or its own addresses at the default port if there is none.
 3. Only transports and kinds of addresses that Kamailio can send by are used. If that leaves nothing, the other kind is
    asked for once, to say why.
@@ -91,8 +91,8 @@ class Resolver:
         if target.port:
             transport = target.transport or self._default()
             return [Place(target.host, target.port, transport)], FOREVER
-        if not target.transport:
-            by_naptr, ttl = await self._by_naptr(target.host)
+        if target.is_sips or not target.transport:
+            by_naptr, ttl = await self._by_naptr(target.host, ("tls",) if target.is_sips else self._transports)
             if by_naptr:
                 return by_naptr, ttl
         for transport in (target.transport,) if target.transport else self._transports:
@@ -107,15 +107,15 @@ class Resolver:
         """Return the transport of a URI that leaves it open: UDP (RFC 3263 4.1), if Kamailio listens by it."""
         return "udp" if "udp" in self._transports else self._transports[0]
 
-    async def _by_naptr(self, name: str) -> tuple[list[Place], int]:
-        """Return the places of the first NAPTR record that can be used (RFC 3403 4.1)."""
+    async def _by_naptr(self, name: str, transports: tuple[str, ...]) -> tuple[list[Place], int]:
+        """Return the places of the first NAPTR record of one of these transports that can be used (RFC 3403 4.1)."""
         records = await self._ask(name, "NAPTR")
         usable = [
             (record.order, record.preference, transport, str(record.replacement).rstrip("."))
             for record in records.found
             if record.flags.lower() == b"s"
             and str(record.replacement) != "."
-            and (transport := _NAPTR.get(record.service.decode(errors="replace").upper(), "")) in self._transports
+            and (transport := _NAPTR.get(record.service.decode(errors="replace").upper(), "")) in transports
         ]
         for _, _, transport, service in sorted(usable)[:MOST_PLACES]:
             places, ttl = await self._by_srv(service, transport)

@@ -21,6 +21,7 @@ _URI = re.compile(
 )
 _PARAMETER = re.compile(r";\s*(transport|maddr)\s*=\s*([^;\s]+)", re.IGNORECASE)
 
+_SIPS = "sips"
 LONGEST_NAME = 255  # characters (RFC 1035 2.3.4)
 PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 TRANSPORTS = frozenset({"", *PORTS, "sctp", "ws", "wss"})
@@ -29,11 +30,13 @@ TRANSPORTS = frozenset({"", *PORTS, "sctp", "ws", "wss"})
 class Target(NamedTuple):
     """The parts of a URI that decide where its requests go (RFC 3263 4): host is an address without brackets or a name
     in lower case, empty for no target at all; port 0 and transport empty if the URI has none; `sips` demands TLS.
+    is_sips: True if the URI is one of `sips` and says no more, so that NAPTR is asked for TLS.
     """
 
     host: str = ""
     port: int = 0
     transport: str = ""
+    is_sips: bool = False
 
     @property
     def is_name(self) -> bool:
@@ -43,13 +46,13 @@ class Target(NamedTuple):
     @property
     def key(self) -> str:
         """The target as text, by which its hops are stored."""
-        return f"{self.host}:{self.port};{self.transport}"
+        return f"{self.host}:{self.port};{_SIPS if self.is_sips else self.transport}"
 
     @classmethod
     def of_key(cls, key: str) -> Target:
         """Return the target of this key, if its host is a name. Raises ValueError."""
         host, port, transport = re.split("[:;]", key)
-        return cls(host, int(port), transport)
+        return cls(host, int(port), "tls", is_sips=True) if transport == _SIPS else cls(host, int(port), transport)
 
 
 class Hop(NamedTuple):
@@ -84,13 +87,15 @@ def target_of(next_hop: str, domain: str) -> Target:
     if not match:
         return Target()
     parameters = {name.lower(): value for name, value in _PARAMETER.findall(match["parameters"] or "")}
-    transport = parameters.get("transport", "").lower()
-    if match["scheme"].lower() == "sips":
+    transport, is_sips = parameters.get("transport", "").lower(), False
+    if match["scheme"].lower() == _SIPS:
+        is_sips = not (transport or match["port"])
         transport = "tls"  # sips with transport=tcp is TLS over TCP (RFC 3263 4.1)
     host = parameters.get("maddr") or match["host"]
     if transport not in TRANSPORTS or len(host) > LONGEST_NAME:
         return Target()
-    return Target(_bare(host), int(match["port"] or 0), transport)
+    target = Target(_bare(host), int(match["port"] or 0), transport)
+    return target._replace(is_sips=True) if is_sips and target.is_name else target
 
 
 def _bare(host: str) -> str:

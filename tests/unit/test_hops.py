@@ -15,7 +15,9 @@ TARGETS = {
     ("sip:SBC.Carrier.test.", ""): Target("sbc.carrier.test"),
     ("sip:sbc.carrier.test:5070", ""): Target("sbc.carrier.test", 5070),
     ("sip:user@sbc.carrier.test;transport=TCP;lr", ""): Target("sbc.carrier.test", 0, "tcp"),
-    ("sips:sbc.carrier.test", ""): Target("sbc.carrier.test", 0, "tls"),
+    ("sips:sbc.carrier.test", ""): Target("sbc.carrier.test", 0, "tls", is_sips=True),
+    ("SIPS:sbc.carrier.test:5061", ""): Target("sbc.carrier.test", 5061, "tls"),
+    ("sips:192.0.2.7", ""): Target("192.0.2.7", 0, "tls"),
     ("sips:sbc.carrier.test;transport=tcp", ""): Target("sbc.carrier.test", 0, "tls"),
     ("sip:sbc.carrier.test;maddr=192.0.2.7", ""): Target("192.0.2.7"),
     ("sip:192.0.2.7:5060?X=y", ""): Target("192.0.2.7", 5060),
@@ -40,7 +42,10 @@ def test_only_a_name_has_to_be_resolved() -> None:
     assert [target.is_name for target in targets] == [True, False, False, False]
 
 
-@pytest.mark.parametrize("target", [Target("a.test"), Target("a.test", 5070), Target("a.test", 0, "tls")])
+@pytest.mark.parametrize(
+    "target",
+    [Target("a.test"), Target("a.test", 5070), Target("a.test", 0, "tls"), Target("a.test", 0, "tls", is_sips=True)],
+)
 def test_a_key_gives_its_target_back(target: Target) -> None:
     assert Target.of_key(target.key) == target
 

@@ -108,6 +108,29 @@ def test_naptr_chooses_by_order_then_preference_what_kamailio_can_send_by() -> N
     assert [hop.transport for hop in hops(zone, Target("c.test"), "udp")] == ["udp"]
 
 
+def test_a_sips_uri_takes_the_naptr_of_tls_alone_then_srv_of_tls() -> None:
+    """RFC 3263 4.1. One that says `;transport=` asks for no NAPTR."""
+    srv_elsewhere = {("_sips._tcp.far.test", "SRV"): srv((1, 1, 5071, "h.test.")), **HOST}
+    zone = {
+        ("c.test", "NAPTR"): naptr(
+            (1, 1, b"s", b"SIP+D2T", "_sip._tcp.c.test."),
+            (2, 1, b"s", b"SIP+D2U", "_sip._udp.c.test."),
+            (3, 1, b"s", b"SIPS+D2T", "_sips._tcp.far.test."),
+        ),
+        ("_sips._tcp.c.test", "SRV"): srv((1, 1, 5081, "h.test.")),
+        ("_sip._tcp.c.test", "SRV"): srv((1, 1, 5080, "h.test.")),
+        **srv_elsewhere,
+        **SRV,
+    }
+    sips, said = Target("c.test", 0, "tls", is_sips=True), Target("c.test", 0, "tls")
+    both = ("udp", "tcp", "tls")
+    assert [(hop.transport, hop.port) for hop in hops(zone, sips, *both)] == [("tls", 5071)]
+    assert [(hop.transport, hop.port) for hop in hops(zone, said, *both)] == [("tls", 5081)]
+    zone["c.test", "NAPTR"] = zone["c.test", "NAPTR"][:2]
+    assert [(hop.transport, hop.port) for hop in hops(zone, sips, *both)] == [("tls", 5081)]
+    assert hops(zone, sips, "udp", "tcp") == ()
+
+
 def test_a_naptr_without_a_host_behind_it_is_passed_over() -> None:
     zone = {("c.test", "NAPTR"): naptr((1, 1, b"s", b"SIP+D2T", "_sip._tcp.gone.test.")), **SRV}
     assert [hop.port for hop in hops(zone, Target("c.test"))] == [5070]
