@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.health.certificates import Certificates
 from kemi.health.holding import Holding
+from kemi.health.knocking import Knocking
 from kemi.health.pinging import Pinging
 from kemi.health.probing import Probing
 from kemi.health.securing import Securing
@@ -65,6 +66,7 @@ class _Work:
             self._say_file_fault(cause(error))
         self._registering = Registering()
         self._pinging = Pinging()
+        self._knocking = Knocking()
         self._probing = Probing(settings.try_seconds)
         self._securing = Securing(settings) if settings.has_tls else None
         self._certificates = Certificates(settings) if settings.has_tls else None
@@ -101,6 +103,7 @@ class _Work:
         if self._standby.is_active:
             self._registering.look(registering)
             self._pinging.tick(registering)
+            self._knocking.tick()
             self._probing.tick(found.probed, hops)
             if self._securing:
                 self._securing.tick(found.secured, hops)
@@ -115,6 +118,7 @@ class _Work:
             api.write(line)
 
     def close(self) -> None:
+        self._knocking.close()
         self._names.close()
         self._rows.close()
         self._file.close()

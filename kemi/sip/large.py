@@ -1,15 +1,23 @@
-"""Places without TCP, for all processes: a table of the htable module (trunkauth.inc.cfg)."""
+"""Places without TCP, for all processes: tables of the htable module (trunkauth.inc.cfg)."""
 
 from __future__ import annotations
 
 import KSR
 
+from kemi.sip import ring
 from kemi.trunks.places import Place
 
 _TABLE = "without_tcp"
+_NOTED, _SIZE = "without_tcp_noted", 64
 
 
 def note_without_tcp(there: Place) -> None:
+    """Remember that nobody takes TCP there, and tell the process that knocks."""
+    keep_without_tcp(there)
+    ring.put(_NOTED, _SIZE, there.text)
+
+
+def keep_without_tcp(there: Place) -> None:
     """Remember for some minutes that nobody takes TCP there."""
     KSR.htable.sht_seti(_TABLE, there.text, 1)
 
@@ -17,3 +25,17 @@ def note_without_tcp(there: Place) -> None:
 def is_without_tcp(there: Place) -> bool:
     """Return True if nobody has taken TCP there lately."""
     return KSR.htable.sht_get(_TABLE, there.text) == 1
+
+
+# --- for the process that knocks
+
+
+def noted_since(number: int) -> tuple[list[Place], int]:
+    """Return the places noted since this number, and the number to go on with. Of very many, the last ones."""
+    last = ring.last(_NOTED)
+    return [Place.of_text(text) for text in ring.between(_NOTED, _SIZE, number, last)], last
+
+
+def forget(there: Place) -> None:
+    """Somebody takes TCP there again."""
+    KSR.htable.sht_rm(_TABLE, there.text)
