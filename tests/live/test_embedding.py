@@ -263,6 +263,79 @@ def test_a_to_tag_and_a_route_lead_nowhere(scene: Scene) -> None:
     assert carrier.received("MESSAGE") == []
 
 
+# --- a script that says itself what goes where, and what follows
+
+SCRIPT = """
+import os
+import KSR
+from kemi.handlers import Handlers
+
+class Own(Handlers):
+    def ksr_request_route(self, message):
+        if self.dialog_is_ours(message) or not KSR.is_INVITE():
+            return super().ksr_request_route(message)
+        return self.send(str(KSR.pv.gete("$rU")), message)
+
+    def TRUNKAUTH(self, message):
+        if not self.challenge(message):
+            KSR.tm.t_reply(480, "Said Here")
+        return 1
+
+def mod_init():
+    return Own.from_environment(os.environ)
+"""
+CONFIG = """#!KAMAILIO
+include_file "{project}/kamailio/trunkauth.inc.cfg"
+debug=1
+log_stderror=yes
+listen=TRUNKAUTH_SOCKETS
+tcp_children=2
+modparam("app_python3", "load", "{state}/own.py")
+"""
+
+
+def own_script(state: Path, project: Path) -> Path:
+    """A script that sends a call over the trunk whose name is dialled, and has the last word itself."""
+    for name, text in (("own.py", SCRIPT), ("own.cfg", CONFIG.format(project=project, state=state))):
+        (state / name).write_text(text)
+        (state / name).chmod(0o644)
+    return state / "own.cfg"
+
+
+@pytest.fixture(scope="module")
+def sending(installation: Installation) -> Iterator[Kamailio]:
+    with installation.running(Options(config=own_script, callers=(), preemptive="off")) as node:
+        yield node
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_a_script_sends_over_a_trunk_and_has_its_challenge_answered(sending: Kamailio, offer: str) -> None:
+    with Scene(sending) as scene:
+        trunk, other = trunk_asking(scene, offer), scene.trunk(Script())
+        call = scene.pbx.invite(f"sip:{trunk.uuid}@pbx.test")
+        call.expect(200)
+        trunk.carrier.expect_acks()
+        call.inside("BYE").expect(200)
+        kinds = ["INVITE", "BYE"]
+        assert [(kind, verdict) for kind, _, verdict in trunk.carrier.verdicts] == [
+            (kind, verdict) for kind in kinds for verdict in (MISSING, ACCEPTED)
+        ]
+        assert other.carrier.trace == []
+
+
+def test_what_follows_a_refused_challenge_is_the_scripts(sending: Kamailio) -> None:
+    with Scene(sending) as scene:
+        trunk = scene.trunk(auth_password="not the one")
+        call = scene.pbx.invite(f"sip:{trunk.uuid}@pbx.test")
+        assert call.expect(480).reason == "Said Here"
+        assert trunk.carrier.answers("INVITE") == [407, 407]
+
+
+def test_a_trunk_that_is_not_there_is_answered(sending: Kamailio) -> None:
+    with Scene(sending) as scene:
+        assert scene.pbx.invite("sip:nobody@pbx.test").expect(404).reason == "No Trunk"
+
+
 # --- what is missing
 
 
