@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kemi.dialog.mark import fingerprint
 from kemi.handlers import Handlers
 from kemi.metrics import counts
 from kemi.names.file import NamesFile
@@ -12,7 +13,7 @@ from kemi.settings import Settings
 from kemi.sip import standings, wanted
 from kemi.trunks.hops import Hop, Target
 from kemi.trunks.large import LONGEST_BY_UDP
-from tests.flow.scene import CHALLENGE, FAILED, PBX, challenge, cseqs, fail, reply, request, routes_with
+from tests.flow.scene import CHALLENGE, FAILED, PBX, Marks, challenge, cseqs, fail, reply, request, routes_with
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
 
@@ -232,3 +233,17 @@ def test_services_by_tcp_are_asked_for_if_nobody_has(pbx: MockKSR, routes: Handl
     send(pbx, routes, "grace")
     assert went(pbx) == [SERVICE]
     assert wanted.wanted_since(0)[0] == ["service.test:0;tcp"]
+
+
+@pytest.mark.parametrize(("port", "times"), [(5070, 2), (5071, 1)])
+def test_inside_a_dialog_by_tcp_a_challenge_is_the_carriers_without_its_peer_too(
+    pbx: MockKSR, routes: Handlers, marks: Marks, port: int, times: int
+) -> None:
+    """As after a restart."""
+    sealed = marks.sealed(row=3, destination=fingerprint(marks.key, ALONE))
+    pbx.world.loose_route = 1
+    pbx.receive(marks.request("INFO", sealed, uri=f"sip:carrier@203.0.113.3:{port};transport=tcp"), source=(PBX, 5060))
+    routes.ksr_request_route(None)
+    pbx.world.carrier, pbx.world.carrier_port, pbx.world.transport = "203.0.113.3", port, "tcp"
+    challenge(pbx, routes)
+    assert len(pbx.relayed) == times
