@@ -4,6 +4,7 @@ remembered, and the request goes on by UDP as if nothing had been: no attempt wa
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from kemi.auth.attempt import Attempt
@@ -11,7 +12,7 @@ from kemi.flow import calls, standings
 from kemi.outcome import ByUdp
 from kemi.sip import api, call, large, relay, wanted
 from kemi.trunks.hops import Hop, Hops, Target, target_of
-from kemi.trunks.large import OR_UDP, by_tcp, is_service
+from kemi.trunks.large import LONGEST_BY_UDP, OR_UDP, by_tcp, is_service
 from kemi.trunks.places import Place
 from kemi.trunks.plan import Plan
 from kemi.trunks.store import TrunkStore
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 TCP_SECONDS = 2  # for a connection and the first reply by it: a SYN that was lost comes again after one
 LAST_SECONDS = 30  # for the last place, as tm has it (fr_timer)
+
+
+def longest_by_udp(settings: Settings) -> int:
+    """Return above how many octets a request is large; without a TCP socket none is."""
+    return LONGEST_BY_UDP if any(one.proto == "tcp" for one in settings.listen) else sys.maxsize
 
 
 def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str, hops: tuple[str, ...], settings: Settings) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room
 from kemi.sip.request import Incoming
 from kemi.start import key
 from kemi.trunks import numbers, selection
-from kemi.trunks.large import LONGEST_BY_UDP, OR_UDP
+from kemi.trunks.large import OR_UDP
 from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan, Word
 from kemi.trunks.secure import TLS
 from kemi.trunks.selection import Asked, Candidates, candidates
@@ -48,6 +48,7 @@ class Placing:
         numbers.load()
         api.use(settings.log, settings.log_level)
         self.has_tls = settings.has_tls
+        self._longest_by_udp = large.longest_by_udp(settings)
         secure.use(self.has_tls)
         standby.RUN[0] = secrets.randbits(32)
         self._dialogs = Dialogs(key.load(settings.key_file), standby.RUN)
@@ -178,7 +179,7 @@ class Placing:
     def _first_place(self, trunks: Candidates, incoming: Incoming) -> tuple[Trunk | None, Plan]:
         """Return as next_place() does what it would of a plan of these trunks: mostly the first of them."""
         names = tuple([trunk.uuid for trunk in trunks])
-        if incoming.size > LONGEST_BY_UDP and incoming.method == "INVITE":
+        if incoming.size > self._longest_by_udp and incoming.method == "INVITE":
             return self.next_place(Plan(names, is_large=True), None, incoming.dialled)
         if (len(trunks) == 1 or not standings.are_kept()) and (
             hops := nexthop.of_trunk(self.trunks, trunks[0], incoming.dialled)
@@ -264,7 +265,7 @@ class Placing:
         if (goes_on := plan.goes_on or is_by_size) or attempt.is_moved or is_by_tls:
             relay.keep_plan(plan)
             attempt = attempt._replace(goes_on=goes_on)
-        if plan.is_large:
+        if is_by_size or (plan.is_large and attempt.is_moved):
             large.wait(plan, self._settings)
         if not (is_sent := relay.send(attempt, "REPLY" if hears else "")) and not is_by_size:
             api.tell(Unreachable(attempt.trunk))

@@ -109,11 +109,13 @@ def test_the_dialled_host_is_tried_by_tcp_unless_it_says_udp(pbx: MockKSR, route
         pbx.relayed.clear()
 
 
-def test_without_a_tcp_socket_all_goes_by_udp(pbx: MockKSR, settings: Settings) -> None:
-    routes = pbx.handlers = routes_with(settings, {"TRUNKAUTH_LISTEN": "udp:192.0.2.1:5060 tcp:[2001:db8::1]:5060"})
+@pytest.mark.parametrize("other", ["tcp:[2001:db8::1]:5060", "tls:192.0.2.1:5061"])
+def test_without_a_tcp_socket_all_goes_by_udp(pbx: MockKSR, settings: Settings, other: str) -> None:
+    routes = pbx.handlers = routes_with(settings, {"TRUNKAUTH_LISTEN": f"udp:192.0.2.1:5060 {other}"})
     send(pbx, routes, "bob")
     routes.trunks.close()
     assert went(pbx) == [ALONE]
+    assert pbx.called("tm.t_set_fr") == []
 
 
 def test_a_message_stays_on_udp(pbx: MockKSR, routes: Handlers) -> None:
