@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import network, nsd
+from tests.harness.agent import SDP
 from tests.harness.carrier import Carrier, Script
 from tests.harness.network import Network
 from tests.harness.node import Kamailio, Native, Options
@@ -23,6 +24,7 @@ from tests.harness.steps import status, wait_until
 SIP = ("127.0.0.1", 5060)
 UDP, TCP = "udp 127.1.0.1 5060", "tcp 127.1.0.1 5060"
 OTHER, FAR = "udp 127.1.0.2 5070", "udp fd00::9 5060"
+OTHER_BY_TCP = "tcp 127.1.0.2 5070"
 SPARE = "udp 127.1.0.3 5060"
 
 ZONE = """
@@ -56,6 +58,8 @@ _sip._udp.services SRV 1 1 5070 two
 _sip._tcp.services SRV 1 1 5060 one
 onlytcp A 127.1.0.3
 _sip._tcp.onlytcp SRV 1 1 5060 one
+_sip._udp.twice SRV 1 1 5070 two
+_sip._tcp.twice SRV 1 1 5070 two
 _sip._udp.toalias SRV 1 1 5060 alias
 _sip._udp.first SRV 1 0 5070 two
 _sip._udp.first SRV 2 9 5060 one
@@ -131,7 +135,7 @@ def node(native: Native, own_network: Network, resolv_conf: Path) -> Iterator[Ka
     rows = tuple(row(f"way-{number}", way.uri) for number, way in enumerate(TABLE.values()))
     options = Options(
         sip=SIP, network=own_network, resolv_conf=resolv_conf, also=also,
-        trunks=(*rows, row("weights", "sip:weights.test")),
+        trunks=(*rows, row("weights", "sip:weights.test"), row("twice", "sip:twice.test")),
     )  # fmt: skip
     with native.running(options) as running:
         running.wait_for("every name was tried", lambda: names_of(running) >= names(TABLE), within=10)
@@ -147,8 +151,12 @@ def names(table: dict[str, Way]) -> set[str]:
 
 
 def names_of(node: Kamailio) -> set[str]:
+    return {target.split(":")[0] for target in targets_of(node)}
+
+
+def targets_of(node: Kamailio) -> set[str]:
     with contextlib.closing(sqlite3.connect(node.state / "names.sqlite")) as file:
-        return {target.split(":")[0] for (target,) in file.execute("SELECT target FROM resolved_name")}
+        return {target for (target,) in file.execute("SELECT target FROM resolved_name")}
 
 
 @contextlib.contextmanager
@@ -180,6 +188,18 @@ def test_srv_shares_calls_by_weight(node: Kamailio) -> None:
         calls = Counter({place: len(each.received("INVITE")) for place, each in found.items()})
         assert calls.total() == 60
         assert calls[OTHER] > calls[SPARE] > 0, "3 to 1; it is the other way round once in 100,000 times"
+
+
+def test_a_large_call_goes_to_the_service_by_tcp_once_somebody_has_asked_for_it(node: Kamailio) -> None:
+    with Scene(node) as scene, carriers(scene, OTHER, OTHER_BY_TCP) as found:
+        for place in (OTHER, OTHER_BY_TCP):
+            call = scene.pbx.invite("sip:1@pbx.test", headers=[("X-Trunk", "twice")], body=SDP + b"a=x\r\n" * 200)
+            call.expect(200)
+            call.inside("BYE").expect(200)
+            assert [one for one, each in found.items() if each.received("INVITE")][-1] == place
+            node.wait_for("its services by TCP", lambda: "twice.test:0;tcp" in targets_of(node), within=5)
+            node.wait_until_looked_at()
+        assert [len(each.received("INVITE")) for each in found.values()] == [1, 1]
 
 
 def test_a_carrier_of_another_kind_of_addresses_is_told_of(
