@@ -38,7 +38,8 @@ def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str, hops: tuple[str, ...], 
     known = trunks.resolved(target) or ()
     services = _services(trunks, target) if any(is_service(target, hop) for hop in known) else ()
     by_uri = {hop.uri: hop for hop in known} if target.is_name else dict.fromkeys(hops, known[0])
-    return tuple([_paired(one, by_tcp(target, by_uri[one], services), settings) for one in hops])
+    twins = {one: by_tcp(target, hop, services) for one, hop in by_uri.items()}
+    return tuple([_paired(one, twins.get(one), settings) for one in hops])  # the file may have changed in between
 
 
 def _services(trunks: TrunkStore, target: Target) -> Hops:

@@ -290,7 +290,7 @@ def test_what_serves_again_is_up(scene: Scene) -> None:
         call(scene, first, second).expect(200)
     first.carrier.turn_down(486)
     call(scene, first).expect(486)
-    assert f"trunk={first.uuid} outcome=up-again seconds=" in scene.kamailio.log()
+    scene.kamailio.wait_for_log(f"trunk={first.uuid} outcome=up-again seconds=")
     call(scene, first, second).expect(486)
 
 
