@@ -91,6 +91,11 @@ class Attempt(NamedTuple):
     sent: tuple[Sent, ...] = ()
 
     @property
+    def is_shaped(self) -> bool:
+        """True if it leaves with more than its caller wrote, or by another way: a BYE often does not."""
+        return bool(self.mark or self.sent or self.number != self.cseq or self.sender or self.identity or self.is_moved)
+
+    @property
     def dialog(self) -> str:
         """The name of its dialog: mark.dialog_id."""
         return self.sequence[:32]

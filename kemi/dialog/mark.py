@@ -69,18 +69,27 @@ def dialog_id(call_id: str, tag: str) -> str:
     return blake2b(f"{call_id}\n{tag}".encode(), digest_size=16, person=b"dialog").hexdigest()
 
 
+_SEALED: dict[tuple[bytes, str, str], Mark] = {}  # lately, by this process: the dialog's next requests bring them back
+_MOST_SEALED = 1024
+
+
 def seal(key: bytes, mark: Mark, dialog: str) -> str:
     """Return the parameter's value for a dialog (dialog_id of its first request): letters, digits, `-` and `_`."""
     row, destination, pbx, *numbers, is_inbound, is_limited = mark
     body = _FORM.pack(_VERSIONS[is_inbound, is_limited], row, *numbers, destination, pbx)
     sealed = blake2b(body + dialog.encode(), key=key, digest_size=_SEAL_BYTES, person=b"mark").digest()
     text = b2a_base64(body + sealed, newline=False).translate(_TO_URL)
-    return text.decode().rstrip("=")
+    value = text.decode().rstrip("=")
+    if len(_SEALED) >= _MOST_SEALED:
+        _SEALED.clear()
+    _SEALED[key, value, dialog] = mark
+    return value
 
 
-@lru_cache(maxsize=512)
 def unseal(key: bytes, value: str, dialog: str) -> Mark | None:
     """Return the mark if it is ours and of this dialog, None otherwise."""
+    if known := _SEALED.get((key, value, dialog)):
+        return known
     try:
         text = a2b_base64(value.encode().translate(_FROM_URL) + b"==")
     except ValueError:

@@ -40,15 +40,17 @@ def listen(handler: str = "REPLY") -> None:
 
 
 def send(attempt: Attempt, handler: str = "") -> bool:
-    """Relay the request as this attempt: BRANCH shapes it, TRUNKAUTH handles its failure. Return as relay() does.
-    handler: of its replies, as listen() has it; empty for none, or the one that listens already.
+    """Relay the request as this attempt: BRANCH shapes it if there is anything to shape, TRUNKAUTH handles its failure.
+    Return as relay() does. handler: of its replies, as listen() has it; empty for none, or the one that listens
+    already.
     """
     keep(attempt)
     if handler:
         KSR.tm.t_on_reply(handler)
     if attempt.sent and attempt.method == "INVITE" and not attempt.by_uac_auth:
         KSR.setflag(_KEEP_SENT)
-    KSR.tm.t_on_branch("BRANCH")
+    if attempt.is_shaped:
+        KSR.tm.t_on_branch("BRANCH")
     KSR.tm.t_on_failure("TRUNKAUTH")
     return KSR.tm.t_relay() > 0
 

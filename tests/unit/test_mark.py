@@ -24,6 +24,12 @@ MARK = Mark(7, b"12345678", b"abcdefgh", 1, 2, 1_800_000_000, 1_799_999_000)
 SEALED = seal(KEY, MARK, DIALOG)
 
 
+def read(key: bytes, value: str, dialog: str) -> Mark | None:
+    """As a process reads it that has not sealed it."""
+    mark._SEALED.clear()
+    return unseal(key, value, dialog)
+
+
 def text(value: bytes) -> str:
     return urlsafe_b64encode(value).decode().rstrip("=")
 
@@ -35,13 +41,21 @@ BYTES = urlsafe_b64decode(SEALED + "=" * (-len(SEALED) % 4))
 def test_a_mark_comes_back(sealed: Mark, call_id: str, tag: str) -> None:
     dialog = dialog_id(call_id, tag)
     value = seal(KEY, sealed, dialog)
-    assert unseal(KEY, value, dialog) == sealed
+    assert read(KEY, value, dialog) == sealed
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,100}", value)  # a token, as request.py reads it
+
+
+def test_the_process_that_has_sealed_a_mark_knows_it() -> None:
+    value = seal(KEY, MARK, DIALOG)
+    assert unseal(KEY, value, DIALOG) is MARK
+    for number in range(mark._MOST_SEALED):
+        seal(KEY, MARK._replace(cseq=number), DIALOG)
+    assert unseal(KEY, value, DIALOG) is not MARK
 
 
 @given(st.text(max_size=80) | st.from_regex(r"[A-Za-z0-9_=-]{0,80}", fullmatch=True))
 def test_no_text_of_a_stranger_is_a_mark(value: str) -> None:
-    assert unseal(KEY, value, DIALOG) is None
+    assert read(KEY, value, DIALOG) is None
 
 
 @pytest.mark.parametrize("place", range(len(BYTES)))
@@ -49,34 +63,34 @@ def test_no_byte_of_a_mark_can_be_changed(place: int) -> None:
     for bit in range(8):
         changed = bytearray(BYTES)
         changed[place] ^= 1 << bit
-        assert unseal(KEY, text(bytes(changed)), DIALOG) is None
+        assert read(KEY, text(bytes(changed)), DIALOG) is None
 
 
 def test_a_mark_that_is_cut_or_lengthened_is_none() -> None:
     for length in range(len(BYTES)):
-        assert unseal(KEY, text(BYTES[:length]), DIALOG) is None
-    assert unseal(KEY, text(BYTES + b"\0"), DIALOG) is None
-    assert unseal(KEY, text(b"\0" + BYTES), DIALOG) is None
+        assert read(KEY, text(BYTES[:length]), DIALOG) is None
+    assert read(KEY, text(BYTES + b"\0"), DIALOG) is None
+    assert read(KEY, text(b"\0" + BYTES), DIALOG) is None
 
 
 @pytest.mark.parametrize("dialog", [dialog_id("call-2", "a"), dialog_id("call-1", "b"), ""])
 def test_a_mark_serves_its_own_dialog_alone(dialog: str) -> None:
-    assert unseal(KEY, SEALED, dialog) is None
+    assert read(KEY, SEALED, dialog) is None
 
 
 def test_a_mark_serves_its_own_deployment_alone() -> None:
-    assert unseal(KEY[::-1], SEALED, DIALOG) is None
+    assert read(KEY[::-1], SEALED, DIALOG) is None
 
 
 def test_a_mark_of_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(mark._KINDS, BYTES[0])
-    assert unseal(KEY, seal(KEY, MARK._replace(cseq=99), DIALOG), DIALOG) is None
+    assert read(KEY, seal(KEY, MARK._replace(cseq=99), DIALOG), DIALOG) is None
 
 
 def test_a_mark_of_an_earlier_release_serves_on() -> None:
     """Calls that are up go on: those were all placed over a trunk."""
     assert BYTES[0] == 2
-    assert unseal(KEY, SEALED, DIALOG) == MARK
+    assert read(KEY, SEALED, DIALOG) == MARK
     assert not MARK.is_inbound
 
 
