@@ -1,8 +1,9 @@
 """The text forms of all that is stored in AVPs and shared tables.
 
-Each is a JSON list that starts with the form's version, so it is ASCII without line ends whatever the wire brought.
-Text of another version, or damaged text, decodes to the empty value: the process that reads may be older or newer than
-the one that wrote, and a lost nonce record costs one challenge.
+Each is a JSON list that starts with the form's version, but for the CSeq of one INVITE, which is a number, so it is
+ASCII without line ends whatever the wire brought. Text of another version, or damaged text, decodes to the empty
+value: the process that reads may be older or newer than the one that wrote, and a lost nonce record costs one
+challenge.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from kemi.flow.routes import TrunkAuth
 from kemi.health import memory
 from kemi.sip import api, failure, place, request, within
 from kemi.sip.api import guarded
+from kemi.trunks.plan import TIMEOUT
 
 
 class Contract(TrunkAuth):
@@ -43,12 +44,13 @@ class Contract(TrunkAuth):
         return placed(self, message)
 
     def challenge(self, _message: object) -> bool:
-        """Answer the carrier's challenge that this failure route is about. Return True if the request is under way
-        again. If not, the script says what comes next, or `TRUNKAUTH` does, which keeps challenges from callers.
+        """Answer the carrier's challenge that this failure route is about, or go on by UDP if a place does not take
+        a large call by TCP. Return True if the request is under way again. If not, the script says what comes next,
+        or `TRUNKAUTH` does, which keeps challenges from callers.
         """
         try:
             status, attempt = failure.status_and_attempt()
-            return status in CHALLENGES and self.answer(status, attempt) is None
+            return status in (*CHALLENGES, TIMEOUT) and self.answer(status, attempt) is None
         except Exception as caught:
             api.tell_fault(caught)
             return False

@@ -10,14 +10,25 @@ from typing import NamedTuple
 from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
-from kemi.auth.session import Cancelled, Failure, NextTrunk, PassOn, Refuse, Resend
+from kemi.auth.session import Cancelled, Decision, Failure, NextTrunk, PassOn, Refuse, Resend
 from kemi.flow import calls, large, limits, nexthop, responses, standings
 from kemi.flow.receiving import Receiving
 from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
 from kemi.sip import api, failure, moving, relay
 from kemi.trunks.large import OR_UDP
 from kemi.trunks.places import Places
-from kemi.trunks.plan import FULL, REFUSED, SERVICE_UNAVAILABLE, SILENT, UNREACHABLE, Plan, Word, best
+from kemi.trunks.plan import (
+    FULL,
+    NOTHING,
+    REFUSED,
+    SERVICE_UNAVAILABLE,
+    SILENT,
+    UNREACHABLE,
+    UNUSABLE,
+    Plan,
+    Word,
+    best,
+)
 from kemi.trunks.secure import TLS
 
 
@@ -40,7 +51,7 @@ class GoingOn(Receiving):
         facts = failure.facts(status, attempt, places)
         decision = session.after_failure(facts, attempt, credentials, self._settings.next_on)
         if not isinstance(decision, Resend):
-            return Unanswered(attempt, facts, decision)
+            return None if self._goes_by_udp(attempt, facts, decision) else Unanswered(attempt, facts, decision)
         if decision.rejected:
             responses.forget(attempt, decision.rejected)
         self._resend(decision, credentials)
@@ -51,9 +62,6 @@ class GoingOn(Receiving):
         attempt, facts, decision = failed
         status = facts.status
         plan = relay.plan() if isinstance(decision, NextTrunk) else Plan()
-        if facts.is_silent and OR_UDP in plan.hop:
-            self._go_on_by_udp(attempt, plan, "silent")
-            return
         if isinstance(decision, NextTrunk) and not plan.goes_on:
             decision = decision.refusal or PassOn()  # there is a place but its own by UDP
         calls.attempted(attempt, calls.NOTHING if facts.is_silent else status)
@@ -85,9 +93,18 @@ class GoingOn(Receiving):
             standings.note_failed(attempt.trunk, reason, word.retry_after)
         self._send_next(attempt, plan)
 
+    def _goes_by_udp(self, attempt: Attempt, facts: Failure, decision: Decision) -> bool:
+        """Send the request to the same place by UDP, and return True, if nothing at all came by TCP."""
+        if not (facts.is_silent and isinstance(decision, NextTrunk)):
+            return False
+        if OR_UDP not in (plan := relay.plan()).hop or large.has_spoken():
+            return False
+        self._go_on_by_udp(attempt, plan, "silent")
+        return True
+
     def _go_on_by_udp(self, attempt: Attempt, plan: Plan, reason: str) -> None:
         """Send the request to the same place by UDP, which has not taken it by TCP."""
-        self._send_next(attempt._replace(tries=attempt.tries - 1), large.without_tcp(attempt.trunk, plan, reason))
+        self._send_next(attempt._replace(tries=attempt.tries - 1), large.without_tcp(attempt, plan, reason))
 
     def _send_next(self, attempt: Attempt, plan: Plan) -> None:
         """Send the request to the next place of its plan, or have the last word."""
@@ -113,8 +130,9 @@ class GoingOn(Receiving):
                 attempt = attempt._replace(tries=attempt.tries - (OR_UDP in plan.hop))
                 plan = large.unsent(attempt, plan)
             trunk, plan = self.next_place(plan, trunk, dialled)
-        failure.say_instead(plan.word)
-        calls.ended(attempt, plan.word, plan.hop if attempt.is_moved else None)
+        word = UNUSABLE if plan.word == NOTHING else plan.word
+        failure.say_instead(word)
+        calls.ended(attempt, word, plan.hop if attempt.is_moved else None)
 
     def _go_on_inbound(self, attempt: Attempt, plan: Plan) -> None:
         """Send a carrier's request to the next PBX."""
@@ -161,11 +179,16 @@ class GoingOn(Receiving):
             attempt = attempt._replace(by_uac_auth=True)
         else:
             failure.add_branch()
-        hop = relay.plan().hop if self.has_tls else ""
-        if (not hop.endswith(TLS) or self.is_secured(attempt, hop)) and failure.resend(attempt):
+        plan = relay.plan() if attempt.goes_on or self.has_tls else Plan()
+        if is_by_size := OR_UDP in plan.hop:
+            attempt = attempt._replace(goes_on=plan.goes_on)
+            relay.keep_plan(large.heard_by_tcp(plan))
+        if (not plan.hop.endswith(TLS) or self.is_secured(attempt, plan.hop)) and failure.resend(attempt):
+            if is_by_size:
+                large.wait(large.heard_by_tcp(plan), self._settings)
             for challenge in resend.challenges:
                 api.tell(Answered(attempt.trunk, challenge))
-        elif attempt.goes_on and OR_UDP in (plan := relay.plan()).hop:
+        elif is_by_size:
             self._go_on_by_udp(attempt, plan, "refused")
         elif attempt.goes_on:
             api.tell(Unreachable(attempt.trunk))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from kemi.auth.attempt import Attempt
+from kemi.auth.attempt import ELSEWHERE, Attempt
 from kemi.flow import calls, standings
 from kemi.outcome import ByUdp
 from kemi.sip import api, call, large, relay, wanted
@@ -33,7 +33,7 @@ def longest_by_udp(settings: Settings) -> int:
 def of_trunk(trunks: TrunkStore, trunk: Trunk, uri: str, hops: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
     """Return the hops of a trunk (nexthop.of_trunk) for a large request: in front of each, its place by TCP."""
     target = trunk.target if trunk.target.host else target_of(uri, "")
-    if target.transport or trunk.socket:
+    if target.transport or trunk.socket or not target.host:
         return hops
     known = trunks.resolved(target) or ()
     services = _services(trunks, target) if any(is_service(target, hop) for hop in known) else ()
@@ -52,14 +52,24 @@ def _services(trunks: TrunkStore, target: Target) -> Hops:
 
 
 def _paired(hop: str, twin: Hop | None, settings: Settings) -> str:
-    if twin is None or not _reaches(settings, twin.address) or large.is_without_tcp(Place.of_hop(twin)):
+    if twin is None or not _own_socket(settings, twin.address) or large.is_without_tcp(Place.of_hop(twin)):
         return hop
     return f"{twin.uri}{OR_UDP}{hop}"
 
 
-def _reaches(settings: Settings, address: str) -> bool:
-    """Return True if Kamailio can send to an address of this kind by TCP (start/sockets.py, reach)."""
-    return any(one.proto == "tcp" and one.host.startswith("[") is (":" in address) for one in settings.listen)
+def _own_socket(settings: Settings, address: str) -> str:
+    """Return the socket that requests to an address of this kind leave from by TCP; empty if there is none, or if there
+    are several hosts to choose from: Kamailio knows by which of them UDP leaves (mhomed), and not TCP.
+    """
+    alike = [one for one in settings.listen if one.proto != "tls" and one.host.startswith("[") is (":" in address)]
+    if len({one.host for one in alike}) > 1:
+        return ""
+    return next((f"tcp:{one.local_address}:{one.port}" for one in alike if one.proto == "tcp"), "")
+
+
+def leaves_from(settings: Settings, hop: str) -> str:
+    """Return the socket for a hop by TCP: or the kernel would choose an address, which the carrier may not know."""
+    return _own_socket(settings, Place.of_uri(hop).address)
 
 
 def wait(plan: Plan, settings: Settings) -> None:
@@ -68,18 +78,30 @@ def wait(plan: Plan, settings: Settings) -> None:
     relay.try_for(min(seconds, TCP_SECONDS) if OR_UDP in plan.hop else seconds, settings.ring_seconds)
 
 
+def has_spoken() -> bool:
+    """Return True if the place that has failed without a final reply has said anything, even 100."""
+    return large.has_been_heard()
+
+
+def heard_by_tcp(plan: Plan) -> Plan:
+    """Return the plan after its place has said something by TCP: it is not asked by UDP any more."""
+    return plan._replace(hop=plan.hop.partition(OR_UDP)[0])
+
+
 def unsent(attempt: Attempt, plan: Plan) -> Plan:
     """Return the plan after an attempt could not be sent to its hop."""
     if OR_UDP in plan.hop:
-        return without_tcp(attempt.trunk, plan, "refused")
+        return without_tcp(attempt, plan, "refused")
     calls.attempted(attempt, calls.NOTHING)
     return standings.unreachable(attempt.trunk, plan)
 
 
-def without_tcp(trunk: str, plan: Plan, reason: str) -> Plan:
-    """Return the plan with its hop by UDP next: its place did not take TCP."""
+def without_tcp(attempt: Attempt, plan: Plan, reason: str) -> Plan:
+    """Return the plan with its hop by UDP next: its place did not take TCP. Nobody knocks where callers dial."""
     hop, _, by_udp = plan.hop.partition(OR_UDP)
     there = Place.of_uri(hop)
-    large.note_without_tcp(there)
-    api.tell(ByUdp(trunk, call.text(there), reason))
+    large.keep_without_tcp(there)
+    if attempt.destination not in ("", ELSEWHERE):
+        large.have_knocked(there)
+    api.tell(ByUdp(attempt.trunk, call.text(there), reason))
     return plan._replace(hops=(by_udp, *plan.hops))

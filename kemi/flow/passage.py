@@ -32,7 +32,10 @@ def is_open(
     listed sources may.
     """
     if opened.direction is Direction.TO_TRUNK:
-        is_caller = may_call(message) if may_call else incoming.group == CALLERS
+        if may_call or incoming.group == CARRIERS:  # which may lie within group 1
+            is_caller = (may_call or _is_listed)(message)
+        else:
+            is_caller = incoming.group == CALLERS
         if is_caller and incoming.group != CARRIERS:
             return True
         is_from_pbx = fingerprint(key, place.stored(incoming.source)) == opened.mark.pbx
@@ -41,6 +44,10 @@ def is_open(
     if fingerprint(key, there.text) == opened.mark.pbx:
         return True
     return is_address(there.address) and place.is_callers(there)
+
+
+def _is_listed(_message: object) -> bool:
+    return request.source_may_call()
 
 
 def is_of_listed_pbx() -> bool:

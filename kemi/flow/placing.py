@@ -181,9 +181,7 @@ class Placing:
         names = tuple([trunk.uuid for trunk in trunks])
         if incoming.size > self._longest_by_udp and incoming.method == "INVITE":
             return self.next_place(Plan(names, is_large=True), None, incoming.dialled)
-        if (len(trunks) == 1 or not standings.are_kept()) and (
-            hops := nexthop.of_trunk(self.trunks, trunks[0], incoming.dialled)
-        ):
+        if not standings.are_kept() and (hops := nexthop.of_trunk(self.trunks, trunks[0], incoming.dialled)):
             return trunks[0], Plan(names[1:], hops[1:], hops[0])
         return self.next_place(Plan(names), None, incoming.dialled)
 
@@ -236,7 +234,9 @@ class Placing:
     def address(self, trunk: Trunk, dialled: str, hop: str) -> str:
         """Address one attempt over this trunk; return why that cannot be, empty if it can."""
         is_written = trunk.domain or trunk.shapes_numbers
-        edit.address_to(trunk.request_uri(dialled) if is_written else "", hop.partition(OR_UDP)[0], trunk.socket)
+        first, by_size, _ = hop.partition(OR_UDP)
+        sip_socket = large.leaves_from(self._settings, first) if by_size else trunk.socket
+        edit.address_to(trunk.request_uri(dialled) if is_written else "", first, sip_socket)
         if not trunk.next_hop and request.leads_to_us():
             return "auth_proxy and r_domain are empty and the R-URI is ours"
         if trunk.socket and not edit.leaves_from(trunk.socket):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from select import select
+from select import POLLOUT, poll
 from time import monotonic
 
 from kemi.address import is_address
@@ -50,13 +50,14 @@ class Knocking:
             if door.knock:
                 self._look(there, door, door.knock, now)
             elif door.due <= now < door.until:
-                door.knock, door.due = _knock(there), now + PATIENCE
+                door.due = now + PATIENCE
+                door.knock = _knock(there)
             elif now >= door.until:
                 del self._doors[there]
 
     def _look(self, there: Place, door: _Door, knock: socket.socket, now: float) -> None:
         """See whether a place has taken the connection."""
-        is_over = bool(select([], [knock], [], 0)[1])
+        is_over = _is_over(knock)
         if not is_over and now < door.due:
             return
         is_open = is_over and _is_connected(knock)
@@ -81,6 +82,13 @@ def _can_be_knocked_at(there: Place) -> bool:
     return is_address(there.address) and 0 < there.port < 1 << 16
 
 
+def _is_over(knock: socket.socket) -> bool:
+    """Return True if it is known what has become of it."""
+    waiting = poll()
+    waiting.register(knock, POLLOUT)
+    return bool(waiting.poll(0))
+
+
 def _is_connected(knock: socket.socket) -> bool:
     try:
         knock.getpeername()
@@ -89,8 +97,16 @@ def _is_connected(knock: socket.socket) -> bool:
     return True
 
 
-def _knock(there: Place) -> socket.socket:
-    knock = socket.socket(socket.AF_INET6 if ":" in there.address else socket.AF_INET)
+def _knock(there: Place) -> socket.socket | None:
+    """Return a connection under way; None if not even that can be had: then the next knock is due soon."""
+    try:
+        knock = socket.socket(socket.AF_INET6 if ":" in there.address else socket.AF_INET)
+    except OSError:
+        return None
     knock.setblocking(False)
-    knock.connect_ex((there.address, there.port))
+    try:
+        knock.connect_ex((there.address, there.port))
+    except OSError:  # a scope that is gone
+        knock.close()
+        return None
     return knock

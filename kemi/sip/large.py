@@ -11,9 +11,8 @@ _TABLE = "without_tcp"
 _NOTED, _SIZE = "without_tcp_noted", 64
 
 
-def note_without_tcp(there: Place) -> None:
-    """Remember that nobody takes TCP there, and tell the process that knocks."""
-    keep_without_tcp(there)
+def have_knocked(there: Place) -> None:
+    """Tell the process that knocks of a place without TCP."""
     ring.put(_NOTED, _SIZE, there.text)
 
 
@@ -25,6 +24,11 @@ def keep_without_tcp(there: Place) -> None:
 def is_without_tcp(there: Place) -> bool:
     """Return True if nobody has taken TCP there lately."""
     return KSR.htable.sht_get(_TABLE, there.text) == 1
+
+
+def has_been_heard() -> bool:
+    """Return True if the place of a request that has failed without a final reply has said anything, even 100."""
+    return KSR.tm.t_branch_replied() > 0
 
 
 # --- for the process that knocks

@@ -34,7 +34,7 @@ TRUNK = {
 }  # fmt: skip
 MESSAGE = {
     "$hdr(X-Trunk)": "trunk", "$ru": "sip:4930123@192.0.2.1:5060", "$fu": "sip:pbx@pbx.example", "$ft": "a", "$bs": 0,
-    "$si": "192.0.2.2", "$sp": 5060, "$proto": "udp", "$dd": "192.0.2.2", "$dp": 5060, "$dP": "udp",
+    "$ml": 900, "$si": "192.0.2.2", "$sp": 5060, "$proto": "udp", "$dd": "192.0.2.2", "$dp": 5060, "$dP": "udp",
     "$hdr(Contact)": "<sip:pbx@192.0.2.9>", "$dlg(from_tag)": "a", "$T_reply_code": 407,
     "$(avp(sent){s.encode.hexa})": b"Proxy-Authorization: Digest response\r\n".hex(),
 }  # fmt: skip

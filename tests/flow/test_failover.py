@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from kemi.handlers import Handlers
 from kemi.settings import Settings
+from kemi.sip import standings
+from kemi.trunks.standing import MOST_FAILURES, Standing, is_out
 from tests.flow.scene import CHALLENGE, FAILED, PBX, STALE, challenge, copied, cseqs, fail, reply, request
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
@@ -69,6 +73,14 @@ def test_one_trunk_alone_is_waited_for_as_before(pbx: MockKSR, routes: Handlers)
     with pbx.timeout() as route:
         getattr(routes, route)(None)
     assert pbx.replies[-1] == Reply(408, "Request Timeout", passed_on=True)
+
+
+def test_of_several_calls_one_tries_a_trunk_that_was_down(pbx: MockKSR, routes: Handlers) -> None:
+    pbx.receive(request())
+    down = Standing(MOST_FAILURES, since=1, until=int(time.time()))
+    standings.change("three", lambda _: down)
+    send(pbx, routes, caller="<sip:bob@pbx.test>")
+    assert is_out(standings.standing("three"), int(time.time()))
 
 
 def test_a_message_is_not_sent_twice_because_nothing_came(pbx: MockKSR, routes: Handlers) -> None:

@@ -23,7 +23,7 @@ def node(ksr: MockKSR, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamesp
     monkeypatch.setattr(knocking, "monotonic", lambda: found.now)
     knock = knocking._knock
 
-    def counted(there: Place) -> socket.socket:
+    def counted(there: Place) -> socket.socket | None:
         found.knocks.append(there)
         return knock(there)
 
@@ -54,9 +54,15 @@ def pass_time(node: SimpleNamespace, seconds: float) -> None:
     node.knocking.tick()
 
 
+def note(there: Place) -> None:
+    """A call has met a place without TCP."""
+    large.keep_without_tcp(there)
+    large.have_knocked(there)
+
+
 def test_a_place_that_takes_tcp_again_is_forgotten(node: SimpleNamespace, carrier: socket.socket) -> None:
     there = place(carrier)
-    large.note_without_tcp(there)
+    note(there)
     pass_time(node, 0)
     assert node.knocks == []
     pass_time(node, EVERY)
@@ -71,9 +77,9 @@ def test_a_place_that_takes_tcp_again_is_forgotten(node: SimpleNamespace, carrie
 def test_a_place_that_is_silent_is_left_in_time(
     node: SimpleNamespace, carrier: socket.socket, ksr: MockKSR, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large.note_without_tcp(place(carrier))
+    note(place(carrier))
     node.knocking.tick()
-    monkeypatch.setattr(knocking, "select", lambda *_: ([], [], []))
+    monkeypatch.setattr(knocking, "_is_over", lambda _: False)
     pass_time(node, EVERY)
     kept = len(ksr.called("htable.sht_seti"))
     pass_time(node, PATIENCE)
@@ -83,21 +89,21 @@ def test_a_place_that_is_silent_is_left_in_time(
 
 
 def test_nobody_knocks_for_ever(node: SimpleNamespace, carrier: socket.socket) -> None:
-    large.note_without_tcp(place(carrier))
+    note(place(carrier))
     pass_time(node, 0)
     pass_time(node, KEPT_FOR)
     assert node.knocks == []
-    large.note_without_tcp(place(carrier))
+    note(place(carrier))
     pass_time(node, 0)
     pass_time(node, EVERY)
-    large.note_without_tcp(place(carrier))  # a call met it again
+    note(place(carrier))  # a call met it again
     pass_time(node, KEPT_FOR - 1)
     assert len(node.knocks) == 2
 
 
 def test_what_is_no_place_is_passed_over(node: SimpleNamespace) -> None:
     for there in (Place("127.0.0.1", 0, "tcp"), Place("127.0.0.1", 99999, "tcp"), Place("sbc.test", 5060, "tcp")):
-        large.note_without_tcp(there)
+        note(there)
     pass_time(node, 0)
     pass_time(node, EVERY)
     assert node.knocks == []
@@ -105,7 +111,7 @@ def test_what_is_no_place_is_passed_over(node: SimpleNamespace) -> None:
 
 def test_there_is_an_end_to_the_places(node: SimpleNamespace) -> None:
     for number in range(MOST + 1):
-        large.note_without_tcp(Place("127.0.0.1", number + 1, "tcp"))
+        note(Place("127.0.0.1", number + 1, "tcp"))
         node.knocking.tick()
     pass_time(node, EVERY)
     assert len(node.knocks) == MOST

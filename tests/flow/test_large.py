@@ -10,9 +10,10 @@ from kemi.metrics import counts
 from kemi.names.file import NamesFile
 from kemi.outcome import ENDS
 from kemi.settings import Settings
-from kemi.sip import standings, wanted
+from kemi.sip import large, standings, wanted
 from kemi.trunks.hops import Hop, Target
 from kemi.trunks.large import LONGEST_BY_UDP
+from kemi.trunks.places import Place
 from tests.flow.scene import CHALLENGE, FAILED, PBX, Marks, challenge, cseqs, fail, reply, request, routes_with
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
@@ -62,7 +63,9 @@ def send(pbx: MockKSR, routes: Handlers, caller: str, body: str = LARGE, method:
     routes.ksr_request_route(None)
 
 
-def silent(pbx: MockKSR, routes: Handlers) -> None:
+def silent(pbx: MockKSR, routes: Handlers, said: int = -1) -> None:
+    """said: 1 if 100 had come."""
+    pbx.answer("tm.t_branch_replied", said)
     with pbx.timeout() as route:
         getattr(routes, route)(None)
 
@@ -189,6 +192,50 @@ def test_credentials_that_were_refused_by_tcp_are_not_tried_by_udp(pbx: MockKSR,
     challenge(pbx, routes)
     challenge(pbx, routes, CHALLENGE.replace("n1", "n2"))
     assert (went(pbx), pbx.replies) == ([ALONE_BY_TCP] * 2, [FAILED])
+
+
+def test_a_place_that_said_100_by_tcp_is_not_asked_by_udp(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, "bob")
+    silent(pbx, routes, said=1)
+    assert went(pbx) == [ALONE_BY_TCP]
+    assert not told(pbx, "outcome=by-udp")
+
+
+def test_a_place_that_challenged_by_tcp_has_its_time_and_is_not_asked_by_udp(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, "bob")
+    challenge(pbx, routes)
+    assert waited(pbx) == 30_000
+    silent(pbx, routes)
+    assert went(pbx) == [ALONE_BY_TCP] * 2
+    assert not told(pbx, "outcome=by-udp")
+
+
+@pytest.mark.parametrize("uri", ["urn:service:sos", "tel:+4912", "sip:1@203.0.113.9;transport=xyz"])
+def test_a_uri_that_leads_nowhere_is_no_fault(pbx: MockKSR, routes: Handlers, uri: str) -> None:
+    send(pbx, routes, "heidi", uri=uri)
+    assert not told(pbx, "outcome=fault")
+
+
+def test_nobody_knocks_where_callers_dial(pbx: MockKSR, routes: Handlers) -> None:
+    pbx.world.unreachable |= {"sip:203.0.113.9:5060;transport=tcp", ALONE_BY_TCP}
+    send(pbx, routes, "heidi", uri="sip:1@203.0.113.9")
+    assert large.noted_since(0) == ([], 0)
+    send(pbx, routes, "bob")
+    assert large.noted_since(0) == ([Place("203.0.113.3", 5070, "tcp")], 1)
+
+
+def test_a_call_leaves_from_our_own_tcp_socket(pbx: MockKSR, routes: Handlers) -> None:
+    pbx.world.sockets += ("tcp:192.0.2.1:5060",)
+    send(pbx, routes, "bob")
+    assert pbx.relayed[0].socket == "tcp:192.0.2.1:5060"
+
+
+def test_with_several_hosts_to_leave_from_it_stays_on_udp(pbx: MockKSR, settings: Settings) -> None:
+    listen = "udp:192.0.2.1:5060 tcp:192.0.2.1:5060 udp:198.51.100.1:5060"
+    pbx.handlers = routes = routes_with(settings, {"TRUNKAUTH_LISTEN": listen})
+    send(pbx, routes, "bob")
+    assert went(pbx) == [ALONE]
+    routes.trunks.close()
 
 
 def test_a_call_that_rang_by_tcp_goes_nowhere_else(pbx: MockKSR, routes: Handlers) -> None:
