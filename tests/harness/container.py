@@ -40,7 +40,9 @@ class InContainer:
         )
         self.image = str(image.id)  # whoever builds another one meanwhile takes the tag
         self._version = version_in(self._program("kamailio", "-v"))
-        self._project = Path(self._program("python3", "-c", "import kemi.settings as s; print(s.PROJECT)").strip())
+        asked = "import os, kemi.settings; print(kemi.settings.PROJECT, os.getuid(), os.getgid())"
+        project, *owner = self._program("python3", "-c", asked).split()
+        self._project, self._owner = Path(project), (int(owner[0]), int(owner[1]))
 
     @contextlib.contextmanager
     def running(self, options: Options = AS_IT_COMES) -> Iterator[Kamailio]:
@@ -52,8 +54,6 @@ class InContainer:
             **HARDENED,
             **self._user(state),
         }
-        if options.database is None:
-            self._once(["db"], **how)
         database = prepared(state, options)
         command = ["run", *arguments(state, self._project, options)]
         container = self._client.containers.run(self.image, command, detach=True, **how)
@@ -66,7 +66,7 @@ class InContainer:
         """Who runs in the container: its own user, given the state directory; where we cannot give, ourselves."""
         if os.getuid():
             return {"user": f"{os.getuid()}:{os.getgid()}"}
-        os.chown(state, int(self._program("id", "-u")), int(self._program("id", "-g")))
+        os.chown(state, *self._owner)
         return {}
 
     def _program(self, *command: str) -> str:

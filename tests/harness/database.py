@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 
 from sqlalchemy import URL, NullPool, create_engine
 
-from kemi.start import schema
+from kemi.start import schema, user
 
 STRINGS = (
     "l_uuid", "l_username", "l_domain", "r_username", "r_domain", "realm", "auth_username", "auth_password",
@@ -26,6 +26,14 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.secrets: set[str] = set()
+
+    def make(self) -> None:
+        """The tables that are missing, as `make db` makes them: for the user of the state directory alone."""
+        self.path.touch(mode=0o600)
+        maker = schema.open_database(URL.create("sqlite", database=str(self.path)))
+        schema.create(maker)
+        maker.dispose()
+        user.hand_over(self.path.parent)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Execute]:

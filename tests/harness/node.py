@@ -203,13 +203,10 @@ class Native:
     def running(self, options: Options = AS_IT_COMES) -> Iterator[Kamailio]:
         state, sip = options.state or new_state(self._workspace), options.sip or ("127.0.0.1", free_port())
         environment = {**os.environ, **settings(state, sip, options)}
-        command = [sys.executable, "-m", "kemi"]
-        if options.database is None:
-            subprocess.run([*command, "db"], cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
         database = prepared(state, options)
         log = self._workspace / f"{state.name}-{sip[1]}.log"
         user = [] if options.gives_up_root else ["-u", str(os.geteuid())]
-        command += ["run", *user, *arguments(state, PROJECT, options)]
+        command = [sys.executable, "-m", "kemi", "run", *user, *arguments(state, PROJECT, options)]
         if options.resolv_conf:
             bind = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", bind, str(options.resolv_conf), *command]
@@ -292,6 +289,7 @@ def prepared(state: Path, options: Options) -> Database:
     if options.database is not None:
         return options.database
     database = Database(Path((options.db_url and options.db_url.database) or state / "trunkauth.sqlite"))
+    database.make()
     database.list_callers(options.callers)
     for row in options.trunks:
         database.insert_trunk(row)

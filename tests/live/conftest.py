@@ -17,6 +17,7 @@ import pytest
 from tests.db import servers
 from tests.harness.machine import NO_DOCKER, RELEASED, SUITE, docker_is_missing, native_is_missing, native_version
 from tests.harness.node import Installation, Kamailio, Native, Options
+from tests.harness.restarts import Stories
 from tests.harness.scene import Manner, Scene
 from tests.harness.steps import carriers_of
 
@@ -146,6 +147,13 @@ def scene(manner: Manner, installation: Installation, request: pytest.FixtureReq
     shared = request.getfixturevalue("kamailio_off" if manner is Manner.OFF else "kamailio")
     with Scene(shared, manner) as stage:
         yield stage
+
+
+@pytest.fixture(scope="module")
+def ended(installation: Installation, request: pytest.FixtureRequest) -> dict[str, Exception | None]:
+    """What was wrong with each of the module's STORIES."""
+    stories: Stories = request.module.STORIES
+    return stories.play(installation)
 
 
 @pytest.fixture

@@ -14,28 +14,22 @@ from tests.harness.agent import SDP
 from tests.harness.carrier import Carrier, Script
 from tests.harness.endpoint import Address, Endpoint
 from tests.harness.message import Message
-from tests.harness.node import Installation
+from tests.harness.restarts import Stories
+from tests.harness.scene import Scene
 from tests.harness.steps import wait_until_next_hop
 from tests.harness.verifier import ACCEPTED, Challenge
 from tests.live.test_inbound import UNLISTED, called, contact, open_to, pbx, up
-from tests.live.test_survival import Restarts, restarting
 
-pytestmark = [pytest.mark.once, pytest.mark.long]
+pytestmark = [pytest.mark.once, pytest.mark.every_kamailio, pytest.mark.long]
 
 ASKING = Script(Challenge(requests=frozenset({"re-INVITE", "INFO", "BYE"})))
+STORIES = Stories()
+HOSTS = {"a PBX that may not call": UNLISTED, "a listed PBX": "127.0.0.1"}
 
 
-@pytest.fixture
-def restarts(installation: Installation) -> Iterator[Restarts]:
-    with restarting(installation) as restarts:
-        yield restarts
-
-
-@pytest.mark.every_kamailio
-@pytest.mark.parametrize("host", [UNLISTED, "127.0.0.1"], ids=["a PBX that may not call", "a listed PBX"])
-def test_an_inbound_call_goes_on_after_a_restart(restarts: Restarts, host: str) -> None:
+@STORIES.tell_each(HOSTS)
+def an_inbound_call_goes_on_after_a_restart(scene: Scene, host: str) -> Iterator[None]:
     """The carrier saw more requests of the PBX before than the PBX has sent."""
-    scene = restarts.scene
     there = pbx(scene, host=host)
     trunk = open_to(scene, ASKING, there)
     call = up(scene, trunk.carrier, there, contact(scene, trunk))
@@ -43,53 +37,59 @@ def test_an_inbound_call_goes_on_after_a_restart(restarts: Restarts, host: str) 
     there.in_call(call_id, "INFO").expect(200)
     there.in_call(call_id, "INVITE", SDP).expect(200)
     trunk.carrier.expect_acks()
-    restarts.restart()
+    yield
     call.inside("INFO").expect(200)
     for method in ("INFO", "INVITE"):
         there.in_call(call_id, method, SDP if method == "INVITE" else b"").expect(200)
         assert trunk.carrier.verdicts[-1][2] == ACCEPTED
     trunk.carrier.expect_acks()
-    restarts.restart()
+    yield
     there.in_call(call_id, "BYE").expect(200)
     assert trunk.carrier.verdicts[-1][::2] == ("BYE", ACCEPTED)
 
 
-def test_the_carrier_hangs_up_after_a_restart(restarts: Restarts) -> None:
-    scene = restarts.scene
+@STORIES.tell
+def the_carrier_hangs_up_after_a_restart(scene: Scene) -> Iterator[None]:
     there = pbx(scene, host=UNLISTED)
     trunk = open_to(scene, ASKING, there)
     call = up(scene, trunk.carrier, there, contact(scene, trunk))
-    restarts.restart()
+    yield
     call.inside("BYE").expect(200)
 
 
-def test_the_200s_of_inbound_calls_go_their_way_after_a_restart(restarts: Restarts) -> None:
+@STORIES.tell
+def the_200s_of_inbound_calls_go_their_way_after_a_restart(scene: Scene) -> Iterator[None]:
     """That of the INVITE to the carrier, and that of the PBX's re-INVITE, with its own CSeq, to the PBX."""
-    scene = restarts.scene
     there = pbx(scene)
     trunk = open_to(scene, ASKING, there)
     call = up(scene, trunk.carrier, there, contact(scene, trunk))
     again = there.in_call(call.request.call_id, "INVITE", SDP)
     again.expect(200)
     trunk.carrier.expect_acks()
-    restarts.restart()
+    yield
     there.accept_again(call.request.call_id)
     trunk.carrier.accept_again(call.request.call_id, "re-INVITE")
     assert {each.cseq for each in again.responses} == {(1, "INVITE")}
     there.in_call(call.request.call_id, "BYE").expect(200)
 
 
-def test_a_call_that_rang_before_the_restart_is_answered_after_it(restarts: Restarts) -> None:
-    scene = restarts.scene
+@STORIES.tell
+def a_call_that_rang_before_the_restart_is_answered_after_it(scene: Scene) -> Iterator[None]:
     there = pbx(scene, Script(final=None))
     trunk = open_to(scene, ASKING, there)
     call = called(scene, trunk.carrier, contact(scene, trunk))
     call.expect(180)
-    restarts.restart()
+    yield
     there.pick_up()
     call.expect(200)
     there.expect_acks()
     call.inside("BYE").expect(200)
+
+
+@pytest.mark.parametrize("story", STORIES.told)
+def test_over_restarts(ended: dict[str, Exception | None], story: str) -> None:
+    if fault := ended[story]:
+        raise fault
 
 
 class Mirror(Endpoint):
@@ -128,9 +128,8 @@ def _sent_by(headers: list[tuple[str, str]]) -> str:
     return via.split()[1].partition(";")[0]
 
 
-def test_a_call_that_a_proxy_sends_back_has_its_dialogs_apart(restarts: Restarts) -> None:
+def test_a_call_that_a_proxy_sends_back_has_its_dialogs_apart(scene: Scene) -> None:
     """One Call-ID and one caller's tag on both sides: the caller's requests go through both, and the callee's too."""
-    scene = restarts.scene
     there = pbx(scene)
     trunk = open_to(scene, Script(), there)
     with Mirror(contact(scene, trunk), scene.kamailio.sip) as mirror:
@@ -148,9 +147,8 @@ def test_a_call_that_a_proxy_sends_back_has_its_dialogs_apart(restarts: Restarts
     scene.agents.clear()  # whose requests have more Vias than they expect
 
 
-def test_the_ends_of_a_call_that_is_forged_get_nothing(restarts: Restarts) -> None:
+def test_the_ends_of_a_call_that_is_forged_get_nothing(scene: Scene) -> None:
     """Whoever has seen the mark cannot speak for the PBX, nor cancel, nor have a request sent anywhere."""
-    scene = restarts.scene
     there = pbx(scene)
     trunk = open_to(scene, ASKING, there)
     call = up(scene, trunk.carrier, there, contact(scene, trunk))

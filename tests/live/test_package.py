@@ -19,7 +19,9 @@ from tests.harness.carrier import Script
 from tests.harness.machine import NO_DOCKER, PROJECT, docker_is_missing
 from tests.harness.node import AS_IT_COMES, Kamailio, Native, settings
 from tests.harness.package import COMMAND, SERVICE, InDebian
-from tests.live.test_survival import CARRIERS, goes_on, restarting, up
+from tests.harness.restarts import restarting
+from tests.harness.scene import Scene
+from tests.live.test_survival import CARRIERS, goes_on, up
 
 pytestmark = [
     pytest.mark.once,
@@ -59,12 +61,12 @@ def test_it_is_installed_upgraded_with_a_call_up_and_removed(debian: InDebian, p
 
     debian.install(first)
     assert debian.run(COMMAND, "--version") == f"kemi-trunkauth {VERSION}\n"
-    with restarting(debian) as restarts:
-        trunk = restarts.scene.trunk(Script(CARRIERS["every request is challenged"]))
-        call = up(restarts.scene, trunk)
-        restarts.restart(upgrade)
+    with restarting(debian) as restarts, Scene(restarts.kamailio) as scene:
+        trunk = scene.trunk(Script(CARRIERS["every request is challenged"]))
+        call = up(scene, trunk)
+        restarts.restart(scene, end=upgrade)
         goes_on(trunk, call)
-        restarts.scene.call(trunk).expect(200)
+        scene.call(trunk).expect(200)
         trunk.carrier.expect_acks()
     assert NEXT in debian.run("dpkg-query", "--show", "kemi-trunkauth")
     debian.run("dpkg", "--remove", "kemi-trunkauth")

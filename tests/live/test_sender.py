@@ -12,26 +12,15 @@ import pytest
 from tests.harness.agent import SDP, Exchange
 from tests.harness.carrier import Script
 from tests.harness.message import Message, address
-from tests.harness.node import Installation
+from tests.harness.restarts import Stories
 from tests.harness.scene import Scene, Trunk
 from tests.harness.verifier import Challenge, Offer
-from tests.live.test_survival import Restarts, restarting
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
 
 EVERY = frozenset({"INVITE", "re-INVITE", "INFO", "BYE", "PRACK"})
 OFFERS = {"uac_auth": Offer(), "our own digest": Offer("SHA-256")}
-
-
-@pytest.fixture(scope="module")
-def restarts(installation: Installation) -> Iterator[Restarts]:
-    with restarting(installation) as made:
-        yield made
-
-
-@pytest.fixture
-def scene(restarts: Restarts) -> Scene:
-    return restarts.scene
+STORIES = Stories()
 
 
 def named(scene: Scene, script: Script, **columns: str) -> Trunk:
@@ -59,10 +48,9 @@ def parties(message: Message) -> tuple[str, str]:
     return address(message.first("From")), address(message.first("To"))
 
 
-@pytest.mark.parametrize("offer", OFFERS)
-def test_a_challenged_call_from_its_invite_to_its_end(restarts: Restarts, offer: str) -> None:
-    scene = restarts.scene
-    script = Script(Challenge(requests=EVERY, offers=(OFFERS[offer],)), reliable=True, final=None)
+@STORIES.tell_each(OFFERS)
+def a_challenged_call_from_its_invite_to_its_end(scene: Scene, offer: Offer) -> Iterator[None]:
+    script = Script(Challenge(requests=EVERY, offers=(offer,)), reliable=True, final=None)
     trunk = named(scene, script, from_user="u4711", from_domain="carrier.test")
     made = call(scene, trunk)
     made.expect(180)
@@ -74,7 +62,7 @@ def test_a_challenged_call_from_its_invite_to_its_end(restarts: Restarts, offer:
     for method in ("INFO", "INVITE"):
         made.inside(method, body=SDP if method == "INVITE" else b"").expect(200)
     trunk.carrier.expect_acks()
-    restarts.restart()
+    yield
     made.inside("INFO").expect(200)
     for method in ("INFO", "INVITE"):
         back = trunk.carrier.in_call(made.request.call_id, method, SDP if method == "INVITE" else b"")
@@ -85,6 +73,25 @@ def test_a_challenged_call_from_its_invite_to_its_end(restarts: Restarts, offer:
     assert {address(each.first("To")) for each in mine} == {"sip:100@pbx.test"}
     made.inside("BYE").expect(200)
     assert seen(trunk) == {"sip:u4711@carrier.test"}
+
+
+@STORIES.tell
+def a_200_repeated_after_a_restart_shows_the_caller_its_own(scene: Scene) -> Iterator[None]:
+    trunk = named(scene, Script(Challenge()), from_user="u4711", from_domain="carrier.test")
+    made = call(scene, trunk)
+    made.expect(200)
+    trunk.carrier.expect_acks()
+    yield
+    trunk.carrier.accept_again(made.request.call_id)
+    assert {address(each.first("From")) for each in made.responses} == {"sip:100@pbx.test"}
+    made.inside("BYE").expect(200)
+    assert seen(trunk) == {"sip:u4711@carrier.test"}
+
+
+@pytest.mark.parametrize("story", STORIES.told)
+def test_over_restarts(ended: dict[str, Exception | None], story: str) -> None:
+    if fault := ended[story]:
+        raise fault
 
 
 def test_a_cancelled_call_and_a_refused_one(scene: Scene) -> None:
@@ -121,19 +128,6 @@ def test_an_anonymous_caller_stays_anonymous(scene: Scene) -> None:
     made.expect(200)
     made.inside("BYE").expect(200)
     assert seen(trunk) == {"sip:anonymous@anonymous.invalid"}
-
-
-def test_a_200_repeated_after_a_restart_shows_the_caller_its_own(restarts: Restarts) -> None:
-    scene = restarts.scene
-    trunk = named(scene, Script(Challenge()), from_user="u4711", from_domain="carrier.test")
-    made = call(scene, trunk)
-    made.expect(200)
-    trunk.carrier.expect_acks()
-    restarts.restart()
-    trunk.carrier.accept_again(made.request.call_id)
-    assert {address(each.first("From")) for each in made.responses} == {"sip:100@pbx.test"}
-    made.inside("BYE").expect(200)
-    assert seen(trunk) == {"sip:u4711@carrier.test"}
 
 
 def test_a_private_caller_is_named_in_p_asserted_identity_alone(scene: Scene) -> None:

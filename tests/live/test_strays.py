@@ -10,17 +10,14 @@ import pytest
 from tests.harness.agent import SDP, Exchange
 from tests.harness.carrier import Carrier, Script
 from tests.harness.message import Message
-from tests.harness.node import Installation
+from tests.harness.restarts import Stories
 from tests.harness.scene import CHALLENGING, Scene
-from tests.live.test_survival import CARRIERS, Restarts, restarting, up
+from tests.harness.verifier import Challenge
+from tests.live.test_survival import CARRIERS, up
 
 pytestmark = [pytest.mark.once, pytest.mark.long]
 
-
-@pytest.fixture
-def restarts(installation: Installation) -> Iterator[Restarts]:
-    with restarting(installation) as restarts:
-        yield restarts
+STORIES = Stories()
 
 
 def seen(call: Exchange, status: int = 200) -> int:
@@ -28,54 +25,64 @@ def seen(call: Exchange, status: int = 200) -> int:
     return sum(each.status == status for each in call.responses)
 
 
-@pytest.mark.parametrize("challenge", CARRIERS.values(), ids=CARRIERS)
-def test_a_200_repeated_after_a_restart_has_the_callers_cseq(restarts: Restarts, challenge: object) -> None:
+@STORIES.tell_each(CARRIERS)
+def a_200_repeated_after_a_restart_has_the_callers_cseq(scene: Scene, challenge: Challenge) -> Iterator[None]:
     """And its ACK the number of the INVITE at the carrier."""
-    trunk = restarts.scene.trunk(Script(challenge))  # type: ignore[arg-type]
-    call = up(restarts.scene, trunk)
-    restarts.restart()
+    trunk = scene.trunk(Script(challenge))
+    call = up(scene, trunk)
+    yield
     trunk.carrier.accept_again(call.request.call_id)
     assert {each.cseq for each in call.responses} == {(1, "INVITE")}
     call.inside("BYE").expect(200)
 
 
-def test_the_200_of_a_re_invite_repeated_after_a_restart_has_the_callers_cseq(restarts: Restarts) -> None:
-    trunk = restarts.scene.trunk(Script(CARRIERS["every request is challenged"]))
-    call = up(restarts.scene, trunk)
+@STORIES.tell
+def the_200_of_a_re_invite_repeated_after_a_restart_has_the_callers_cseq(scene: Scene) -> Iterator[None]:
+    trunk = scene.trunk(Script(CARRIERS["every request is challenged"]))
+    call = up(scene, trunk)
     call.inside("INFO").expect(200)
     again = call.inside("INVITE", body=SDP)
     again.expect(200)
     trunk.carrier.expect_acks()
-    restarts.restart()
+    yield
     trunk.carrier.accept_again(call.request.call_id, "re-INVITE")
     assert {each.cseq for each in again.responses} == {(3, "INVITE")}
     call.inside("BYE").expect(200)
 
 
-def test_the_200_of_the_carriers_re_invite_goes_back_after_a_restart(restarts: Restarts) -> None:
-    trunk = restarts.scene.trunk()
-    call = up(restarts.scene, trunk)
+@STORIES.tell
+def the_200_of_the_carriers_re_invite_goes_back_after_a_restart(scene: Scene) -> Iterator[None]:
+    trunk = scene.trunk()
+    call = up(scene, trunk)
     again = trunk.carrier.in_call(call.request.call_id, "INVITE", SDP)
     again.expect(200)
     before = seen(again)
-    restarts.restart()
-    (served,) = (each for each in restarts.scene.pbx.served.values() if each.kind == "re-INVITE")
+    yield
+    (served,) = (each for each in scene.pbx.served.values() if each.kind == "re-INVITE")
     assert served.response
-    restarts.scene.pbx.send(served.response, served.peer)
+    scene.pbx.send(served.response, served.peer)
     trunk.carrier.wait("the 200 once more", lambda: seen(again) > before)
     call.inside("BYE").expect(200)
 
 
-def test_a_call_that_rang_before_the_restart_can_be_answered_after_it(restarts: Restarts) -> None:
-    trunk = restarts.scene.trunk(Script(CARRIERS["every request is challenged"], final=None))
-    call = restarts.scene.call(trunk)
+@STORIES.tell
+def a_call_that_rang_before_the_restart_can_be_answered_after_it(scene: Scene) -> Iterator[None]:
+    trunk = scene.trunk(Script(CARRIERS["every request is challenged"], final=None))
+    call = scene.call(trunk)
     call.expect(180)
-    restarts.restart()
+    yield
     trunk.carrier.pick_up()
     call.expect(200)
     trunk.carrier.expect_acks()
     call.inside("INFO").expect(200)
     call.inside("BYE").expect(200)
+
+
+@pytest.mark.every_kamailio
+@pytest.mark.parametrize("story", STORIES.told)
+def test_over_restarts(ended: dict[str, Exception | None], story: str) -> None:
+    if fault := ended[story]:
+        raise fault
 
 
 # --- what does not go on

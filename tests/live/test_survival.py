@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 import pytest
 
-from lab.programs import Foreground
 from tests.harness.agent import SDP, Exchange
 from tests.harness.carrier import Script
-from tests.harness.node import AS_IT_COMES, Installation, Kamailio, Native, Options
+from tests.harness.node import Native
 from tests.harness.nonces import ONE_REQUEST, Nonces
+from tests.harness.restarts import ENDS, Stories, restarting
 from tests.harness.scene import Scene, Trunk
 from tests.harness.verifier import Challenge, Offer
 
-pytestmark = [pytest.mark.once, pytest.mark.long]
+pytestmark = [pytest.mark.every_kamailio, pytest.mark.long]
 
+STORIES = Stories()
 EVERY_REQUEST = frozenset({"INVITE", "re-INVITE", "INFO", "UPDATE", "BYE", "PRACK"})
 INVITE_ALONE = frozenset({"INVITE"})
-
-
-def signalled(number: int) -> Callable[[Kamailio], None]:
-    """Send a signal to the whole process group, and wait for the end."""
-
-    def end(kamailio: Kamailio) -> None:
-        assert isinstance(kamailio.program, Foreground)
-        kamailio.program.signal_all(number)
-        kamailio.wait_for("the end", lambda: not kamailio.program.alive(), within=10)
-
-    return end
-
-
-ENDS: dict[str, Callable[[Kamailio], None]] = {
-    "stopped": lambda kamailio: None,  # by its context: SIGTERM to the main process
-    "killed": lambda kamailio: kamailio.program.kill(),
-    "SIGTERM to all": signalled(signal.SIGTERM),
-    "SIGINT to all": signalled(signal.SIGINT),
-}
-
-
-@dataclass
-class Restarts:
-    """A scene whose Kamailio can be ended and started again at the same address, with the same state directory."""
-
-    installation: Installation
-    options: Options
-    stack: contextlib.ExitStack
-    scene: Scene
-
-    def restart(self, end: Callable[[Kamailio], None] = ENDS["killed"]) -> None:
-        end(self.scene.kamailio)
-        self.stack.close()
-        self.scene.kamailio = self.stack.enter_context(self.installation.running(self.options))
-
-
-@pytest.fixture
-def restarts(installation: Installation) -> Iterator[Restarts]:
-    with restarting(installation) as restarts:
-        yield restarts
-
-
-@contextlib.contextmanager
-def restarting(installation: Installation) -> Iterator[Restarts]:
-    with contextlib.ExitStack() as outer:
-        stack = outer.enter_context(contextlib.ExitStack())
-        kamailio = stack.enter_context(installation.running(AS_IT_COMES))
-        options = replace(AS_IT_COMES, state=kamailio.state, sip=kamailio.sip)
-        scene = outer.enter_context(Scene(kamailio))
-        yield Restarts(installation, options, stack, scene)
 
 
 def up(scene: Scene, trunk: Trunk) -> Exchange:
@@ -100,84 +48,98 @@ CARRIERS = {
 }
 
 
-@pytest.mark.parametrize("challenge", CARRIERS.values(), ids=CARRIERS)
-def test_a_call_goes_on_after_a_kill(restarts: Restarts, challenge: Challenge) -> None:
-    trunk = restarts.scene.trunk(Script(challenge))
-    call = up(restarts.scene, trunk)
-    restarts.restart(ENDS["killed"])
+@STORIES.tell_each(CARRIERS)
+def a_call_goes_on(scene: Scene, challenge: Challenge) -> Iterator[None]:
+    trunk = scene.trunk(Script(challenge))
+    call = up(scene, trunk)
+    yield
     goes_on(trunk, call)
 
 
-def test_a_call_goes_on_after_a_stop(restarts: Restarts) -> None:
-    trunk = restarts.scene.trunk()
-    call = up(restarts.scene, trunk)
-    restarts.restart(ENDS["stopped"])
+@STORIES.tell
+def a_call_goes_on_after_a_stop(scene: Scene) -> Iterator[None]:
+    yield
+    trunk = scene.trunk()
+    call = up(scene, trunk)
+    yield
     goes_on(trunk, call)
 
 
-@pytest.mark.parametrize("end", ["SIGTERM to all", "SIGINT to all"])
-def test_a_call_goes_on_after_a_restart_by_a_service_manager(native: Native, end: str) -> None:
-    """Natively: in a container, the process group is its engine's to signal."""
-    with restarting(native) as restarts:
-        trunk = restarts.scene.trunk(Script(CARRIERS["every request is challenged"]))
-        call = up(restarts.scene, trunk)
-        restarts.restart(ENDS[end])
-        goes_on(trunk, call)
-
-
-def test_requests_that_were_challenged_before_the_restart_are_passed(restarts: Restarts) -> None:
+@STORIES.tell
+def requests_that_were_challenged_before_are_passed(scene: Scene) -> Iterator[None]:
     """Their raised numbers are in nobody's route set."""
-    trunk = restarts.scene.trunk(Script(CARRIERS["every request is challenged"]))
-    call = up(restarts.scene, trunk)
+    trunk = scene.trunk(Script(CARRIERS["every request is challenged"]))
+    call = up(scene, trunk)
     for _ in range(3):
         call.inside("INFO").expect(200)
     call.inside("INVITE", body=SDP).expect(200)
     trunk.carrier.expect_acks()
-    restarts.restart()
+    yield
     goes_on(trunk, call)
 
 
-def test_a_call_survives_two_restarts(restarts: Restarts) -> None:
-    trunk = restarts.scene.trunk(Script(CARRIERS["every request is challenged"]))
-    call = up(restarts.scene, trunk)
-    restarts.restart()
+@STORIES.tell
+def a_call_survives_two_restarts(scene: Scene) -> Iterator[None]:
+    trunk = scene.trunk(Script(CARRIERS["every request is challenged"]))
+    call = up(scene, trunk)
+    yield
     call.inside("INFO").expect(200)
-    restarts.restart()
+    yield
     goes_on(trunk, call)
 
 
-def test_the_carrier_hangs_up_after_a_restart(restarts: Restarts) -> None:
-    trunk = restarts.scene.trunk()
-    call = up(restarts.scene, trunk)
-    restarts.restart()
+@STORIES.tell
+def the_carrier_hangs_up(scene: Scene) -> Iterator[None]:
+    trunk = scene.trunk()
+    call = up(scene, trunk)
+    yield
     trunk.carrier.in_call(call.request.call_id, "BYE").expect(200)
 
 
-def test_an_ha1_for_sha_256_serves_after_a_restart(restarts: Restarts) -> None:
+@STORIES.tell
+def an_ha1_for_sha_256_serves(scene: Scene) -> Iterator[None]:
     challenge = CARRIERS["SHA-256, by the far end"]
-    trunk = restarts.scene.trunk(Script(challenge))
+    trunk = scene.trunk(Script(challenge))
     ha1 = hashlib.sha256(f"{trunk.user}:{challenge.realm}:{trunk.password}".encode()).hexdigest()
-    restarts.scene.change_row(trunk, auth_password="", auth_ha1=ha1)
-    call = up(restarts.scene, trunk)
-    restarts.restart()
+    scene.change_row(trunk, auth_password="", auth_ha1=ha1)
+    call = up(scene, trunk)
+    yield
     goes_on(trunk, call)
 
 
-def test_a_row_that_leads_elsewhere_after_the_restart_gives_no_response(restarts: Restarts) -> None:
-    trunk = restarts.scene.trunk(Script(CARRIERS["every request is challenged"]))
-    other = restarts.scene.trunk()
-    call = up(restarts.scene, trunk)
-    restarts.scene.change_row(trunk, auth_proxy=other.carrier.proxy_uri)
-    restarts.restart()
+@STORIES.tell
+def a_row_that_leads_elsewhere_by_then_gives_no_response(scene: Scene) -> Iterator[None]:
+    trunk = scene.trunk(Script(CARRIERS["every request is challenged"]))
+    other = scene.trunk()
+    call = up(scene, trunk)
+    scene.change_row(trunk, auth_proxy=other.carrier.proxy_uri)
+    yield
     call.inside("BYE").expect(503)
     assert not other.carrier.trace
 
 
-def test_a_forged_mark_opens_nothing(restarts: Restarts) -> None:
+@pytest.mark.parametrize("story", STORIES.told)
+def test_over_restarts(ended: dict[str, Exception | None], story: str) -> None:
+    if fault := ended[story]:
+        raise fault
+
+
+def test_a_call_goes_on_after_restarts_by_a_service_manager(native: Native) -> None:
+    """Natively: in a container, the process group is its engine's to signal."""
+    with restarting(native) as restarts, Scene(restarts.kamailio) as scene:
+        trunk = scene.trunk(Script(CARRIERS["every request is challenged"]))
+        calls = [up(scene, trunk) for _ in range(2)]
+        for end in ("SIGTERM to all", "SIGINT to all"):
+            restarts.restart(scene, end=ENDS[end])
+            goes_on(trunk, calls.pop())
+
+
+def test_a_forged_mark_opens_nothing(native: Native) -> None:
     """Made with another key: the deployment's was lost."""
-    trunk = restarts.scene.trunk()
-    call = up(restarts.scene, trunk)
-    (restarts.scene.kamailio.state / "key").write_text(f"{'0' * 64}\n")
-    restarts.restart()
-    call.inside("BYE").expect(481)
-    assert not trunk.carrier.received("BYE")
+    with restarting(native) as restarts, Scene(restarts.kamailio) as scene:
+        trunk = scene.trunk()
+        call = up(scene, trunk)
+        (scene.kamailio.state / "key").write_text(f"{'0' * 64}\n")
+        restarts.restart(scene)
+        call.inside("BYE").expect(481)
+        assert not trunk.carrier.received("BYE")
