@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,11 @@ from tests.harness.machine import NO_DOCKER, native_version
 
 pytest_plugins = ["tests.ksr.fixtures"]
 MAY_SKIP = os.environ.get("CI") != "1"
+
+# Databases wait for the disk at each commit, which no test is about: they are kept in memory if it has room for them.
+MEMORY, ROOM = Path("/dev/shm"), 2 << 30  # octets; a container has 64 MiB there
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -251,7 +251,19 @@ def in_container(kind: str) -> Iterator[URL]:
     subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
     port = free_port()
     start = PASSWORD if kind == "postgresql" else USERS_OF_MARIADB
-    command = ["docker", "run", "--rm", "--network", "host", "-e", f"PORT={port}", "-e", f"START={start}"]
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        "--tmpfs",
+        "/tmp",
+        "-e",
+        f"PORT={port}",
+        "-e",
+        f"START={start}",
+    ]
     command += ["--entrypoint", "sh", image, "-c", IN_CONTAINER[kind]]
     with tempfile.TemporaryDirectory() as home:
         log = Path(home) / "log"

@@ -18,9 +18,9 @@ CALLERS = "INSERT INTO address (grp, ip_addr, mask) VALUES (1, '192.0.2.0', 24)"
 
 @pytest.fixture
 def operator(
-    empty_database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    operators_database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Shell]:
-    for made in shell(empty_database, tmp_path, monkeypatch, capsys):
+    for made in shell(operators_database, tmp_path, monkeypatch, capsys):
         assert made.run("db").status == 0
         made.names.set("sbc.test", "A", "192.0.2.9")
         yield made

@@ -20,9 +20,9 @@ PASSWORD = "p@ss w'rd"  # with what SQL and shells are broken by
 
 @pytest.fixture
 def operator(
-    empty_database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    operators_database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Shell]:
-    for made in shell(empty_database, tmp_path, monkeypatch, capsys):
+    for made in shell(operators_database, tmp_path, monkeypatch, capsys):
         assert made.run("db").status == 0
         yield made
 

@@ -67,10 +67,18 @@ def _installation_id(kind: str) -> str:
 @pytest.fixture(scope="session", params=KINDS, ids=_installation_id)
 def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A Kamailio to start; every test that asks for it runs once for each."""
-    start: Callable[[Path], Installation] = _in_container if request.param == "container" else _native
-    found = start(tmp_path_factory.mktemp("live"))
+    found = START[request.param](tmp_path_factory.mktemp("live"))
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def installations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Installation]]:
+    """Each of them, for a test that waits on all at once."""
+    found = [START[kind](tmp_path_factory.mktemp("live")) for kind in KINDS]
+    yield found
+    for each in found:
+        each.close()
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +100,9 @@ def _in_container(workspace: Path) -> Installation:
     from tests.harness.container import InContainer
 
     return InContainer(workspace)
+
+
+START: dict[str, Callable[[Path], Installation]] = {"native": _native, "container": _in_container}
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ QUICK = (("tm", "fr_timer", 3000), ("tm", "wt_timer", 1000))
 SETTLED_WITHIN = 12.0  # seconds, until no transaction is left
 MOST_GROWN = 16  # KiB of shared memory, of a thousand requests
 LONGEST = 32_767  # octets that Kamailio 6 reads from UDP
-SIDE_BY_SIDE = 16
+SIDE_BY_SIDE = 128
 
 Answer = Callable[[bytes, int], bytes]
 
