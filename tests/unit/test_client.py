@@ -92,6 +92,13 @@ STRAYS: list[Any] = [
 CASES = {"in pieces": SPLIT, "after a loss": FIRST_LOST, "among strays": STRAYS}
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not answered is repeated after a shorter T1."""
+    monkeypatch.setattr("kemi.command.client.T1", 0.15)
+
+
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("peer", CASES.values(), indirect=True, ids=CASES)
 def test_the_reply_is_found(peer: Peer) -> None:
     [found] = asked(peer)
@@ -99,9 +106,10 @@ def test_the_reply_is_found(peer: Peer) -> None:
     assert len(set(peer.requests)) == 1
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("peer", [[lambda request, _: []]], indirect=True)
 def test_silence_is_no_reply(peer: Peer) -> None:
-    assert asked(peer, seconds=0.7) == []
+    assert asked(peer, seconds=0.35) == []
     assert len(peer.requests) == 2  # T1 has passed once
 
 

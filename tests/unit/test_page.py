@@ -128,7 +128,7 @@ def test_a_client_that_dawdles_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
         with socket.create_connection(address) as slow, socket.create_connection(address, timeout=5) as quick:
             Thread(target=dawdle, args=(slow,), daemon=True).start()
             quick.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            Thread(target=server.serve_forever, daemon=True).start()
+            Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
             try:
                 assert quick.recv(65536).startswith(b"HTTP/1.0 200")
             finally:

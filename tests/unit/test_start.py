@@ -21,7 +21,6 @@ import pytest
 from kemi import cli
 from kemi.settings import PROJECT
 from kemi.start import run as start
-from kemi.start import schema
 
 Exec = tuple[str, list[str], dict[str, str]]
 Refusal = Callable[..., str]
@@ -87,11 +86,13 @@ def process(*command: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_a_process_makes_the_embedded_database_for_its_user_alone(state: Path) -> None:
-    first, again = process("db"), process("db")
+def test_a_process_makes_the_embedded_database_for_its_user_alone(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     database = f"sqlite:///{state}/trunkauth.sqlite"
-    assert first.stdout == f"{database}: created version, uacreg, address, trunk\n"
-    assert again.stdout == f"{database}: up to date\n"
+    assert process("db").stdout == f"{database}: created version, uacreg, address, trunk\n"
+    assert cli.main(["db"]) == 0
+    assert capsys.readouterr().out == f"{database}: up to date\n"
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     assert stat.S_IMODE((state / "trunkauth.sqlite").stat().st_mode) == 0o600
 
@@ -338,7 +339,8 @@ def test_a_file_that_cannot_be_read_stops_the_first_start_alone(
 def test_a_file_that_is_locked_is_not_waited_for(
     trunks: Path, state: Path, started: list[Exec], monkeypatch: pytest.MonkeyPatch, embedded: bool
 ) -> None:
-    monkeypatch.setattr(schema, "BUSY_LIMIT", 0.1)
+    for module in ("kemi.start.schema", "kemi.replica.file"):
+        monkeypatch.setattr(f"{module}.BUSY_LIMIT", 0.05)
     if embedded:
         monkeypatch.delenv("TRUNKAUTH_DB_URL")
     assert cli.main(["run"]) == 0
