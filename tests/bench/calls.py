@@ -23,7 +23,7 @@ from pathlib import Path
 
 from kemi.settings import Settings
 from kemi.start.run import ALLOCATOR, kamailio_environment, prepare_database
-from lab.demo import PROJECT, REALM, TRUNK, free_addresses, own_environment
+from lab.demo import REALM, TRUNK, free_addresses, own_environment
 from lab.programs import Foreground, ProgramError
 from tests.bench import processes, sipp
 from tests.bench.sipp import Account, BenchError, Calls, Load
@@ -161,12 +161,13 @@ def running(
             "TRUNKAUTH_PREEMPTIVE": configuration.preemptive or "auto",
             **(also or {}),
         }
-        command = [sys.executable, "-m", "kemi", "db"]
-        subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, timeout=30)
-        for database in filter(None, (Database(state / "trunkauth.sqlite"), server)):
+        state.mkdir(mode=0o700)
+        own = Database(state / "trunkauth.sqlite")
+        own.make()
+        for database in filter(None, (own, server)):
             _fill(database, carrier_address, given)
         if trunks:
-            _add(Database(state / "trunkauth.sqlite"), trunks)
+            _add(own, trunks)
         environment |= _native_environment(state, address, carrier_address, given, workers, server)
         if configuration.script:
             settings = Settings.from_environment(environment)

@@ -28,10 +28,11 @@ class Database:
         self.secrets: set[str] = set()
 
     def make(self) -> None:
-        """The tables that are missing, as `make db` makes them: for the user of the state directory alone."""
+        """The tables that are missing, as `make db` makes them for the user of the state directory alone."""
         self.path.touch(mode=0o600)
         maker = schema.open_database(URL.create("sqlite", database=str(self.path)))
-        schema.create(maker)
+        if "address" in schema.create(maker):
+            schema.open_to_loopback(maker)
         maker.dispose()
         user.hand_over(self.path.parent)
 
