@@ -1,4 +1,4 @@
-"""A registrar that was away is registered with again; one that refuses is tried rarely, and the log names the trunk."""
+"""A registrar that is away and one that refuses: the log names the trunk, and a row that was mended registers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from kemi.line import word
 from tests.harness.carrier import Script
-from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Native, Options
+from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Options
 from tests.harness.scene import Scene, Trunk
 from tests.harness.verifier import Challenge
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.long
 
 SILENCE = (("tm", "fr_timer", 2000),)  # milliseconds after which a REGISTER without a reply has failed
 FAILED_WITHIN = 10.0  # seconds
-AGAIN_WITHIN = 60.0 + FAILED_WITHIN  # the longest first wait
 REGISTER = Challenge(401, requests=frozenset({"REGISTER"}))
 
 
@@ -48,22 +47,6 @@ def test_the_log_says_why_a_trunk_is_not_registered_and_a_row_that_was_mended_is
         node.wait_for("its registration", lambda: is_registered(node, mended), FAILED_WITHIN)
 
 
-def test_a_registrar_that_was_away_is_registered_with_again_and_one_that_refuses_is_not_asked(native: Native) -> None:
-    with native.running(OPTIONS) as node, Scene(node) as scene:
-        away = [failing(scene, registrar) for registrar in AWAY.values()]
-        refusing = [failing(scene, registrar) for registrar in REFUSING.values()]
-        for trunk in away:
-            trunk.carrier.come_back()
-        for trunk in away:
-            node.wait_for_log(f"trunk={trunk.uuid} outcome=registered", AGAIN_WITHIN)
-            assert is_registered(node, trunk)
-        for trunk in (*away, *refusing):
-            assert (
-                len(transactions(trunk)) == 2
-            )  # one more than at first, or the one that was challenged and its answer
-            assert node.log().count(f"trunk={trunk.uuid} outcome=unregistered") == 1
-
-
 def failing(scene: Scene, registrar: Registrar) -> Trunk:
     """A trunk whose registration has failed, and the log says so."""
     who = {"l_username": "line", "l_domain": "line.test", "r_username": "line"}
@@ -75,8 +58,3 @@ def failing(scene: Scene, registrar: Registrar) -> Trunk:
 
 def is_registered(node: Kamailio, trunk: Trunk) -> bool:
     return "flags: 20" in node.rpc("uac.reg_info", "l_uuid", trunk.uuid)  # initialised and online
-
-
-def transactions(trunk: Trunk) -> set[str]:
-    """The REGISTERs that came, without retransmissions."""
-    return {request.branch for request in trunk.carrier.received("REGISTER")}
