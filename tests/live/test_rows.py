@@ -167,17 +167,20 @@ def test_a_socket_is_used_however_its_transport_is_written(scene: Scene) -> None
     assert trunk.carrier.expect("INVITE").vias[0].startswith(f"SIP/2.0/UDP {host}:{port}")
 
 
-@pytest.fixture(scope="module", params=["embedded", "the DBA's own"])
-def with_a_file(
-    request: pytest.FixtureRequest, installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Kamailio]:
-    """A Kamailio whose database is an SQLite file."""
-    options = Options()
-    if request.param == "the DBA's own":
-        state = tmp_path_factory.mktemp("state")  # a container sees no other directory
-        options = Options(state=state, db_url=URL.create("sqlite", database=f"{state}/own.sqlite"))
+@pytest.fixture(scope="module")
+def own_file(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kamailio]:
+    """A Kamailio whose database is the DBA's own SQLite file."""
+    state = tmp_path_factory.mktemp("state")  # a container sees no other directory
+    options = Options(state=state, db_url=URL.create("sqlite", database=f"{state}/own.sqlite"))
     with installation.running(options) as running:
         yield running
+
+
+@pytest.fixture(params=["kamailio", "own_file"], ids=["embedded", "the DBA's own"])
+def with_a_file(request: pytest.FixtureRequest, installation: Installation) -> Kamailio:
+    """A Kamailio whose database is an SQLite file."""
+    found: Kamailio = request.getfixturevalue(request.param)
+    return found
 
 
 def test_nobody_waits_for_a_lock_on_the_file(with_a_file: Kamailio) -> None:

@@ -21,7 +21,7 @@ REGISTER = Script(Challenge(401, requests=frozenset({"REGISTER"})))
 PASSWORD = "pw-in-a-variable"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A folder in memory, as systemd, Docker and Kubernetes mount it, which a container's user can read."""
     user = Path(f"/run/user/{os.geteuid()}")
@@ -30,12 +30,18 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-@pytest.fixture
-def scene(installation: Installation, folder: Path) -> Iterator[Scene]:
+@pytest.fixture(scope="module")
+def node(installation: Installation, folder: Path) -> Iterator[Kamailio]:
     options = Options(
         modparams=REGISTERS_EVERY_SECOND, also={"BERLIN_PASSWORD": PASSWORD}, secrets=folder, preemptive="off"
     )
-    with installation.running(options) as node, Scene(node) as stage:
+    with installation.running(options) as running:
+        yield running
+
+
+@pytest.fixture
+def scene(node: Kamailio) -> Iterator[Scene]:
+    with Scene(node) as stage:
         yield stage
 
 
@@ -90,7 +96,7 @@ def test_a_password_in_a_variable(scene: Scene) -> None:
 
 def test_a_registration_takes_its_password_from_a_file_and_a_new_one(scene: Scene, folder: Path) -> None:
     """It lies in the file that the uac module reads, as long as the row registers."""
-    node, file = scene.kamailio, folder / "berlin"
+    node, file = scene.kamailio, folder / "bremen"
     write(file, "not-this-one")
     trunk = scene.trunk(REGISTER, auth_password=f"file:{file}", expires=3600, **LINE)
     trunk.carrier.expect("REGISTER", count=2)
