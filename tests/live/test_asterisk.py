@@ -21,7 +21,6 @@ from tests.harness.steps import list_carrier
 pytestmark = [
     pytest.mark.long,
     pytest.mark.once,
-    pytest.mark.every_kamailio,
     pytest.mark.skipif(NO_DOCKER, reason="TRUNKAUTH_NO_DOCKER=1"),
 ]
 

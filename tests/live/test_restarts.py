@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,42 +198,35 @@ def of_another_database(copy: Path, url: URL) -> None:
     copy.chmod(0o600)
 
 
-DAMAGES = [overwritten, emptied, of_another_database]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_copy_that_was_damaged_is_made_anew(
-    native: Native,
-    database: ServerDatabase,
-    known: Trunk,
-    postgresql_server: Server,
-    damage: Callable[[Path, URL], None],
+    native: Native, database: ServerDatabase, known: Trunk, postgresql_server: Server
 ) -> None:
     options = Options(udp_workers=WORKERS, database=database)
     with native.running(options) as first, Scene(first, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
-    damage(first.state / "replica.sqlite", database.url)
-    postgresql_server.stop()
     options = replace(options, state=first.state, at_first=503)
-    with native.running(options) as second, Scene(second, in_order=False) as scene:
-        for _ in range(2 * WORKERS):
-            retry_later(scene)
-        postgresql_server.start()
-        opens_with(scene, 200)
+    for damage in (overwritten, emptied, of_another_database):
+        damage(first.state / "replica.sqlite", database.url)
+        postgresql_server.stop()
+        with native.running(options) as damaged, Scene(damaged, in_order=False) as scene:
+            for _ in range(2 * WORKERS):
+                retry_later(scene)
+            postgresql_server.start()
+            opens_with(scene, 200)
 
 
-@pytest.mark.parametrize("damage", [overwritten, emptied])
 def test_a_copy_that_is_damaged_in_use_gives_no_wrong_answer(
-    native: Native, database: ServerDatabase, known: Trunk, damage: Callable[[Path, URL], None]
+    native: Native, database: ServerDatabase, known: Trunk
 ) -> None:
     options = Options(udp_workers=WORKERS, database=database)
     with native.running(options) as node, Scene(node, in_order=False) as scene:
         wait_until(scene, known.uuid, 200, within=10, before=(503,))
-        damage(node.state / "replica.sqlite", database.url)
-        late = scene.trunk()
-        wait_until(scene, known.uuid, 200, within=10, before=(503, 500))
-        wait_until(scene, late.uuid, 200, within=10, before=(503, 500, 404))  # 404: not copied yet
-        all_end_with(scene, late.uuid, 200)
+        for damage in (overwritten, emptied):
+            damage(node.state / "replica.sqlite", database.url)
+            late = scene.trunk()
+            wait_until(scene, known.uuid, 200, within=10, before=(503, 500))
+            wait_until(scene, late.uuid, 200, within=10, before=(503, 500, 404))  # 404: not copied yet
+            all_end_with(scene, late.uuid, 200)
 
 
 def test_a_copy_that_others_can_read_is_refused(native: Native, database: ServerDatabase, known: Trunk) -> None:
