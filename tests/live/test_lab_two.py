@@ -9,6 +9,8 @@ import pytest
 from tests.harness.machine import NO_DOCKER, docker_is_missing
 from tests.live.test_lab import LAB_WITHIN, Lab
 
+pytestmark = pytest.mark.long
+
 
 class TwoNodes(Lab):
     PROJECT = "kemi-lab-two-test"

@@ -36,6 +36,8 @@ from tests.live.outages import (
     with_a_table_renamed,
 )
 
+pytestmark = pytest.mark.long
+
 FROZEN_FOR = 12.0  # seconds, under load
 SLOW = 5.0  # seconds for each answer
 

@@ -23,7 +23,11 @@ from tests.live.test_inbound import open_to
 from tests.live.test_inbound import pbx as a_pbx
 from tests.live.test_inbound import up as bring
 
-pytestmark = [pytest.mark.once, pytest.mark.skipif(bool(is_missing()), reason=is_missing())]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.once,
+    pytest.mark.skipif(bool(is_missing()), reason=is_missing()),
+]
 
 EVERY_REQUEST = frozenset({"REGISTER", "INVITE", "re-INVITE", "INFO", "BYE"})
 MD5 = Challenge(requests=EVERY_REQUEST, nonces=Nonces(ONE_REQUEST))
