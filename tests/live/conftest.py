@@ -4,7 +4,8 @@ A test that asks for a scene runs in each manner in which answers from the start
 `once`: there that cannot matter. It need not run everywhere with each of its parameters: every case runs on this
 machine's Kamailio where a carrier turns the first answer down (so that two answers are verified), and the first case
 alone in every other manner there, and in a container. `every_manner` and `every_kamailio` are marks of tests all of
-whose cases run there too; `pytest --whole` runs everything everywhere.
+whose cases run there too, `natively` is one of tests to which Kamailio's version is nothing: they do not run in a
+container. `pytest --whole` runs everything everywhere.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _is_selected(item: pytest.Function, seen: set[tuple[object, ...]]) -> bool:
     kamailio, manner = parameters.get("installation", "native"), parameters.get("manner", FULL)
     if kamailio == "native":
         is_whole = manner is FULL or item.get_closest_marker("every_manner")
-    elif manner is FULL:
+    elif manner is FULL and not (item.get_closest_marker("natively") and "native" in KINDS):
         is_whole = item.get_closest_marker("every_kamailio")
     else:
         return False

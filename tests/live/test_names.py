@@ -95,6 +95,7 @@ def srv(carrier: Address, name: str, *, priority: int = 10, weight: int = 10) ->
     return f"{priority} {weight} {carrier[1]} {name}."
 
 
+@pytest.mark.natively
 def test_a_silent_name_server_holds_up_no_other_trunk(scene: Scene, name_server: NameServer) -> None:
     name_server.silent.add("hangs.test")
     other, hanging = scene.trunk(PLAIN), named(scene, "hangs.test")
@@ -109,6 +110,7 @@ def test_a_silent_name_server_holds_up_no_other_trunk(scene: Scene, name_server:
     scene.kamailio.wait_for_log('name=hangs.test outcome=unresolved reason="no answer"', within=10)
 
 
+@pytest.mark.natively
 def test_a_name_is_resolved_before_it_is_used_and_used_while_its_server_is_silent(
     scene: Scene, name_server: NameServer
 ) -> None:

@@ -129,6 +129,7 @@ BAD_TRUNKS = {
 }
 
 
+@pytest.mark.natively
 @pytest.mark.parametrize("what", BAD_TRUNKS)
 def test_a_bad_row_ends_its_calls_and_no_others(defaulted: Kamailio, what: str) -> None:
     columns, reason = BAD_TRUNKS[what]
@@ -145,6 +146,7 @@ def test_a_bad_row_ends_its_calls_and_no_others(defaulted: Kamailio, what: str) 
         assert status(scene, others[1].uuid) == 200
 
 
+@pytest.mark.natively
 def test_an_x_trunk_without_a_row_is_sent_over_no_other(defaulted: Kamailio) -> None:
     with Scene(defaulted) as scene:
         default, callers = scene.trunk(Script(), l_uuid=DEFAULT), scene.trunk(Script(), l_username="alice")
@@ -156,6 +158,7 @@ def test_an_x_trunk_without_a_row_is_sent_over_no_other(defaulted: Kamailio) -> 
         assert not callers.carrier.trace
 
 
+@pytest.mark.natively
 def test_a_default_trunk_without_a_row_is_named(defaulted: Kamailio) -> None:
     defaulted.wait_for_log(f"trunk={DEFAULT} outcome=no-default-trunk")
 
@@ -183,6 +186,7 @@ def with_a_file(request: pytest.FixtureRequest, installation: Installation) -> K
     return found
 
 
+@pytest.mark.natively
 def test_nobody_waits_for_a_lock_on_the_file(with_a_file: Kamailio) -> None:
     node = with_a_file
     with Scene(node, in_order=False) as scene:
@@ -202,6 +206,7 @@ def test_nobody_waits_for_a_lock_on_the_file(with_a_file: Kamailio) -> None:
         wait_until(scene, trunk.uuid, 404, USED_WITHIN, before=(200, 503))  # 503: between its challenge and the answer
 
 
+@pytest.mark.natively
 def test_calls_go_on_without_the_file(with_a_file: Kamailio) -> None:
     node = with_a_file
     with Scene(node, in_order=False) as scene:
