@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kemi.address import is_address
 from kemi.auth.attempt import ELSEWHERE, Attempt
-from kemi.sip import edit, place, relay, request, secure, wanted
+from kemi.sip import api, edit, place, relay, request, secure, wanted
 from kemi.trunks.hops import Hop, Hops, literal, target_of, uris_of
 from kemi.trunks.places import Place, Places
 from kemi.trunks.plan import Plan
@@ -84,7 +84,7 @@ def may_leave(trunks: TrunkStore, trunk: Trunk | None, there: Place) -> bool:
     """Have a request inside a dialog, which goes to this place by TLS, leave by the judged connection if the place is a
     hop of its trunk's. Return False if that is not up: the request has been answered with 503, or dropped.
     """
-    if trunk is None or there not in trunks.places(trunk).exact:
+    if trunk is None or there not in _places(trunks, trunk).exact:
         return True
     hop = Hop(*there).uri
     number = secure.look(key := trunk.wanted.key(hop))
@@ -100,10 +100,19 @@ def of_dialog(trunks: TrunkStore, trunk: Trunk, there: Place = NOWHERE) -> Place
     """Return where the carrier of the dialog at hand is; without the dialog's peer, if this place is its anyway. A peer
     that the row did not name proves nothing.
     """
-    places = trunks.places(trunk)
+    places = _places(trunks, trunk)
     if there in places.exact or not trunk.destination:
         return places
     return places.and_peer(place.peer())
+
+
+def _places(trunks: TrunkStore, trunk: Trunk) -> Places:
+    """Return where a trunk's carrier is; none if the file cannot be read: a BYE has to go, whatever state it is in."""
+    try:
+        return trunks.places(trunk)
+    except Exception as error:
+        api.tell_fault(error)
+        return Places()
 
 
 def bound(attempt: Attempt, places: Places, there: Place) -> Attempt:

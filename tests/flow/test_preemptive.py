@@ -189,16 +189,23 @@ def test_in_a_dialog_a_host_that_is_not_the_carriers_address_gets_none(pbx: Mock
 
 
 @pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize(("look_up", "credentials"), [("by_row", ""), ("places", "n1 00000002")])  # its peer is known
 def test_a_request_in_a_dialog_goes_whatever_the_file_is_like(
-    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks, monkeypatch: pytest.MonkeyPatch
+    pbx: MockKSR,
+    routes: Handlers,
+    send: Send,
+    marks: Marks,
+    monkeypatch: pytest.MonkeyPatch,
+    look_up: str,
+    credentials: str,
 ) -> None:
-    def broken(_row: int) -> None:
+    def broken(_sought: object) -> None:
         raise OSError("no file")
 
-    monkeypatch.setattr(routes.trunks, "by_row", broken)
+    monkeypatch.setattr(routes.trunks, look_up, broken)
     in_dialog(pbx)
     send(marks.request("BYE", uri=f"sip:callee@{pbx.world.carrier}"))
-    assert (carried(pbx), pbx.replies) == ([""], [])
+    assert (carried(pbx), pbx.replies) == ([credentials], [])
     assert any(text.startswith("fault=OSError@") for _, text in pbx.log)
 
 
