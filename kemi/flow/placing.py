@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import secrets
 from functools import cached_property
+from operator import attrgetter
 from random import randrange
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.dialog import identity, sender
 from kemi.dialog.identity import FIELDS, Claims
-from kemi.flow import calls, large, limits, nexthop, responses, standings
+from kemi.flow import calls, large, limits, nexthop, responses, standings, warming
 from kemi.flow.dialogs import Dialogs
 from kemi.health import standby
 from kemi.outcome import Forbidden, Unreachable, Unusable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 TIMER = -1  # the rank of timer processes (PROC_TIMER in core/sr_module.h)
 ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, PUBLISH"
 
+_UUID = attrgetter("uuid")
 _is_emergency = numbers.Numbers().is_emergency  # before its trunk, and so its country, is known
 
 
@@ -64,6 +66,7 @@ class Placing:
         if rank > 0 or rank == TIMER:
             self._trunks = TrunkStore(self._settings.local_file, self._settings.db_url, self._settings.names_file)
             self._trunks.warm_up()
+            warming.warm_up()
         return 0
 
     @cached_property
@@ -178,7 +181,7 @@ class Placing:
 
     def _first_place(self, trunks: Candidates, incoming: Incoming) -> tuple[Trunk | None, Plan]:
         """Return as next_place() does what it would of a plan of these trunks: mostly the first of them."""
-        names = tuple([trunk.uuid for trunk in trunks])
+        names = tuple(map(_UUID, trunks))
         if incoming.size > self._longest_by_udp and incoming.method == "INVITE":
             return self.next_place(Plan(names, is_large=True), None, incoming.dialled)
         if not standings.are_kept() and (hops := nexthop.of_trunk(self.trunks, trunks[0], incoming.dialled)):

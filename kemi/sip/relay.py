@@ -49,7 +49,7 @@ def send(attempt: Attempt, handler: str = "") -> bool:
         KSR.tm.t_on_reply(handler)
     if attempt.sent and attempt.method == "INVITE" and not attempt.by_uac_auth:
         KSR.setflag(_KEEP_SENT)
-    if attempt.is_shaped:
+    if attempt.mark or attempt.is_shaped:  # nearly every INVITE has a mark
         KSR.tm.t_on_branch("BRANCH")
     KSR.tm.t_on_failure("TRUNKAUTH")
     return KSR.tm.t_relay() > 0

@@ -33,7 +33,7 @@ from tests.harness.machine import SBIN
 
 HERE = Path(__file__).parent
 NATIVE = HERE / "native.cfg"
-WORKERS = 4
+WORKERS = 1  # on the UDP socket, as `python -m kemi run` starts it
 MOST_TOLD = 5  # errors
 COPIED_A_SECOND = 5000  # rows, at least
 SHARED_MEMORY = "512"  # MiB: what TRUNKAUTH_MEMORY is, unless somebody sets it
