@@ -97,10 +97,9 @@ class GoingOn(Receiving):
         """Send the request to the same place by UDP, and return True, if nothing at all came by TCP."""
         if not (facts.is_silent and isinstance(decision, NextTrunk)):
             return False
-        if OR_UDP not in (plan := relay.plan()).hop or large.has_spoken():
-            return False
-        self._go_on_by_udp(attempt, plan, "silent")
-        return True
+        if is_silent := large.was_silent(plan := relay.plan()):
+            self._go_on_by_udp(attempt, plan, "silent")
+        return is_silent
 
     def _go_on_by_udp(self, attempt: Attempt, plan: Plan, reason: str) -> None:
         """Send the request to the same place by UDP, which has not taken it by TCP."""

@@ -12,6 +12,7 @@ from kemi.flow.dialogs import Opened, call_of
 from kemi.flow.going_on import GoingOn
 from kemi.sip import api, edit, nat, relay, request, room, shared
 from kemi.sip.request import Incoming
+from kemi.trunks.groups import CARRIERS
 from kemi.trunks.places import Place, Places
 from kemi.trunks.plan import Plan
 from kemi.trunks.trunk import Trunk
@@ -23,7 +24,8 @@ class Inside(GoingOn):
     def in_dialog(self, incoming: Incoming, message: object) -> None:
         """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
         opened = self._dialogs.opened(incoming) if request.follows_route() else None
-        may_call = None if self.knows_callers else self.may_call
+        is_known = self.knows_callers and incoming.group != CARRIERS  # which may lie within group 1
+        may_call = None if is_known else self.may_call
         if opened and passage.is_open(opened, incoming, self._dialogs.key, may_call, message):
             if (there := nexthop.settled(self.trunks)) is None:
                 return

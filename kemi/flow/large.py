@@ -78,9 +78,9 @@ def wait(plan: Plan, settings: Settings) -> None:
     relay.try_for(min(seconds, TCP_SECONDS) if OR_UDP in plan.hop else seconds, settings.ring_seconds)
 
 
-def has_spoken() -> bool:
-    """Return True if the place that has failed without a final reply has said anything, even 100."""
-    return large.has_been_heard()
+def was_silent(plan: Plan) -> bool:
+    """Return True if the place of an attempt without a final reply was tried by TCP, and has not even said 100."""
+    return OR_UDP in plan.hop and not large.has_been_heard()
 
 
 def heard_by_tcp(plan: Plan) -> Plan:

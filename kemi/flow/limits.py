@@ -12,8 +12,8 @@ from kemi.trunks.trunk import Trunk
 
 
 def is_over(most: int) -> bool:
-    """Count a new call of the source; return True if it is one too many in this second. The log says so
-    once a minute for each source.
+    """Count a new call of the source; return True if it is one too many in this second. The log says so once a minute
+    for each source.
     """
     source, now = api.source(), int(time.time())
     if shared.count_call(source, now) <= most:

@@ -28,14 +28,11 @@ ENDS_CALLS = frozenset({"ACK", "BYE"})
 def is_open(
     opened: Opened, incoming: Incoming, key: bytes, may_call: Callable[[object], bool] | None, message: object
 ) -> bool:
-    """Return True if the request at hand may pass. key: the deployment's. may_call: of a script of one's own, None if
-    listed sources may.
+    """Return True if the request at hand may pass. key: the deployment's. may_call: asked if the sender may call; None
+    if the group of its source says so.
     """
     if opened.direction is Direction.TO_TRUNK:
-        if may_call or incoming.group == CARRIERS:  # which may lie within group 1
-            is_caller = (may_call or _is_listed)(message)
-        else:
-            is_caller = incoming.group == CALLERS
+        is_caller = may_call(message) if may_call else incoming.group == CALLERS
         if is_caller and incoming.group != CARRIERS:
             return True
         is_from_pbx = fingerprint(key, place.stored(incoming.source)) == opened.mark.pbx
@@ -44,10 +41,6 @@ def is_open(
     if fingerprint(key, there.text) == opened.mark.pbx:
         return True
     return is_address(there.address) and place.is_callers(there)
-
-
-def _is_listed(_message: object) -> bool:
-    return request.source_may_call()
 
 
 def is_of_listed_pbx() -> bool:

@@ -1,7 +1,7 @@
 """What a worker does before its first call comes, so that this finds its code and data ready: since the fork, a page is
 copied when it is first written to, and in Python even reading counts references.
 
-Everything here is pure: made-up values go through, and nothing is kept of them.
+Everything here is pure. What caches keep of these made-up values nobody asks for.
 """
 
 from __future__ import annotations
