@@ -370,3 +370,10 @@ def test_a_carrier_within_a_callers_network_does_not_speak_for_the_pbx(pbx: Mock
     in_dialog(pbx)
     send(marks.request("INVITE", uri="sip:x@198.51.100.66"), source=carrier)
     assert (pbx.relayed, pbx.replies) == ([], [NO_DIALOG])
+
+
+def test_a_pbx_within_a_network_of_carriers_goes_on_with_its_call(pbx: MockKSR, send: Send, marks: Marks) -> None:
+    pbx.trust(f"{PBX}/32", 2)
+    in_dialog(pbx)
+    send(marks.request("INFO"))
+    assert len(pbx.relayed) == 1

@@ -50,6 +50,12 @@ def test_the_header_that_was_asked_for_is_sent_whatever_the_status(
     assert (len(pbx.relayed), pbx.replies) == (2, [FAILED])
 
 
+def test_an_empty_field_asks_for_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
+    send(request())
+    fail(pbx, routes, 407, "Proxy-Authenticate: ", f"WWW-Authenticate: {CHALLENGE}")
+    assert [relayed.message.get("Authorization") is None for relayed in pbx.relayed] == [True, False]
+
+
 def test_every_realm_that_is_answered_has_its_line(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request(caller="<sip:bob@x.test>"))
     challenge(pbx, routes, f"{CHALLENGE}, {CHALLENGE.replace('carrier', 'elsewhere')}")

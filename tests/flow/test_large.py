@@ -246,6 +246,13 @@ def test_a_call_that_rang_by_tcp_goes_nowhere_else(pbx: MockKSR, routes: Handler
     assert pbx.replies[-1] == Reply(408, "Request Timeout", passed_on=True)
 
 
+def test_after_a_challenge_by_tcp_the_next_trunk_comes_and_not_the_same_by_udp(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, "alice")
+    challenge(pbx, routes)
+    silent(pbx, routes)
+    assert went(pbx) == [ONE_BY_TCP, ONE_BY_TCP, TWO_BY_TCP]
+
+
 def test_the_next_trunk_is_tried_by_tcp_too(pbx: MockKSR, routes: Handlers) -> None:
     pbx.world.unreachable.add(TWO_BY_TCP)
     send(pbx, routes, "alice")
