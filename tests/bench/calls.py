@@ -1,8 +1,9 @@
-"""The calls of `make bench`: six ways to place them, what one run of one of them costs, and two to compare with.
+"""The calls of `make bench`: six ways to place them, what one run of one of them costs, and four to compare with.
 
 Every configuration is the same Kamailio with as many workers and the same memory manager, between the same two SIPps
-(sipp.py). Four are native.cfg, two are this package, and two are bare.py, the least that Python costs. A run starts its
-own Kamailio and carrier, warms both up, and measures.
+(sipp.py). Four are native.cfg, two are this package, two are bare.py, the least that Python costs, and two are least.py
+and ahead.py, the least that the package's work costs in Python. A run starts its own Kamailio and carrier, warms both
+up, and measures.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SHARED_MEMORY = "512"  # MiB: what TRUNKAUTH_MEMORY is, unless somebody sets it
 @dataclass(frozen=True)
 class Configuration:
     """One way to place a call. define: what native.cfg is told by -A; empty: this package, or the script in the place
-    of its own.
+    of its own, with this config.
     """
 
     letter: str
@@ -50,6 +51,7 @@ class Configuration:
     define: str = ""
     preemptive: str = ""
     script: str = ""
+    config: str = "bare.cfg"
     challenges: bool = True
 
 
@@ -62,6 +64,8 @@ CONFIGURATIONS = (
     Configuration("f", "this package", preemptive="auto"),
     Configuration("k", "no authentication, in Python", script="bare.py", challenges=False),
     Configuration("r", "uac_auth() in Python, password in the script", script="bare.py"),
+    Configuration("s", "the work of (e) in the least Python", script="least.py", config="least.cfg"),
+    Configuration("t", "the work of (f) in the least Python", script="ahead.py", config="least.cfg"),
 )
 PACKAGE = next(one for one in CONFIGURATIONS if one.preemptive == "auto")
 RECIPE = next(one for one in CONFIGURATIONS if one.define == "FIXED")
@@ -267,7 +271,7 @@ def _command(configuration: Configuration, state: Path, workers: int) -> list[st
     kamailio = shutil.which("kamailio", path=SBIN) or "kamailio"
     command = [kamailio, "-DD", "-E", f"-m{SHARED_MEMORY}", "-x", ALLOCATOR, "-Y", str(state)]
     if configuration.script:
-        return [*command, *of_our_config, "-f", str(HERE / "bare.cfg")]
+        return [*command, *of_our_config, "-f", str(HERE / configuration.config)]
     return [*command, "-f", str(NATIVE), "-A", configuration.define]
 
 

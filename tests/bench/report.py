@@ -39,6 +39,7 @@ class Distance:
 RATIOS = (
     Target("e", "b", 1.25), Target("e", "r", 1.10), Target("f", "k", 1.10), Target("f", "b", 1.00),
     Target("e", "c"), Target("k", "a"), Target("r", "b"), Target("f", "e"),
+    Target("s", "r"), Target("t", "k"), Target("e", "s"), Target("f", "t"),
 )  # fmt: skip
 DISTANCES = (Distance("b", None), Distance("e", None), Distance("f", 1.1))
 
