@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
@@ -17,8 +17,7 @@ from kemi.line import word
 from kemi.replica.writer import fault_of
 from kemi.settings import Settings
 from kemi.start import run as start
-from kemi.trunks import groups as groups_of
-from kemi.trunks.groups import CALLERS, CARRIERS
+from kemi.trunks import groups
 from kemi.trunks.hops import Target, target_of
 from kemi.trunks.rows import Row
 from kemi.trunks.tables import address, copied_uacreg, trunk
@@ -83,7 +82,7 @@ def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]
     """Yield the faults of rows; note the names that the usable ones lead to."""
     seen["trunks"] = seen["addresses"] = 0
     has_default, known = not settings.default_trunk, set[object]()
-    groups = defaultdict[object, list[groups_of.Row]](list)
+    addresses: list[groups.Row] = []
     with open_source(settings) as source:
         for table, verdict in judged(source, settings.rules):
             row = verdict.row
@@ -100,18 +99,18 @@ def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]
             if verdict.fault:
                 continue
             if table is address:
-                groups[row["grp"]].append(groups_of.Row.of(row))
+                addresses.append(groups.Row.of(row))
                 continue
             has_default = has_default or (table is copied_uacreg and row["l_uuid"] == settings.default_trunk)
             for target in _targets(table, row):
                 names.setdefault(target, []).append(str(row["l_uuid"]))
     if not has_default:
         yield f"TRUNKAUTH_DEFAULT_TRUNK: no usable row of uacreg has l_uuid {settings.default_trunk!r}"
-    covered = groups_of.covered(groups[CALLERS], groups[CARRIERS])
-    for number in sorted(covered):
-        yield f"address={number} unusable: {groups_of.COVERED}"
-    if len(covered) == len(groups[CALLERS]):
-        yield f"address: no usable row is in group {CALLERS}, so nobody may call"
+    left_out = groups.left_out(addresses)
+    for number, reason in sorted(left_out.items()):
+        yield f"address={number} unusable: {reason}"
+    if not any(one.group == groups.CALLERS and one.row not in left_out for one in addresses):
+        yield f"address: no usable row is in group {groups.CALLERS}, so nobody may call"
 
 
 def _targets(table: Table, row: Row) -> Iterator[Target]:

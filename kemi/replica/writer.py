@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.line import Line, warning
 from kemi.replica.source import BUCKET, limits
-from kemi.trunks.groups import CALLERS, CARRIERS, COVERED, Row, covered
+from kemi.trunks.groups import Row, left_out
 from kemi.trunks.rows import Rules, Verdict
 from kemi.trunks.tables import (
     NAMES_SECRET,
@@ -125,26 +125,27 @@ class Writer:
         return judges[table.name](named)
 
     def judge_groups(self) -> None:
-        """Judge the addresses of group 1 by those of group 2, at the end of a transaction that has moved any. They stay
-        in the copy: they are good again as soon as the others go. Kamailio does not see them (copy.py).
+        """Judge the addresses by each other, at the end of a transaction that has moved any. Those left out stay in the
+        copy: they are good again as soon as the others go. Kamailio does not see them (copy.py).
         """
         if not self._moves_addresses:
             return
-        columns = (address.c.id, address.c.ip_addr, address.c.mask, address.c.port)
-        groups = [select(*columns).where(address.c.grp == group) for group in (CALLERS, CARRIERS)]
-        mine = and_(replica_fault.c.table_name == address.name, replica_fault.c.reason == COVERED)
+        columns = (address.c.id, address.c.ip_addr, address.c.mask, address.c.port, address.c.grp)
+        stored = replica_fault.c.id.in_(select(address.c.id))
+        mine = and_(replica_fault.c.table_name == address.name, stored)
         with local_errors():
-            callers, carriers = (map(Row._make, self._connection.execute(group)) for group in groups)
-            now = covered(callers, carriers)
-            before = frozenset(self._connection.execute(select(replica_fault.c.id).where(mine)).scalars())
-            for row in before - now:
+            now = left_out(map(Row._make, self._connection.execute(select(*columns))))
+            faults = self._connection.execute(select(replica_fault.c.id, replica_fault.c.reason).where(mine))
+            before = {int(row): str(reason) for row, reason in faults}
+            for row in before.keys() - now.keys():
                 self._connection.execute(replica_fault.delete().where(mine, replica_fault.c.id == row))
-        faults = [(address.name, row, f"{address.name}={row}", UNUSABLE, COVERED) for row in sorted(now - before)]
-        self._write_faults(faults)
+        new = sorted(now.items() - before.items())
+        self._write_faults([(address.name, row, f"{address.name}={row}", UNUSABLE, reason) for row, reason in new])
 
     def judge_again(self, tables: Iterable[Table]) -> None:
         """Judge the rows that are stored."""
         for table in tables:
+            self._moves_addresses |= table is address
             self._judge_again(table, select(table))
 
     def judge_secrets(self) -> None:

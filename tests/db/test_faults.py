@@ -12,6 +12,7 @@ from sqlalchemy import URL, text
 from kemi.line import Level, word
 from kemi.names.rows import Rows
 from kemi.start import schema
+from kemi.trunks import groups
 from kemi.trunks.tables import open_file
 from tests.db.site import Site, site
 from tests.lines import told
@@ -94,6 +95,21 @@ def test_a_source_in_both_groups_is_a_carrier_and_no_caller(place: Site) -> None
     assert query(place, USABLE) == [(1,), (2,), (3,)]
     place.execute("UPDATE address SET grp = 2, ip_addr = '192.0.2.1', mask = 32 WHERE id = 3")
     assert warnings(place) == [COVERED]
+
+
+def test_networks_that_kamailio_cannot_take_are_named_and_left_out(
+    place: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "MOST_NETWORKS", 1)
+    place.execute("INSERT INTO address (id, ip_addr, mask) VALUES (2, '10.0.0.0', 8), (2000, '10.1.0.0', 16)")
+    assert warnings(place) == ['address=2000 outcome=unusable reason="it is beyond the first 1 networks"']
+    assert query(place, USABLE) == [(1,), (2,)]
+    place.execute("UPDATE address SET grp = 2, ip_addr = '10.0.0.0', mask = 8 WHERE id = 2000")
+    assert warnings(place) == [COVERED.replace("=1 ", "=2 ")]
+    assert query(place, USABLE) == [(1,), (2000,)]
+    place.execute("DELETE FROM address WHERE id = 2000")
+    assert warnings(place) == []
+    assert query(place, USABLE) == [(1,), (2,)]
 
 
 def test_an_address_is_named_when_it_breaks_and_listed_when_it_is_mended(place: Site) -> None:

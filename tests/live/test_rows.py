@@ -72,6 +72,27 @@ def test_bad_addresses_change_nothing_for_the_others(installation: Installation)
         assert "invalid record" not in node.log()
 
 
+MANY_ADDRESSES = (
+    "INSERT INTO address (ip_addr, mask) WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n"
+    " WHERE i < 20599) SELECT '10.' || i / 65536 || '.' || i / 256 % 256 || '.' || i % 256,"
+    " CASE WHEN i < 600 THEN 24 ELSE 32 END FROM n"
+)
+
+
+def test_many_addresses_are_all_listed(installation: Installation) -> None:
+    """More than Kamailio's own memory, and its table of networks, have room for by default."""
+    with installation.running() as node, Scene(node, in_order=False) as scene:
+        trunk = scene.trunk(Script())
+        node.database.execute(MANY_ADDRESSES)
+        node.database.execute("INSERT INTO address (ip_addr, mask) VALUES ('127.0.0.2', 31)")
+        node.wait_for("the last", lambda: "127.0.0.2" in node.rpc("permissions.subnetDump"), within=20)
+        another = scene.caller(host="127.0.0.3")
+        another.invite("sip:1@pbx.test", headers=[("X-Trunk", trunk.uuid)]).expect(200)
+        node.database.execute("DELETE FROM address WHERE ip_addr = '127.0.0.2'")
+        node.wait_for("the revocation", lambda: "127.0.0.2" not in node.rpc("permissions.subnetDump"), within=20)
+        another.invite("sip:1@pbx.test", headers=[("X-Trunk", trunk.uuid)]).expect(403)
+
+
 def test_bad_addresses_stop_no_start(installation: Installation, postgresql_server: Server) -> None:
     database = ServerDatabase(postgresql_server.new_database(), gives_notice=True)
     database.list_callers(("127.0.0.1",))

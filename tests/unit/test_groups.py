@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.trunks.groups import Row, covered
+from kemi.trunks import groups
+from kemi.trunks.groups import CARRIERS, COVERED, Row, covered, left_out
 
 CASES = {  # address, mask, port of group 1; of group 2; is the one of group 1 refused?
     "the same address": (("192.0.2.1", 32, 0), ("192.0.2.1", 32, 0), True),
@@ -33,3 +34,17 @@ def test_a_caller_that_is_a_carrier(
 def test_nobody_is_refused_if_a_group_is_empty() -> None:
     one = Row(1, "192.0.2.1", 32, 0)
     assert (covered([one], []), covered([], [one])) == (frozenset(), frozenset())
+
+
+def test_the_last_networks_and_rows_are_left_out_if_kamailio_cannot_take_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "MOST_NETWORKS", 2)
+    monkeypatch.setattr(groups, "MOST_ROWS", 4)
+    rows = [
+        Row(9, "192.0.2.1", 32, 0), Row(8, "192.0.2.2", 32, 0, CARRIERS), Row(7, "2001:db8::1", 128, 0),
+        Row(6, "10.3.0.0", 16, 0), Row(5, "10.2.0.0", 16, 0, CARRIERS), Row(4, "2001:db8::", 32, 0, 3),
+        Row(3, "10.2.1.0", 24, 0),
+    ]  # fmt: skip
+    assert left_out(rows) == {
+        3: COVERED, 6: "it is beyond the first 2 networks", 9: "it is beyond the first 4 rows",
+    }  # fmt: skip
+    assert left_out(rows[:3]) == {}

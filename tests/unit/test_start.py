@@ -115,7 +115,7 @@ def test_it_becomes_kamailio_with_every_setting_spelled_out(
     assert program == arguments[0] == str(kamailio)
     assert arguments[1:] == [
         "-DD", "-E", "-f", f"{PROJECT}/kamailio/kamailio.cfg", "-Y", str(state), "-x", "tlsf", "-m", "256",
-        "-w", str(state), "-m", "64",
+        "-M", "64", "-w", str(state), "-m", "64",
     ]  # fmt: skip
     assert environment["TRUNKAUTH_KAMAILIO_DB_URL"] == f"sqlite:///{state}/replica.sqlite"
     assert (environment["TRUNKAUTH_LISTEN"], environment["TRUNKAUTH_REG_CONTACT"]) == ("udp:lo:5060", "127.0.0.1:5060")
