@@ -33,8 +33,8 @@ from kemi.trunks.tables import cause
 # Kamailio's memory manager with constant-time allocation; a call costs less CPU than with its default, qm.
 ALLOCATOR = "tlsf"
 
-# MiB of memory of each process's own, taken as it is used: a module reads a whole table into it (trunks/groups.py). With
-# its default of 8, 20,000 addresses ended all of Kamailio.
+# MiB of memory of each process's own, taken as it is used: a module reads a whole table into it (trunks/groups.py).
+# 20,000 addresses ended all of Kamailio with its default of 8.
 PRIVATE_MEMORY = 64
 
 MEMORY_OF_MACHINE = Path("/proc/meminfo")

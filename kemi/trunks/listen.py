@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import ip_address
+import re
+from collections.abc import Collection
+from ipaddress import IPv4Address, ip_address
 from typing import NamedTuple
 
-from kemi.trunks.hops import Target
+from kemi.address import normalised
+from kemi.trunks.hops import PORTS, Target
+
+NO_TRANSPORT = "has a transport that no socket of TRUNKAUTH_LISTEN has"
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_BROADCAST = IPv4Address("255.255.255.255")
 
 
 class Listen(NamedTuple):
@@ -17,12 +24,29 @@ class Listen(NamedTuple):
     port: int
 
 
-def beyond(target: Target, listen: Iterable[Listen]) -> str:
-    """Return what a target that is an address is, if no socket has its kind of addresses; empty if one may have it."""
-    if not target.host or target.is_name:
+def beyond(target: Target, listen: Collection[Listen]) -> str:
+    """Return why nothing can be sent from these sockets to where a target leads; empty if it may be. listen: empty if
+    any socket may be one.
+    """
+    if not _is_place(target):
+        return "leads nowhere"
+    usable = [each for each in listen if target.transport in ("", each.transport)]
+    if listen and not usable:
+        return NO_TRANSPORT
+    if target.is_name:
         return ""
+    port = target.port or PORTS.get(target.transport, 5060)
+    if any((normalised(each.address), each.port) == (target.host, port) for each in listen):
+        return "leads to us"
     version = ip_address(target.host).version
-    usable = [each.address for each in listen if target.transport in ("", each.transport)]
-    if not usable or any(not address or address.startswith("[") == (version == 6) for address in usable):
+    if not usable or any(not each.address or each.address.startswith("[") == (version == 6) for each in usable):
         return ""
     return f"is an IPv{version} address, and no socket of TRUNKAUTH_LISTEN has one"
+
+
+def _is_place(target: Target) -> bool:
+    """Return True if a target is a name, or the address of one machine."""
+    if not target.host or target.is_name:
+        return bool(_NAME.fullmatch(target.host))
+    address = ip_address(target.host)
+    return not (address.is_unspecified or address.is_multicast or address == _BROADCAST)

@@ -16,14 +16,14 @@ from typing import NamedTuple
 from kemi.address import literal, normalised
 from kemi.auth.digest import HASHES
 from kemi.dialog.identity import KINDS
-from kemi.trunks.hops import PORTS, Target, target_of
-from kemi.trunks.listen import Listen, beyond
+from kemi.trunks.hops import target_of
+from kemi.trunks.listen import NO_TRANSPORT, Listen, beyond
 from kemi.trunks.numbers import AS_DIALLED, COUNTRIES, FORMATS, LONGEST, NATIONAL
 
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 10  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 11  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -101,7 +101,7 @@ class Rules:
             fault := fault
             or next(faults, "")
             or self._uri("auth_proxy", texts["auth_proxy"])
-            or (not texts["auth_proxy"] and self._beyond("r_domain", target_of("", texts["r_domain"])))
+            or (not texts["auth_proxy"] and texts["r_domain"] and self._next_hop("r_domain", "", texts["r_domain"]))
             or self._socket(texts["socket"])
         ):
             return Verdict(kept, fault)
@@ -155,12 +155,7 @@ class Rules:
         """Return what is wrong with one URI of inbound_uri."""
         if "@" in text:
             return "inbound_uri has a user, where the called number goes"
-        if fault := self._uri("inbound_uri", text):
-            return fault
-        target = target_of(text, "")
-        port = target.port or PORTS.get(target.transport, 5060)
-        ours = {(normalised(each.address), each.port) for each in self.listen}
-        return "inbound_uri leads to us" if (target.host, port) in ours else ""
+        return self._uri("inbound_uri", text)
 
     def _uri(self, name: str, text: str) -> str:
         """Return what is wrong with the URI of this column; empty for none."""
@@ -176,11 +171,12 @@ class Rules:
         is_secure = uri["scheme"].lower() == "sips"
         transport = "tls" if is_secure else (named[1] or "").lower() if named else None
         if transport is not None and self.listen and transport not in {each.transport for each in self.listen}:
-            return f"{name} has a transport that no socket of TRUNKAUTH_LISTEN has"
-        return self._beyond(name, target_of(text, ""))
+            return f"{name} {NO_TRANSPORT}"
+        return self._next_hop(name, text, "")
 
-    def _beyond(self, name: str, target: Target) -> str:
-        fault = beyond(target, self.listen)
+    def _next_hop(self, name: str, uri: str, domain: str) -> str:
+        """Return what is wrong with where requests go by these (target_of)."""
+        fault = beyond(target_of(uri, domain), self.listen)
         return fault and f"{name} {fault}"
 
     def _socket(self, text: str) -> str:

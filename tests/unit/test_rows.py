@@ -29,6 +29,7 @@ USABLE = [
     {"auth_proxy": "sip:carrier_1.example;x=y?Subject=z"},
     {"r_domain": "carrier.example:5080;user=phone"},
     {"r_domain": "[2001:db8::2]"},
+    {"r_domain": "192.0.2.1", "auth_proxy": "sip:192.0.2.1:5081"},
     {"auth_password": "", "auth_ha1": "0f" * 32},
     {"auth_password": "", "auth_ha1": "0F" * 32},
     {"auth_username": "Jürgen", "auth_password": "ключ€ \\"},
@@ -48,6 +49,10 @@ def test_a_trunk_that_can_be_used(columns: dict[str, object]) -> None:
 NOT_A_HOST = "r_domain is not a host"
 NO_SUCH_SOCKET = "socket is not one that Kamailio listens on"
 NO_SUCH_TRANSPORT = "auth_proxy has a transport that no socket of TRUNKAUTH_LISTEN has"
+LEADS_NOWHERE = (  # a URI that no request can be sent by
+    ".", "x" * 256, "a.example;transport=udp;transport=pigeon", "a.example;maddr=.", "a.example;maddr=[::1",
+    "0.0.0.0", "[::]", "224.0.0.1", "255.255.255.255",
+)  # fmt: skip
 UNUSABLE = [
     ({"id": -1}, "id is not a number from 0 to 4294967295"),
     ({"id": 2**32}, "id is not a number from 0 to 4294967295"),
@@ -55,6 +60,12 @@ UNUSABLE = [
     ({"l_uuid": None}, "l_uuid is empty"),
     *(({name: "x" * 65}, f"{name} is longer than 64 characters") for name in KEYS),
     ({"l_uuid": "a\nb"}, "l_uuid has a control character"),
+    *(({"auth_proxy": f"sip:{hop}"}, "auth_proxy leads nowhere") for hop in LEADS_NOWHERE),
+    ({"r_domain": "."}, "r_domain leads nowhere"),
+    ({"r_domain": "carrier.example;transport=sctp"}, "r_domain has a transport that no socket of TRUNKAUTH_LISTEN has"),
+    ({"auth_proxy": "sip:192.0.2.1"}, "auth_proxy leads to us"),
+    ({"auth_proxy": "sip:[2001:DB8:0::1]:5060"}, "auth_proxy leads to us"),
+    ({"r_domain": "192.0.2.1:5060"}, "r_domain leads to us"),
     ({"l_uuid": b"\xff"}, "l_uuid is not text in UTF-8"),
     ({"auth_password": b"p"}, "auth_password is not text in UTF-8"),
     ({"contact_addr": b"\xff"}, "contact_addr is not text in UTF-8"),
