@@ -25,10 +25,8 @@ def load(path: Path) -> bytes:
     KeyFileError.
     """
     try:
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as made:
-                made.write(f"{secrets.token_hex(KEY_BYTES)}\n")
+        if not path.exists():
+            _make(path)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise KeyFileError(f"TRUNKAUTH_KEY_FILE: others can read {path}: chmod 600 {path}")
         text = path.read_text(errors="replace")
@@ -37,3 +35,20 @@ def load(path: Path) -> bytes:
     if not _HEX.fullmatch(text):
         raise KeyFileError(f"TRUNKAUTH_KEY_FILE: {path} does not hold {2 * KEY_BYTES} hex digits; openssl rand -hex 32")
     return bytes.fromhex(text.strip())
+
+
+def _make(path: Path) -> None:
+    """Make a key, unless somebody else has meanwhile. It gets its name once all of it is on disk: half of one, which
+    a full disk or a power cut leaves, would stop every start.
+    """
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as made:
+            made.write(f"{secrets.token_hex(KEY_BYTES)}\n")
+            made.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink()

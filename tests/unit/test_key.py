@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,20 @@ def test_a_key_that_is_not_its_owners_alone_is_refused(tmp_path: Path, mode: int
     path.chmod(mode)
     with pytest.raises(KeyFileError, match=f"others can read .*: chmod 600 {path}"):
         key.load(path)
+
+
+def test_a_disk_that_is_full_leaves_nothing_that_a_later_start_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(KeyFileError, match=r"TRUNKAUTH_KEY_FILE: \[Errno"):
+            key.load(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+    assert len(key.load(path)) == KEY_BYTES
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_key_that_cannot_be_made_or_read_is_refused(tmp_path: Path) -> None:
