@@ -26,7 +26,7 @@ from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
 from kemi.replica.writer import CopyError
 from kemi.settings import FILES, LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
-from kemi.start import config, key, schema, tls
+from kemi.start import config, key, memory, schema, tls
 from kemi.start.sockets import Socket
 from kemi.trunks.tables import cause
 
@@ -36,9 +36,6 @@ ALLOCATOR = "tlsf"
 # MiB of memory of each process's own, taken as it is used: a module reads a whole table into it (trunks/groups.py).
 # 20,000 addresses ended all of Kamailio with its default of 8.
 PRIVATE_MEMORY = 64
-
-MEMORY_OF_MACHINE = Path("/proc/meminfo")
-MEMORY_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # cgroup v2; a number of bytes, or max
 
 DEBIANS_PREFIX = Path("/usr")  # of its Kamailio, and of its libpython and standard library
 
@@ -54,10 +51,10 @@ def run(settings: Settings, extra: list[str]) -> None:
         raise StartError("kamailio is not installed; on Debian: apt-get install kamailio kamailio-python3-modules")
     check_interpreter()
     prepare_database(settings)
-    check_memory(settings.memory)
     try:
+        memory.check(settings.memory)
         key.load(settings.key_file)
-    except key.KeyFileError as error:
+    except (memory.MemoryLackError, key.KeyFileError) as error:
         raise StartError(str(error)) from None
     if settings.has_tls:
         prepare_tls(settings)
@@ -188,18 +185,6 @@ def modules(name: str) -> list[Path]:
     return [
         found for folder in ("lib*", "lib*/*") for found in DEBIANS_PREFIX.glob(f"{folder}/kamailio/modules/{name}")
     ]
-
-
-def check_memory(mebibytes: int) -> None:
-    """Check that the machine or the container has this much memory. Raises StartError."""
-    left = int(re.findall(r"^MemAvailable: *([0-9]+) kB$", MEMORY_OF_MACHINE.read_text(), re.MULTILINE)[0]) >> 10
-    limit = MEMORY_OF_CONTAINER.read_text().strip() if MEMORY_OF_CONTAINER.exists() else "max"
-    if limit != "max":
-        left = min(left, int(limit) >> 20)
-    if mebibytes > left:
-        raise StartError(
-            f"TRUNKAUTH_MEMORY: {mebibytes} MiB are more than the {left} MiB that are available; choose less"
-        )
 
 
 def check_log_level(settings: Settings, extra: list[str]) -> None:

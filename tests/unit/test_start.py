@@ -20,6 +20,7 @@ import pytest
 
 from kemi import cli
 from kemi.settings import PROJECT
+from kemi.start import memory
 from kemi.start import run as start
 
 Exec = tuple[str, list[str], dict[str, str]]
@@ -154,37 +155,11 @@ def test_an_embedded_python_of_another_version(embed: Callable[[str], None], ref
     assert refusal("run").startswith("app_python3 embeds Python 3.9, and this is 3.")
 
 
-LITTLE = {
-    "the machine": ("MemTotal:  999424 kB\nMemFree: 1024 kB\nMemAvailable:  523264 kB\n", None),
-    "the container": ("MemAvailable: 99999999 kB\n", "535822336\n"),
-}
-
-
-@pytest.mark.parametrize(("meminfo", "limit"), LITTLE.values(), ids=LITTLE)
-def test_more_memory_than_there_is(
-    refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meminfo: str, limit: str | None
-) -> None:
-    of_machine(monkeypatch, tmp_path, meminfo, limit)
+def test_more_memory_than_there_is(refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MACHINE", tmp_path / "meminfo")
+    memory.MACHINE.write_text("MemAvailable:  523264 kB\n")
     line = "TRUNKAUTH_MEMORY: 512 MiB are more than the 511 MiB that are available; choose less"
     assert refusal("run") == line
-
-
-@pytest.mark.parametrize("limit", [None, "max\n", "536870912\n"])
-def test_as_much_memory_as_there_is(
-    started: list[Exec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None
-) -> None:
-    of_machine(monkeypatch, tmp_path, "MemAvailable: 524288 kB\n", limit)
-    assert cli.main(["run"]) == 0
-    assert len(started) == 1
-
-
-def of_machine(monkeypatch: pytest.MonkeyPatch, folder: Path, meminfo: str, limit: str | None) -> None:
-    """What the kernel tells of memory. limit: None outside a container."""
-    for name, content in (("MEMORY_OF_MACHINE", meminfo), ("MEMORY_OF_CONTAINER", limit)):
-        path = folder / name
-        if content is not None:
-            path.write_text(content)
-        monkeypatch.setattr(start, name, path)
 
 
 def test_a_user_who_is_not_there(refusal: Refusal) -> None:
