@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -85,6 +86,20 @@ def a_call_survives_two_restarts(scene: Scene) -> Iterator[None]:
     yield
     call.inside("INFO").expect(200)
     yield
+    goes_on(trunk, call)
+
+
+@STORIES.tell
+def a_re_invite_is_cancelled(scene: Scene) -> Iterator[None]:
+    trunk = scene.trunk(Script(CARRIERS["every request is challenged"]))
+    call = up(scene, trunk)
+    yield
+    trunk.carrier.script = replace(trunk.carrier.script, final=None)
+    again = call.inside("INVITE", body=SDP)
+    again.expect(180)
+    again.cancel().expect(200)
+    again.expect(487)
+    trunk.carrier.script = replace(trunk.carrier.script, final=200)
     goes_on(trunk, call)
 
 
