@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from kemi.names.rows import Registration
 from kemi.trunks.hops import Hops, from_text, to_text
@@ -23,6 +24,7 @@ from kemi.trunks.tables import (
 )
 
 UACREG_VERSION = 5  # that the uac module of 5.6 to 6.1 wants
+CHECKED_EVERY = 10.0  # seconds between two looks whether the file can still be read
 
 
 class NamesFile:
@@ -31,7 +33,8 @@ class NamesFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = open_file(path)
-        self._inode = 0
+        self._inode = self._size = 0
+        self._next_check = 0.0
         self.hops: Mapping[str, Hops] = {}  # as stored, by Target.key
         self.registering: Mapping[str, Registration] = {}  # as stored, by l_uuid
         self.places: frozenset[str] = frozenset()  # as stored: of next hops
@@ -61,7 +64,7 @@ class NamesFile:
         """Make the file hold these and no others, in one transaction; return the l_uuids whose registration changed.
         places: of next hops (hops.places).
         """
-        if not self._path.exists() or self._path.stat().st_ino != self._inode:
+        if not self._is_whole():
             self._make()
         resolved = _changes(self.hops, hops)
         changed = _changes(self.registering, registering)
@@ -91,6 +94,22 @@ class NamesFile:
         """Close the file. The next use opens it again."""
         self._engine.dispose()
 
+    def _is_whole(self) -> bool:
+        """Return False if the file is gone, replaced, cut, which SQLite never does to it, or, now and then, damaged."""
+        try:
+            found = self._path.stat()
+            if found.st_ino != self._inode or found.st_size < self._size:
+                return False
+            self._size = found.st_size
+            if (now := monotonic()) < self._next_check:
+                return True
+            self._next_check = now + CHECKED_EVERY
+            self.close()  # what is remembered of the file would hide it
+            with self._engine.connect() as connection:
+                return bool(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() == "ok")
+        except (OSError, DatabaseError):
+            return False
+
     def _make(self) -> None:
         """Put an empty file in place of what is there. Readers that have the old one open go on with it."""
         self.close()
@@ -112,7 +131,8 @@ class NamesFile:
         for leftover in _files_of(self._path)[1:]:
             leftover.unlink(missing_ok=True)
         fresh.replace(self._path)
-        self.hops, self.registering, self.places, self._inode = {}, {}, frozenset(), self._path.stat().st_ino
+        self.hops, self.registering, self.places = {}, {}, frozenset()
+        self._inode, self._size = self._path.stat().st_ino, 0
 
 
 def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:

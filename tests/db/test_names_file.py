@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL
 
+from kemi.names import file as kept
 from kemi.names import rows as module
 from kemi.names.file import NamesFile
 from kemi.names.rows import Found, Registration, Rows, resolved
@@ -91,9 +93,26 @@ def test_a_damaged_file_is_made_anew(path: Path, file: NamesFile, worker: Resolv
     assert worker.find(ONE) == THERE
 
 
-def test_a_file_that_was_taken_away_is_put_back(path: Path, file: NamesFile, worker: ResolvedNames) -> None:
+def overwritten(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as octets:
+        octets.seek(4096)
+        octets.write(b"\xff" * (size - 4096))
+
+
+HARM: dict[str, Callable[[Path], None]] = {
+    "taken away": Path.unlink, "cut": lambda path: os.truncate(path, 0), "overwritten": overwritten,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_a_file_that_is_harmed_in_use_is_put_back(
+    path: Path, file: NamesFile, worker: ResolvedNames, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(kept, "CHECKED_EVERY", 0.0)
     file.keep({ONE.key: HERE}, {})
-    path.unlink()
+    file.keep({ONE.key: HERE}, {})
+    harm(path)
     assert worker.find(ONE) is None
     file.keep({ONE.key: HERE}, {})
     assert worker.find(ONE) == HERE
