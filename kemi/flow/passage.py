@@ -5,7 +5,8 @@ and so does whoever stands between them.
    set leads. A caller who is not listed any more can still end the call that he has placed, from the place that the
    mark names. A PBX that was called need not be listed: the mark names the place that the DBA had it called at.
 2. From the trunk: from anywhere, since a carrier has several machines, and a far end may be called directly. It goes to
-   the PBX alone: to the place that the mark names, or another one that is listed as a caller's.
+   the PBX alone: to the place that the mark names, or another one that is listed as a caller's. A place that cannot be
+   read is nobody's, not even a PBX's whose Contact could not be read either.
 3. A name is looked for only if it is the caller's own.
 """
 
@@ -20,9 +21,12 @@ from kemi.sip import carrier, place, request
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray
 from kemi.trunks.groups import CALLERS, CARRIERS
+from kemi.trunks.hops import LONGEST_NAME
 from kemi.trunks.places import Place
 
 ENDS_CALLS = frozenset({"ACK", "BYE"})
+
+_LONGEST = LONGEST_NAME + len(" 65535 transport")  # characters of a place: fingerprints are kept
 
 
 def is_open(
@@ -35,10 +39,10 @@ def is_open(
         is_caller = may_call(message) if may_call else incoming.group == CALLERS
         if is_caller and incoming.group != CARRIERS:
             return True
-        is_from_pbx = fingerprint(key, place.stored(incoming.source)) == opened.mark.pbx
+        is_from_pbx = _is_pbxs(opened, place.of_source(incoming.source), key)
         return is_from_pbx and (is_caller or opened.mark.is_inbound or incoming.method in ENDS_CALLS)
     there = place.next_hop()
-    if fingerprint(key, there.text) == opened.mark.pbx:
+    if _is_pbxs(opened, there, key):
         return True
     return is_address(there.address) and place.is_callers(there)
 
@@ -50,10 +54,16 @@ def is_of_listed_pbx() -> bool:
 
 def is_of_called_pbx(opened: Opened, key: bytes) -> bool:
     """Return True if the message at hand comes from the PBX that a carrier has called."""
-    return opened.mark.is_inbound and fingerprint(key, place.source().text) == opened.mark.pbx
+    return opened.mark.is_inbound and _is_pbxs(opened, place.source(), key)
 
 
 def goes_to_calling_pbx(reply: Stray, opened: Opened, key: bytes) -> bool:
     """Return True if a reply goes to the PBX, or the phone, that has called over the trunk."""
     there = Place(normalised(reply.host), reply.port, reply.transport)
-    return not opened.mark.is_inbound and fingerprint(key, there.text) == opened.mark.pbx
+    return not opened.mark.is_inbound and _is_pbxs(opened, there, key)
+
+
+def _is_pbxs(opened: Opened, there: Place, key: bytes) -> bool:
+    """Return True if the mark names this place."""
+    text = there.text
+    return there.address != "" and len(text) <= _LONGEST and fingerprint(key, text) == opened.mark.pbx

@@ -148,6 +148,16 @@ def test_from_the_trunk_a_request_goes_to_nobody_but_the_caller(
     is_refused(pbx, send, marks, marks.sealed(tag="b"), CALLER, STRANGER)
 
 
+@pytest.mark.parametrize(("place", "uri"), [
+    (f"{'a' * 300} 5060 udp", f"sip:alice@{'a' * 300}"), (" 0 ", f'sip:alice@{STRANGER};transport="udp"'),
+])  # fmt: skip
+def test_a_place_that_cannot_be_read_is_no_pbxs(pbx: MockKSR, send: Send, marks: Marks, place: str, uri: str) -> None:
+    """Not even that of a PBX whose own Contact could not be read, and no longer a name is compared than there can be."""
+    in_dialog(pbx)
+    value = marks.sealed(tag="b", pbx=mark.fingerprint(marks.key, place))
+    is_refused(pbx, send, marks, value, uri, STRANGER)
+
+
 @pytest.mark.parametrize("uri", [CALLER, f"{CALLER}:5060;transport=udp;x=y", f"{CALLER}:5080", PBX_2])
 def test_from_the_trunk_a_request_goes_to_the_caller_or_another_that_is_listed(
     pbx: MockKSR, send: Send, marks: Marks, uri: str

@@ -156,6 +156,18 @@ def test_an_ack_with_no_mark_goes_nowhere_while_its_invite_is_known(up: Call, vi
     up.goes_on()
 
 
+def test_a_caller_who_has_not_said_where_he_is_lends_his_call_to_nobody(scene: Scene, victim: Carrier) -> None:
+    """Two places that cannot be read are not the same one."""
+    trunk = scene.trunk(Script(), host=CARRIER)
+    scene.pbx.contact = "tel:+49401234"
+    exchange = scene.call(trunk)
+    exchange.expect(200)
+    trunk.carrier.expect_acks()
+    known = replace(trunk.carrier.dialogs[exchange.request.call_id], target=f'{victim.uri};transport="udp"')
+    starts_nothing(somebody(scene, is_listed=False), known, victim)
+    exchange.inside("BYE").expect(200)
+
+
 def test_another_machine_of_the_carrier_reaches_the_caller(up: Call) -> None:
     sender = somebody(up.scene, is_listed=False)
     sender.inside(up.by_callee, "INFO").expect(200)

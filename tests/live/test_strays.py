@@ -161,8 +161,11 @@ def test_only_the_200_of_an_invite_with_its_own_mark_goes_on(scene: Scene, targe
         "SIP/2.0/UDP nowhere.test:{port}",
     ],
 )
-def test_a_200_goes_to_nobody_who_may_not_call(scene: Scene, via: str) -> None:
+@pytest.mark.parametrize("contact", ["", "tel:+49401234"])
+def test_a_200_goes_to_nobody_who_may_not_call(scene: Scene, via: str, contact: str) -> None:
+    """Nor if its caller has not said where he is."""
     trunk = scene.trunk(CHALLENGING)
+    scene.pbx.contact = contact or scene.pbx.contact
     call = up(scene, trunk)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.bind(("0.0.0.0", 0))
