@@ -5,7 +5,8 @@ all, and from 6.0 on of one source (kamailio.cfg); but an idle connection lives 
 byte now and then makes it live on. So a process of its own looks at all of them:
 
 1. A source has at most so many; its newest ones are closed.
-2. One of a source that is not listed is closed after LIFE seconds, silent or not. Its next one is as good.
+2. One of a source that is not listed is closed after LIFE seconds, silent or not, and at once if half of all that there
+   may be are taken: PBXs that connect, and our own to carriers, need the rest. Its next one is as good.
 
 Connections to a carrier are left alone: those end at no port that we listen on.
 """
@@ -52,6 +53,7 @@ class Guard:
     def __init__(self, listened: frozenset[int], limit: int) -> None:
         self._listened = listened
         self._limit = limit
+        self._crowd = limit * SOURCE_SHARE // 2
         self._seen: dict[int, float] = {}
         self._closed = 0
         self._next_line = 0.0
@@ -65,10 +67,11 @@ class Guard:
             if one.port in self._listened:
                 of_source[one.source].append(one)
         self._seen = {one.number: self._seen.get(one.number, now) for all_ in of_source.values() for one in all_}
+        life = LIFE if len(self._seen) <= self._crowd else 0.0
         found = []
         for all_ in of_source.values():
             found += all_[self._limit :]
-            old = [one for one in all_[: self._limit] if now - self._seen[one.number] >= LIFE]
+            old = [one for one in all_[: self._limit] if now - self._seen[one.number] >= life]
             found += [one for one in old if not is_listed(one)]
         return found
 

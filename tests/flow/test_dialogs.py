@@ -152,7 +152,7 @@ def test_from_the_trunk_a_request_goes_to_nobody_but_the_caller(
     (f"{'a' * 300} 5060 udp", f"sip:alice@{'a' * 300}"), (" 0 ", f'sip:alice@{STRANGER};transport="udp"'),
 ])  # fmt: skip
 def test_a_place_that_cannot_be_read_is_no_pbxs(pbx: MockKSR, send: Send, marks: Marks, place: str, uri: str) -> None:
-    """Not even that of a PBX whose own Contact could not be read, and no longer a name is compared than there can be."""
+    """Not even that of a PBX whose own Contact could not be read; and a name that is too long is compared with none."""
     in_dialog(pbx)
     value = marks.sealed(tag="b", pbx=mark.fingerprint(marks.key, place))
     is_refused(pbx, send, marks, value, uri, STRANGER)

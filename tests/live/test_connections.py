@@ -14,7 +14,7 @@ from tests.harness.carrier import Script
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.nonces import ONE_REQUEST, Nonces
 from tests.harness.scene import Scene
-from tests.harness.steps import talk_and_hang_up
+from tests.harness.steps import talk_and_hang_up, wait_until
 from tests.harness.verifier import Challenge, Offer
 
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
@@ -84,6 +84,20 @@ def test_one_source_does_not_take_the_connections_of_all(small: Kamailio) -> Non
         with Scene(small) as scene:
             trunk = scene.trunk(transport="tcp")
             talk_and_hang_up(trunk, scene.call(trunk))
+
+
+def test_strangers_who_have_taken_all_connections_hold_calls_up_for_moments(small: Kamailio) -> None:
+    """A PBX connects, and so do we to a carrier, while half a request waits in more connections than there may be."""
+    with contextlib.ExitStack() as stack, Scene(small) as scene:
+        trunk = scene.trunk(transport="tcp")
+        for host in range(2, 12):
+            for sock in stack.enter_context(connected(small, f"127.0.2.{host}", PER_SOURCE)):
+                with contextlib.suppress(OSError):
+                    sock.send(WAYS["half a request"])
+        wait_until(scene, trunk.uuid, 200, within=LIFE / 2, before=(503,))
+        talk_and_hang_up(
+            trunk, scene.caller(transport="tcp").invite("sip:1@pbx.test", headers=[("X-Trunk", trunk.uuid)])
+        )
 
 
 def test_no_number_of_connections_takes_the_memory_of_calls(small: Kamailio) -> None:

@@ -26,6 +26,14 @@ def test_a_strangers_connection_is_closed_when_its_life_is_over_and_a_listed_one
     assert judge.to_close(all_, is_pbx, 5.0 + LIFE) == connections(STRANGER, 1)
 
 
+def test_strangers_live_no_longer_than_a_look_once_half_of_all_are_taken() -> None:
+    others = [connections(f"198.51.100.{number}", number) for number in range(1, 9)]
+    few, many = [one for (one,) in others[:7]], [one for (one,) in others]
+    pbxs = connections(PBX, 20)
+    assert guard(limit=4).to_close([*few, *pbxs], is_pbx, 0.0) == []
+    assert guard(limit=4).to_close([*many, *pbxs], is_pbx, 0.0) == many
+
+
 def test_a_life_begins_anew_with_each_connection() -> None:
     judge = guard()
     judge.to_close(connections(STRANGER, 1), is_pbx, 0.0)
