@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
+from kemi.address import normalised
 from kemi.auth.attempt import Attempt
 from kemi.dialog import identity, sender
 from kemi.dialog.cseq import rack as with_cseq
@@ -10,7 +13,7 @@ from kemi.dialog.mark import Direction
 from kemi.flow import nexthop, passage
 from kemi.flow.dialogs import Opened, call_of
 from kemi.flow.going_on import GoingOn
-from kemi.sip import api, edit, nat, relay, request, room, shared
+from kemi.sip import api, edit, nat, place, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.trunks.groups import CARRIERS
 from kemi.trunks.places import Place, Places
@@ -30,6 +33,9 @@ class Inside(GoingOn):
             if (there := nexthop.settled(self.trunks)) is None:
                 return
             is_out = opened.direction is not Direction.FROM_TRUNK
+            if not is_out and there[:2] in self._sockets and self._comes_from_us(incoming):
+                self._answer_unless_ack(incoming, 482, "Loop Detected")  # who is in a dialog may write any Routes
+                return
             by_tls = is_out and there.transport == "tls"
             if by_tls and not nexthop.may_leave(self.trunks, self._trunk_of(opened), there):
                 return
@@ -41,8 +47,22 @@ class Inside(GoingOn):
                 self._acknowledge(incoming, opened, there)
             else:
                 self._send_inside(incoming, opened, there)
-        elif incoming.method != "ACK":
-            relay.reply(481, "Call/Transaction Does Not Exist")
+        else:
+            self._answer_unless_ack(incoming, 481, "Call/Transaction Does Not Exist")
+
+    def _answer_unless_ack(self, incoming: Incoming, code: int, reason: str) -> None:
+        if incoming.method != "ACK":
+            relay.reply(code, reason)
+
+    @cached_property
+    def _sockets(self) -> frozenset[tuple[str, int]]:
+        """Address and port of our own sockets."""
+        return frozenset((normalised(each.local_address), each.port) for each in self._settings.listen)
+
+    def _comes_from_us(self, incoming: Incoming) -> bool:
+        """Return True if the request comes from an address of ours. Over TCP its port is any."""
+        source = place.of_source(incoming.source).address
+        return any(source == address for address, _ in self._sockets)
 
     def _acknowledge(self, incoming: Incoming, opened: Opened, there: Place) -> None:
         """Relay the ACK of a success to this place, with the CSeq and the credentials of its INVITE."""

@@ -18,6 +18,7 @@ CONTACT = f"sip:carrier@{CARRIER}"
 PBX_CONTACT = f"sip:4930123@{PBX}"
 UNLISTED = "192.0.2.77"  # a PBX that may not place calls
 STRANGER = "203.0.113.9"
+OURS = "192.0.2.1"
 NO_DIALOG = Reply(481, "Call/Transaction Does Not Exist")
 
 
@@ -115,6 +116,18 @@ def test_the_carriers_request_goes_nowhere_else(
 ) -> None:
     send(of_carrier(inbound, "BYE", uri), source=CARRIER)
     assert (len(pbx.relayed), pbx.replies) == ((1, []) if passes else (0, [NO_DIALOG]))
+
+
+@pytest.mark.parametrize(("source", "method", "replies"), [
+    (STRANGER, "INFO", []), (OURS, "INFO", [Reply(482, "Loop Detected")]), (OURS, "ACK", []),
+])  # fmt: skip
+def test_the_carriers_request_comes_to_us_once_more_and_no_oftener(
+    pbx: MockKSR, send: Send, inbound: Marks, source: str, method: str, replies: list[Reply]
+) -> None:
+    """Our own address may be among the callers'."""
+    pbx.trust(f"{OURS}/32")
+    send(of_carrier(inbound, method, f"sip:{OURS}:5060"), source=source)
+    assert (len(pbx.relayed), pbx.replies) == (int(source == STRANGER), replies)
 
 
 # --- cancelling

@@ -156,6 +156,19 @@ def test_an_ack_with_no_mark_goes_nowhere_while_its_invite_is_known(up: Call, vi
     up.goes_on()
 
 
+def test_a_request_passes_ourselves_no_oftener_than_a_call_does(scene: Scene) -> None:
+    """However many Routes to us it brings, and although our own address is among the callers'."""
+    trunk = scene.trunk(Script(), host=CARRIER)
+    exchange = scene.call(trunk)
+    exchange.expect(200)
+    trunk.carrier.expect_acks()
+    known = trunk.carrier.dialogs[exchange.request.call_id]
+    before = transactions(scene)
+    somebody(scene, is_listed=False).inside(replace(known, routes=known.routes * 60), "INFO").expect(482)
+    assert transactions(scene) - before <= 2
+    exchange.inside("BYE").expect(200)
+
+
 def test_a_caller_who_has_not_said_where_he_is_lends_his_call_to_nobody(scene: Scene, victim: Carrier) -> None:
     """Two places that cannot be read are not the same one."""
     trunk = scene.trunk(Script(), host=CARRIER)
