@@ -64,7 +64,6 @@ def run(settings: Settings, extra: list[str]) -> None:
     arguments += ["-A", "HTTP=1"] if settings.http else []
     arguments += ["-A", "TLS=1"] if settings.has_tls else []
     arguments += ["-A", "RTPENGINE=1"] if settings.rtpengine else []
-    arguments += ["--log-engine", "json:c"] if settings.log == "json" else []
     arguments += [str(Path(word).absolute()) if before == "-f" else word for before, word in pairwise(["", *extra])]
     environment = kamailio_environment(settings, os.environ)
     if arguments.count("-f") > 1:
