@@ -64,7 +64,8 @@ class Attempt(NamedTuple):
     request. tries: places that it was sent to, this one included. is_accepted: True once the carrier let it pass: it
     rings, or was answered. is_answered: True once a 2xx of a call went to the caller, which may come again.
     by_uac_auth: True if uac_auth() has added the response, False if the branch route is to add them all. is_limited:
-    True if it is a call that holds a place of a trunk with `max_calls`. sent: the challenges whose responses it
+    True if it is a call that holds a place of a trunk with `max_calls`. is_forked: True if another dialog of its call
+    counts with the same CSeqs. sent: the challenges whose responses it
     carries, in the order in which their servers first challenged.
     """
 
@@ -88,6 +89,7 @@ class Attempt(NamedTuple):
     is_answered: bool = False
     by_uac_auth: bool = False
     is_limited: bool = False
+    is_forked: bool = False
     sent: tuple[Sent, ...] = ()
 
     @property

@@ -21,7 +21,7 @@ from kemi.dialog.cseq import Sequence
 from kemi.trunks.plan import Plan, Word
 from kemi.trunks.standing import UP, Standing
 
-VERSION = 3
+VERSION = 4
 
 LONGEST_REASON = 200
 _MOST_DIGITS = 10  # of a CSeq
@@ -124,8 +124,8 @@ def sequence(text: str) -> Sequence:
     values = _values(text)
     if values is None:
         return Sequence()
-    highest, invites = values
-    return Sequence(highest, tuple([(cseq, number) for cseq, number in invites]))
+    highest, invites, legs = values
+    return Sequence(highest, tuple([(cseq, number) for cseq, number in invites]), tuple(legs))
 
 
 def failure_text(since: int, status: int, reason: str) -> str:

@@ -6,7 +6,8 @@ The rules:
    Call-ID, From tag and destination; any other request has its caller's, raised by as much as was raised before, or the
    one above the highest if that is more. Another destination starts from the caller's own numbers again.
 2. The highest is remembered beyond a failure: a caller who tries again after a 422 counts on from the number that he
-   knows, not from the one that the carrier saw.
+   knows, not from the one that the carrier saw; and beyond a BYE while another dialog of the same call, that of a fork,
+   counts on.
 3. By how much the INVITE that set a dialog up was raised is in the dialog's own mark (mark.py). What was raised later
    is remembered by this Kamailio alone. After a restart, or on another node, that is unknown. No more than 64 requests
    were challenged at once, nor more than one a second, so 64 and the dialog's age in seconds pass them all; with 8 for
@@ -23,11 +24,13 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
+from zlib import crc32
 
 BEYOND = 2**31  # RFC 3261 8.1.1.5
 MOST_SENT = 8  # times that one request goes out; no more than 4 of its challenges are answered (auth/session.py)
 MOST_AT_ONCE = 64  # requests of a dialog that were challenged
 MOST_INVITES = 4  # of a dialog, whose numbers are remembered
+MOST_LEGS = 4  # dialogs of a call that are told apart
 
 _RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+([!-~]+)")
 
@@ -38,11 +41,13 @@ Invites = tuple[tuple[int, int], ...]
 class Sequence(NamedTuple):
     """The numbers sent so far for one Call-ID, From tag and destination.
 
-    highest: of any request. invites: (the caller's CSeq, the number of its last attempt) of the last INVITEs.
+    highest: of any request. invites: (the caller's CSeq, the number of its last attempt) of the last INVITEs. legs: the
+    dialogs inside which requests were sent (leg()); there are several if somebody has forked.
     """
 
     highest: int = 0
     invites: Invites = ()
+    legs: tuple[int, ...] = ()
 
 
 NONE_SENT = Sequence()
@@ -71,9 +76,15 @@ def unknown(since: int | None, age: int) -> int:
     return MOST_AT_ONCE + max(age, 0) + MOST_SENT * max(since or 0, 0)
 
 
-def noted(sequence: Sequence, method: str, cseq: int, number: int) -> Sequence:
-    """Return the sequence after this request was sent; cseq: the caller's."""
-    sent = Sequence(max(sequence.highest, number), sequence.invites)
+def leg(from_tag: str, to_tag: str) -> int:
+    """Return the name of a dialog among those of one call."""
+    return crc32(f"{from_tag}\n{to_tag}".encode()) + 1
+
+
+def noted(sequence: Sequence, method: str, cseq: int, number: int, leg: int = 0) -> Sequence:
+    """Return the sequence after this request was sent; cseq: the caller's. leg: 0 if it has none, or is noted."""
+    legs = sequence.legs if leg in (0, *sequence.legs) else (*sequence.legs, leg)[-MOST_LEGS:]
+    sent = Sequence(max(sequence.highest, number), sequence.invites, legs)
     return with_invite(sent, cseq, number) if method == "INVITE" else sent
 
 
@@ -82,7 +93,7 @@ def with_invite(sequence: Sequence, cseq: int, number: int) -> Sequence:
     invites = dict(sequence.invites)
     invites.pop(cseq, None)
     invites[cseq] = number
-    return Sequence(sequence.highest, tuple(invites.items())[-MOST_INVITES:])
+    return Sequence(sequence.highest, tuple(invites.items())[-MOST_INVITES:], sequence.legs)
 
 
 def of_invite(sequence: Sequence, cseq: int, otherwise: int) -> int:

@@ -134,14 +134,20 @@ class Dialogs:
         if mark.run != self.run[0]:
             unknown = cseq.unknown(None if mark.is_inbound else caller - mark.cseq, _age(mark))
         number = base
-        if method != "BYE" or unknown or shared.sequence(sequence).highest:  # nothing follows a BYE
+        is_forked = False
+        before = shared.sequence(sequence) if method == "BYE" else cseq.NONE_SENT
+        if method != "BYE" or unknown or before.highest:  # nothing follows a BYE
 
             def choose(sent: cseq.Sequence) -> tuple[int, int]:
                 number = cseq.first(sent, base + unknown)
                 return number, KEPT if number == base else KEPT_RAISED
 
-            number = shared.next_number(sequence, method, caller, choose)
-        attempt = Attempt(uuid, destination, method, sequence, caller, number, in_dialog=True)
+            leg = cseq.leg(incoming.from_tag, incoming.to_tag)
+            number = shared.next_number(sequence, method, caller, choose, leg)
+            is_forked = not {leg}.issuperset(before.legs)
+        elif base >= cseq.BEYOND:
+            raise cseq.TooHighError(f"CSeq {base}")
+        attempt = Attempt(uuid, destination, method, sequence, caller, number, in_dialog=True, is_forked=is_forked)
         if method != "INVITE":
             return attempt
         marked = mark._replace(cseq=caller, raised=number - caller, run=self.run[0])
@@ -173,7 +179,8 @@ class Dialogs:
     def answered(self, attempt: Attempt) -> None:
         """Forget the numbers that nobody will count on after this attempt's 2xx."""
         if attempt.method == "BYE":
-            shared.forget_sequence(attempt.sequence)
+            if not attempt.is_forked:
+                shared.forget_sequence(attempt.sequence, KEPT_ANSWERED)
         elif attempt.in_dialog or attempt.number != attempt.cseq or attempt.destination == TO_PBX:
             return
         elif attempt.method == "INVITE":

@@ -72,7 +72,7 @@ class Inside(GoingOn):
         number = self._dialogs.number_of_invite(opened, incoming.cseq)
         if number != incoming.cseq:
             edit.set_cseq(number, "ACK")
-        if fields := shared.credentials(opened.sequence, incoming.cseq):
+        if fields := shared.credentials(opened.sequence, number):
             trunk = self._trunk_of(opened)
             if trunk and nexthop.of_dialog(self.trunks, trunk, there).include(there):
                 edit.append_octets(fields)

@@ -169,7 +169,7 @@ class TrunkAuth(Inside):
         if attempt.method != "INVITE":
             return attempt
         if attempt.sent:
-            shared.keep_credentials(attempt.sequence, attempt.cseq, reply.sent_credentials())
+            shared.keep_credentials(attempt.sequence, attempt.number, reply.sent_credentials())
         return attempt if attempt.in_dialog or attempt.is_answered else calls.answered(attempt, status)
 
     @guarded(relay.reply_nothing)

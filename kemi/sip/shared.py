@@ -82,15 +82,15 @@ def sequence(key: str) -> Sequence:
     return codec.sequence(value) if isinstance(value, str) else NONE_SENT
 
 
-def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], tuple[int, int]]) -> int:
+def next_number(key: str, method: str, cseq: int, choose: Callable[[Sequence], tuple[int, int]], leg: int = 0) -> int:
     """Choose the CSeq of a request, and for how many seconds it is noted; 0: as long as the table keeps its entries. No
-    other worker chooses meanwhile. cseq: the caller's.
+    other worker chooses meanwhile. cseq: the caller's. leg: as noted() has it.
     """
     KSR.htable.sht_lock("sequences", key)
     try:
         before = sequence(key)
         number, seconds = choose(before)
-        KSR.htable.sht_sets("sequences", key, codec.sequence_text(noted(before, method, cseq, number)))
+        KSR.htable.sht_sets("sequences", key, codec.sequence_text(noted(before, method, cseq, number, leg)))
         if seconds:
             KSR.htable.sht_setex("sequences", key, seconds)
     finally:
@@ -130,21 +130,21 @@ def forget_soon(key: str, alone: Sequence, seconds: int) -> None:
         KSR.htable.sht_unlock("sequences", key)
 
 
-def keep_credentials(key: str, cseq: int, fields: bytes) -> None:
-    """Keep the credentials of an INVITE for its ACK, for as long as its 2xx may come again; cseq: the caller's. Octets
-    that are not UTF-8 are stored as if they were Latin-1.
+def keep_credentials(key: str, number: int, fields: bytes) -> None:
+    """Keep the credentials of an INVITE for its ACK, for as long as its 2xx may come again; number: the CSeq that the
+    carrier saw. Octets that are not UTF-8 are stored as if they were Latin-1.
     """
-    KSR.htable.sht_sets("acks", f"{key}/{cseq}", fields.decode("latin-1"))
+    KSR.htable.sht_sets("acks", f"{key}/{number}", fields.decode("latin-1"))
 
 
-def credentials(key: str, cseq: int) -> bytes:
+def credentials(key: str, number: int) -> bytes:
     """Return the credentials that the INVITE of this ACK had, empty if it had none."""
     try:
-        return str(KSR.htable.sht_get("acks", f"{key}/{cseq}") or "").encode("latin-1")
+        return str(KSR.htable.sht_get("acks", f"{key}/{number}") or "").encode("latin-1")
     except UnicodeError:  # torn
         return b""
 
 
-def forget_sequence(key: str) -> None:
-    """Forget the CSeqs of a dialog that has ended."""
-    KSR.htable.sht_rm("sequences", key)
+def forget_sequence(key: str, seconds: int) -> None:
+    """Forget the CSeqs of a dialog that has ended, in so many seconds."""
+    KSR.htable.sht_setex("sequences", key, seconds)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kemi.handlers import Handlers
-from tests.flow.scene import CHALLENGE, Marks, Send, challenge, in_dialog, reply, request
+from tests.flow.scene import CHALLENGE, PBX, Marks, Send, another_worker, challenge, in_dialog, reply, request
+from tests.ksr.fixtures import installed
 from tests.ksr.mock import MockKSR
 
 CARRIER = "203.0.113.5"
@@ -49,3 +50,24 @@ def test_they_are_kept_while_the_2xx_may_come_again(
     answered(pbx, routes, send)
     pbx.tables.pass_time(seconds)
     assert bool(ack(pbx, send, marks)) is are_kept
+
+
+def test_each_of_two_invites_with_one_cseq_has_its_own(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    """A PBX that forks: Call-ID, From tag and CSeq are the same."""
+    send(request())
+    with another_worker(pbx) as other:
+        other.receive(request(), source=(PBX, 5060))
+        routes.ksr_request_route(None)
+    challenge(pbx, routes)
+    reply(pbx, routes, 200)
+    first = pbx.relayed[-1].message.values("Proxy-Authorization")
+    with installed(other):
+        challenge(other, routes, CHALLENGE.replace("n1", "n2"))
+        reply(other, routes, 200)
+    second = other.relayed[-1].message.values("Proxy-Authorization")
+    in_dialog(pbx)
+    for raised, given in ((2, first), (3, second)):
+        send(marks.request("ACK", marks.sealed(raised=raised), uri=f"sip:callee@{CARRIER}"))
+        assert pbx.relayed[-1].message.values("Proxy-Authorization") == given != []

@@ -156,6 +156,15 @@ def test_a_number_that_would_be_too_high_500(pbx: MockKSR, routes: Handlers, sen
     assert (pbx.relayed, pbx.replies) == ([], [TOO_HIGH])
 
 
+@pytest.mark.parametrize("method", ["INFO", "BYE"])
+def test_a_number_that_would_be_too_high_inside_a_dialog_500(
+    pbx: MockKSR, send: Send, marks: Marks, method: str
+) -> None:
+    in_dialog(pbx)
+    send(marks.request(method, marks.sealed(raised=1), cseq=HIGHEST))
+    assert (pbx.relayed, pbx.replies) == ([], [TOO_HIGH])
+
+
 # --- inside a dialog
 
 
@@ -197,9 +206,25 @@ def test_a_dialog_that_has_ended_is_forgotten(pbx: MockKSR, routes: Handlers, se
     in_dialog(pbx)
     send(marks.request("INFO"))
     send(marks.request("BYE", marks.sealed(raised=1), cseq=2))
-    assert len(pbx.tables.content("sequences")) == 1
     reply(pbx, routes, 200)
+    assert len(pbx.tables.content("sequences")) == 1  # a fork's other call is hung up at once
+    pbx.tables.pass_time(KEPT_ANSWERED + 1)
     assert pbx.tables.content("sequences") == {}
+
+
+def test_a_bye_of_one_call_of_a_fork_forgets_nothing_of_the_other(
+    pbx: MockKSR, routes: Handlers, send: Send, marks: Marks
+) -> None:
+    """One INVITE was answered twice: the dialogs differ in their To tags alone."""
+    in_dialog(pbx)
+    value = marks.sealed(raised=1)
+    send(marks.request("PRACK", value, cseq=2, to_tag="b"))
+    challenge(pbx, routes)
+    send(marks.request("BYE", value, cseq=3, to_tag="c"))
+    reply(pbx, routes, 200)
+    pbx.tables.pass_time(KEPT_RAISED)
+    send(marks.request("BYE", value, cseq=3, to_tag="b"))
+    assert cseqs(pbx) == ["6 BYE"]
 
 
 def test_a_challenged_bye_has_not_ended_its_dialog(pbx: MockKSR, routes: Handlers, send: Send, marks: Marks) -> None:

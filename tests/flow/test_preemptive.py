@@ -367,8 +367,8 @@ def test_only_the_first_accepting_reply_teaches(pbx: MockKSR, routes: Handlers, 
         reply(pbx, routes, status)
     assert shared.record(*carrier).held[0].challenge.nonce == "n3"
     kept = [text for name, text in pbx.called("pv.sets") if name == "$avp(attempt)"]
-    accepted = [text for text in kept if ",true,false,true,false,[[" in text]
-    answered = [text for text in kept if ",true,true,true,false,[[" in text]
+    accepted = [text for text in kept if ",true,false,true,false,false,[[" in text]
+    answered = [text for text in kept if ",true,true,true,false,false,[[" in text]
     assert (len(accepted), len(answered)) == (2, 1)  # this call's, and that of the one before, which rang alone
 
 

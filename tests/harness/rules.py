@@ -142,10 +142,11 @@ class RequestRules:
         if not accepted:
             yield f"ACK of a {invites[-1].status} without the branch of its INVITE"
             return
-        numbers = [t.request.cseq[0] for t in accepted]
-        if ack.cseq[0] not in numbers:
-            yield f"CSeq {ack.cseq[0]}, but the INVITE accepted has CSeq {numbers[-1]}"
-        if accepted[-1].response and ack.to_tag != accepted[-1].response.to_tag:
+        mine = [t for t in accepted if t.request.cseq[0] == ack.cseq[0]]
+        if not mine:
+            yield f"CSeq {ack.cseq[0]}, but the INVITE accepted has CSeq {accepted[-1].request.cseq[0]}"
+        response = (mine or accepted)[-1].response
+        if response and ack.to_tag != response.to_tag:
             yield "To tag is not that of the 2xx"
         yield from _relayed(ack)
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from tests.harness import message
-from tests.harness.agent import SDP, Exchange
-from tests.harness.carrier import Carrier, Script
+from tests.harness.agent import SDP, Exchange, Served
+from tests.harness.carrier import RELIABLE, Carrier, Script
+from tests.harness.dialog import Dialog
 from tests.harness.nonces import ONE_REQUEST, Nonces
 from tests.harness.scene import Scene
-from tests.harness.verifier import Challenge
+from tests.harness.steps import EVERY_KIND
+from tests.harness.verifier import Challenge, Offer
 
 pytestmark = pytest.mark.once
 
@@ -75,6 +77,61 @@ def test_two_invites_before_either_is_challenged_share_no_number(scene: Scene, c
     for exchange in (call, fork):
         exchange.expect(486)
     assert sorted(numbers(trunk.carrier, "INVITE")) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_both_calls_of_a_fork_are_acknowledged_and_hung_up_with_their_own(scene: Scene, algorithm: str) -> None:
+    """Two INVITEs with one CSeq: each ACK has number and credentials of its own, whatever BYE came before."""
+    challenge = Challenge(offers=(Offer(algorithm),), requests=EVERY_KIND, nonces=Nonces(ONE_REQUEST))
+    trunk = scene.trunk(Script(challenge, ring=False))
+    trunk.carrier.hold()
+    call = scene.call(trunk)
+    fork = again(call, "1")
+    trunk.carrier.expect("INVITE", count=2)
+    trunk.carrier.release()
+    for exchange in (call, fork):
+        exchange.expect(200)
+    trunk.carrier.expect_acks()
+    invites = {each.cseq[0]: each.first("Proxy-Authorization") for each in trunk.carrier.received("INVITE")[2:]}
+    acks = [each for each in trunk.carrier.received("ACK") if len(each.vias) > 1]
+    assert {each.cseq[0]: each.first("Proxy-Authorization") for each in acks} == invites
+    for exchange in (call, fork):
+        exchange.inside("BYE").expect(200)
+    assert numbers(trunk.carrier, "BYE") == [5, 6, 7, 8]
+
+
+@pytest.mark.every_kamailio
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_both_legs_of_a_fork_behind_the_carrier_have_right_numbers(scene: Scene, algorithm: str) -> None:
+    """One INVITE rings twice and is answered twice; each dialog is spoken to, and the second is hung up first."""
+    kinds = EVERY_KIND | {"PRACK"}
+    challenge = Challenge(offers=(Offer(algorithm),), requests=kinds, nonces=Nonces(ONE_REQUEST))
+    trunk = scene.trunk(Script(challenge, ring=False, final=None))
+    carrier, pbx = trunk.carrier, scene.pbx
+    call = scene.call(trunk, headers=[("Supported", "100rel")])
+    carrier.expect("INVITE", count=2)
+    (first,) = (each for each in carrier.served.values() if each.request.cseq == (2, "INVITE"))
+    second = Served(first.request, first.peer, message.new_tag())
+    for leg in (first, second):
+        carrier.respond(leg, 180, RELIABLE)
+    pbx.wait("both ring", lambda: {each.to_tag for each in call.responses} >= {first.tag, second.tag})
+    legs = {each.to_tag: Dialog.of_caller(call.request, each) for each in call.responses if each.status == 180}
+    kept, losing = legs[first.tag], legs[second.tag]
+    for leg in (first, second):
+        carrier.respond(leg, 200, body=SDP)
+    pbx.wait("both answer", lambda: {each.to_tag for each in call.responses if each.status == 200} == set(legs))
+    for dialog in (kept, losing):  # after the 200, too
+        pbx.inside(dialog, "PRACK", headers=[("RAck", "1 1 INVITE")]).expect(200)
+        pbx.send(dialog.request("ACK", pbx.via(), pbx.uri, cseq=1), dialog.next_hop)
+    for dialog in (losing, kept):
+        pbx.inside(dialog, "BYE").expect(200)
+    scene.agents.clear()  # the rules of both ends know one dialog of a call
+    assert {each.first("RAck") for each in carrier.received("PRACK")} == {"1 2 INVITE"}
+    acks = [each for each in carrier.received("ACK") if len(each.vias) > 1]
+    assert {each.to_tag for each in acks} == set(legs)
+    given = first.request.first("Proxy-Authorization")
+    assert {(each.cseq[0], each.first("Proxy-Authorization")) for each in acks} == {(2, given)}
+    assert numbers(carrier, "INVITE", "PRACK", "BYE") == list(range(1, 11))
 
 
 def test_another_carrier_starts_from_the_callers_own_numbers(scene: Scene) -> None:
