@@ -4,9 +4,10 @@ The uac module sends REGISTERs, and answers the challenges to them by C code of 
 it sees a challenge, REGISTER_REPLY does. One that is not of the proven form (auth/plain.py) is written anew in it; if
 that cannot be done, the reply becomes a 488, and the registration fails as it would with any other refusal.
 
-A challenge that is stronger, or has no such form, is answered here: the module gets one of the proven form to answer,
-and as the REGISTER with its answer leaves, LOCAL_REQUEST puts the right one in its place. The module sends that within
-the same reply, in the same process.
+A challenge that is stronger, has no such form, stands in the other header than its status says, or brings a nonce that
+was answered before, is answered here: the module gets one of the proven form to answer, and as the REGISTER with its
+answer leaves, LOCAL_REQUEST puts the right one in its place. The module sends that within the same reply, in the same
+process.
 
 Both handlers note how each REGISTER ends, for names/registrations.py.
 """
@@ -17,8 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kemi.auth import session
-from kemi.auth.attempt import CHALLENGES, Attempt
-from kemi.auth.challenge import Challenge
+from kemi.auth.attempt import CHALLENGES, Attempt, Sent
 from kemi.auth.credentials import Credentials
 from kemi.auth.plain import first_plain, is_plain
 from kemi.auth.session import Failure, Refuse, Resend
@@ -93,20 +93,22 @@ class Registration:
         asked = CHALLENGES.get(status)
         if asked is None:
             return 1
-        fields = registration.fields(asked.challenge)
-        plain = first_plain(fields)
+        kind, fields = registration.challenge(status)
+        plain = first_plain(fields) if kind == status else ""  # the module answers with the header of the status
         trunk = None if relay.attempt().sent else self.trunks.by_uuid(registrar.trunk())  # the module answers once
         if trunk:
             challenged = Attempt(trunk.uuid, trunk.destination, "REGISTER")
-            decision = session.after_failure(Failure(status, tuple(fields)), challenged, trunk.credentials)
+            decision = session.after_failure(Failure(status, tuple(fields), kind=kind), challenged, trunk.credentials)
             if isinstance(decision, Refuse):
                 _refuse(decision.reason)
                 return 1
-            if isinstance(decision, Resend) and not (plain and _all_are_md5(decision.challenges)):
-                if not self.trunks.places(trunk).can_be_source(place.source()):
-                    _refuse("it is not the trunk's next hop")
-                    return 1
-                plain = self._decoy(decision.attempt, trunk.credentials)
+            if isinstance(decision, Resend):
+                answer = responses.counted(decision.attempt)
+                if not (plain and _suit_module(answer.sent)):
+                    if not self.trunks.places(trunk).can_be_source(place.source()):
+                        _refuse("it is not the trunk's next hop")
+                        return 1
+                    plain = self._decoy(answer, trunk.credentials)
         if not plain:
             _refuse("no challenge that the uac module can answer")
         elif plain != fields[0] and not registration.replace(asked.challenge, plain):
@@ -132,8 +134,9 @@ class Registration:
             responses.add_to_branch(answer, credentials)
 
 
-def _all_are_md5(challenges: Sequence[Challenge]) -> bool:
-    return all(one.hash_name == "MD5" for one in challenges)
+def _suit_module(sent: Sequence[Sent]) -> bool:
+    """Return True if the module would answer just so: by MD5, and it always sends nc=00000001."""
+    return all(one.challenge.hash_name == "MD5" and one.nc == 1 for one in sent)
 
 
 def _refuse(reason: str) -> None:

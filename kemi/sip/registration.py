@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import KSR
 
+from kemi.auth.attempt import CHALLENGES
 from kemi.sip.failure import MOST_FIELDS
 
 
@@ -33,19 +34,28 @@ def account() -> str:
     return str(KSR.pv.gete("$hdr(To)")).partition(">")[0].lstrip("<")
 
 
-def fields(name: str) -> list[str]:
-    """Return the reply's header fields of this name in order; one that is not UTF-8 is an empty text."""
+def challenge(status: int) -> tuple[int, list[str]]:
+    """Return the kind of the reply's challenge and its fields in order, as failure.facts() does. Octets that are not
+    UTF-8 are surrogates (PEP 383).
+    """
+    for kind in (status, *CHALLENGES):
+        if found := _fields(CHALLENGES[kind].challenge):
+            return kind, found
+    return status, []
+
+
+def _fields(name: str) -> list[str]:
     found: list[str] = []
-    while len(found) < MOST_FIELDS and (field := _field(name, len(found))) is not None:
+    while len(found) < MOST_FIELDS and (field := _field(f"hdr({name})[{len(found)}]")) is not None:
         found.append(field)
     return found
 
 
-def _field(name: str, place: int) -> str | None:
+def _field(variable: str) -> str | None:
     try:
-        field = KSR.pv.get(f"$(hdr({name})[{place}])")
+        field = KSR.pv.get(f"$({variable})")
     except UnicodeDecodeError:
-        return ""
+        return bytes.fromhex(str(KSR.pv.gete(f"$({variable}{{s.encode.hexa}})"))).decode(errors="surrogateescape")
     return None if field is None else str(field)
 
 

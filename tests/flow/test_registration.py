@@ -154,6 +154,35 @@ def test_what_the_module_did_not_send_is_not_kept(berlin: MockKSR, routes: Handl
     assert sent(berlin, routes, BERLINS) == []
 
 
+@pytest.mark.parametrize(("code", "asked", "answered"), [
+    (401, "Proxy-Authenticate", "Proxy-Authorization"), (407, "WWW-Authenticate", "Authorization"),
+])  # fmt: skip
+def test_the_header_that_was_asked_for_is_answered(
+    berlin: MockKSR, routes: Handlers, code: int, asked: str, answered: str
+) -> None:
+    """The module would answer by the one that goes with the status."""
+    screened(berlin, routes, code, f"{asked}: {PLAIN}")
+    (answer,) = sent(berlin, routes, BERLINS)
+    assert answer.startswith(f'{answered}: Digest username="u4711", realm="carrier", nonce="n1"')
+
+
+def test_octets_that_are_not_utf8_go_back_as_they_came(berlin: MockKSR, routes: Handlers) -> None:
+    screened(berlin, routes, 401, f'WWW-Authenticate: {PLAIN}, opaque="\xe9"'.encode("latin-1"))
+    berlin.receive(BERLINS)
+    assert routes.LOCAL_REQUEST(None, "tm:local-request") == 1
+    berlin.tm.t_relay()
+    assert b'opaque="\xe9"' in berlin.relayed[-1].message.values("Authorization")[0]
+
+
+def test_a_nonce_that_comes_again_is_counted_on(berlin: MockKSR, routes: Handlers) -> None:
+    """The module would say nc=00000001 once more."""
+    assert screened(berlin, routes, 401, f"WWW-Authenticate: {PLAIN}") == {}
+    sent(berlin, routes, BERLINS)
+    screened(berlin, routes, 401, f"WWW-Authenticate: {PLAIN}")
+    (answer,) = sent(berlin, routes, BERLINS)
+    assert ", nc=00000002, " in answer
+
+
 def test_md5_is_the_modules(berlin: MockKSR, routes: Handlers) -> None:
     assert screened(berlin, routes, 401, f"WWW-Authenticate: {PLAIN}") == {}
     assert sent(berlin, routes, BERLINS) == []

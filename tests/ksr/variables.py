@@ -38,7 +38,7 @@ _IN_A_TEXT = re.compile(
     rb"\$T_rpl\(\$\(hdr\([^()]*\)\[\d\]\)\)|\$\([A-Za-z_]+\([^()]*\)\[\*\]\)|\$\([a-z]+\{uri\.[a-z]+\}\)|\$[A-Za-z_]+(?:\([^()]*\))?"
 )
 _OF_URI = re.compile(r"\$\((?P<name>ru|du)\{uri\.(?P<part>scheme|port)\}\)")
-_IN_HEX = re.compile(r"\$\((?P<name>[A-Za-z_]+(?:\(.*\))?)\{s\.encode\.hexa\}\)", re.S)
+_IN_HEX = re.compile(r"\$\((?P<name>[A-Za-z_]+(?:\(.*\)(?:\[\d+\])?)?)\{s\.encode\.hexa\}\)", re.S)
 _INDEXED = re.compile(r"\$\((?P<kind>[A-Za-z_]+)\((?P<inner>.*)\)\[(?P<index>-?\d+|\*)\]\)", re.S)
 
 
@@ -234,7 +234,8 @@ def _print(state: State, text: str) -> bytes:
 
 def _in_hex(state: State, name: Name) -> Value:
     """$(x{s.encode.hexa}): the bytes of $x, which may be no text; null where they are too many (pv/pv_trans.c)."""
-    value = _read(state, parse(f"${name.inner}"), name.inner or "")
+    inner = name.inner or ""
+    value = _read(state, parse(f"$({inner})" if inner.endswith("]") else f"${inner}"), inner)
     if isinstance(value, str):
         value = value.encode(errors="surrogateescape")
     if not isinstance(value, bytes) or len(value) > _MOST_HEX:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.harness.carrier import Carrier, Script
 from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Options
+from tests.harness.nonces import Nonces
 from tests.harness.verifier import ACCEPTED, MISSING, Challenge, Offer
 
 pytestmark = pytest.mark.once
@@ -37,6 +38,11 @@ ANSWERED = {
     "sha-512-256 alone": [Offer("SHA-512-256")],
     "sha-256 by HA1": [SHA_256],
     "auth-int alone": [Offer(qop="auth-int", layout=f'{START}, qop="auth-int"')],
+    "in Latin-1": [Offer(opaque="\udce9")],
+    "in Latin-1 and sha-256": [Offer("SHA-256", opaque="\udce9")],
+    "a realm in Latin-1": [Offer()],
+    "the other header": [Offer()],
+    "the other header and sha-256": [SHA_256],
     "no plain form": [Offer(layout=f'{START}, opaque="a\\"b", qop=" auth"', algorithm="", opaque='a"b')],
 }
 NOT_ANSWERED = {
@@ -49,6 +55,9 @@ WHY = {
     "another realm": "realm not the trunk's",
     "garbage": "a challenge with neither a scheme nor a parameter",
 }
+
+
+SHARING = "one-nonce-for-two-rows"
 
 
 @dataclass(frozen=True)
@@ -66,16 +75,25 @@ def site(installation: Installation) -> Iterator[Site]:
         registrars = {}
         for name, offers in {**ANSWERED, **NOT_ANSWERED}.items():
             for status in STATUSES:
-                challenge = Challenge(status, offers=tuple(offers), requests=frozenset({"REGISTER"}))
+                challenge = Challenge(status, realm_of(name), tuple(offers), frozenset({"REGISTER"}))
+                if "the other header" in name:
+                    challenge = replace(challenge, reply=sum(STATUSES) - status)
                 carrier = stack.enter_context(Carrier(Script(challenge=challenge), {"user": PASSWORD}))
                 registrars[uuid(name, status)] = carrier
-        rows = tuple(row(each, carrier) for each, carrier in registrars.items())
-        options = Options(trunks=rows, modparams=REGISTERS_EVERY_SECOND)
+        challenge = Challenge(401, requests=frozenset({"REGISTER"}), nonces=Nonces(shared=True, in_order=False))
+        registrars[SHARING] = stack.enter_context(Carrier(Script(challenge=challenge), {"user": PASSWORD}))
+        rows = [row(each, carrier) for each, carrier in registrars.items()]
+        rows.append({**rows[-1], "l_uuid": "another"})
+        options = Options(trunks=tuple(rows), modparams=REGISTERS_EVERY_SECOND)
         yield Site(stack.enter_context(installation.running(options)), registrars)
 
 
 def uuid(name: str, status: int) -> str:
     return f"{name}-{status}".translate({ord(" "): "-", ord(":"): None})
+
+
+def realm_of(name: str) -> str:
+    return "Gr\udcf6\udcdfe.test" if name == "a realm in Latin-1" else Challenge.realm
 
 
 def row(uuid: str, carrier: Carrier) -> dict[str, str | int]:
@@ -85,7 +103,7 @@ def row(uuid: str, carrier: Carrier) -> dict[str, str | int]:
         secret = {"auth_ha1": hashlib.sha256(f"user:carrier.test:{PASSWORD}".encode()).hexdigest()}
     return {
         "l_uuid": uuid, "l_username": "reg", "l_domain": "pbx.test", "r_username": uuid, "r_domain": f"{host}:{port}",
-        "realm": "carrier.test", "auth_username": "user", **secret,
+        "realm": "" if "a-realm" in uuid else "carrier.test", "auth_username": "user", **secret,
         "auth_proxy": carrier.proxy_uri, "expires": 60,
     }  # fmt: skip
 
@@ -111,3 +129,13 @@ def test_a_challenge_that_cannot_be_answered_costs_that_registration_alone(site:
     assert f'outcome=refused reason="{WHY[name]}"' in log
     site.kamailio.wait_until_ready()
     assert [verdict for _, _, verdict in carrier.verdicts] == [MISSING], carrier.ladder()
+
+
+@pytest.mark.every_kamailio
+def test_a_nonce_that_two_rows_are_given_is_counted_on(site: Site) -> None:
+    carrier = site.registrars[SHARING]
+    carrier.expect("REGISTER", count=4)
+    site.kamailio.wait_until_ready()
+    assert sorted(verdict for _, _, verdict in carrier.verdicts) == [ACCEPTED, ACCEPTED, MISSING, MISSING]
+    assert carrier.nonce_counts() == [[1, 2]]
+    assert carrier.faults == []
