@@ -78,7 +78,8 @@ class Failure(NamedTuple):
     has cancelled. is_carriers: False if it came, in a dialog, from a place that is not the carrier's. can_read_body:
     False if the request's body is too long. kind: 401 if the fields are WWW-Authenticate, 407 if they are Proxy-
     Authenticate; 0: as the status says. asked: how this carrier asks; empty if that is not known. is_silent: True if
-    nothing came in time. says_limit: True if it says that the carrier has no room for one call more.
+    nothing came in time. says_limit: True if it says that the carrier has no room for one call more. over: the
+    transport of a challenge, empty if that is not known.
     """
 
     status: int
@@ -90,6 +91,7 @@ class Failure(NamedTuple):
     asked: Asked = frozenset()
     is_silent: bool = False
     says_limit: bool = False
+    over: str = ""
 
 
 class PassOn(NamedTuple):

@@ -14,7 +14,7 @@ from kemi.auth.session import Cancelled, Decision, Failure, NextTrunk, PassOn, R
 from kemi.flow import calls, large, limits, nexthop, responses, standings
 from kemi.flow.receiving import Receiving
 from kemi.outcome import Answered, NextTried, Refused, Unreachable, Unusable
-from kemi.sip import api, failure, moving, relay
+from kemi.sip import api, failure, moving, place, relay, tcp
 from kemi.trunks.large import OR_UDP
 from kemi.trunks.places import Places
 from kemi.trunks.plan import (
@@ -54,6 +54,8 @@ class GoingOn(Receiving):
             return None if self._goes_by_udp(attempt, facts, decision) else Unanswered(attempt, facts, decision)
         if decision.rejected:
             responses.forget(attempt, decision.rejected)
+        if facts.over in ("", "tcp"):
+            tcp.end_if_closed(place.of_failure())
         self._resend(decision, credentials)
         return None
 

@@ -33,7 +33,7 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
     """Return the reply that the failure route is about. places: of the trunk's carrier, from which a challenge
     inside a dialog has to come.
     """
-    kind, fields = _challenge(status) if status in CHALLENGES else (status, ())
+    kind, fields, over = _challenge(status) if status in CHALLENGES else (status, (), "")
     asks_for_body = "auth-int" in " ".join(fields).lower()
     return Failure(
         status,
@@ -45,6 +45,7 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
         is_silent=status == TIMEOUT and attempt.method == "INVITE" and KSR.tm.t_branch_timeout() > 0,
         says_limit=status == FORBIDDEN and _says_limit(),
         asked=shared.asked(attempt.trunk, attempt.destination) if fields else frozenset(),
+        over=over.lower(),
     )
 
 
@@ -72,28 +73,31 @@ def _field(name: str) -> str:
         return ""
 
 
-def _challenge(status: int) -> tuple[int, tuple[str, ...]]:
-    """Return the kind of a challenge and its fields: some send a 401 with Proxy-Authenticate alone, or the reverse."""
-    fields = _challenge_fields(CHALLENGES[status].challenge)
+def _challenge(status: int) -> tuple[int, tuple[str, ...], str]:
+    """Return a challenge's kind, fields and transport: some send a 401 with Proxy-Authenticate, or the reverse."""
+    fields, over = _challenge_fields(CHALLENGES[status].challenge)
     if fields:
-        return status, fields
+        return status, fields, over
     other = 401 if status == 407 else 407
-    fields = _challenge_fields(CHALLENGES[other].challenge)
-    return (other, fields) if fields else (status, ())
+    fields, _ = _challenge_fields(CHALLENGES[other].challenge)
+    return other if fields else status, fields, over
 
 
-def _challenge_fields(name: str) -> tuple[str, ...]:
-    """Return the reply's fields of this name in order. Octets that are not UTF-8 are surrogates (PEP 383)."""
+def _challenge_fields(name: str) -> tuple[tuple[str, ...], str]:
+    """Return the reply's fields of this name in order, and its transport, empty if that was not read. Octets that are
+    not UTF-8 are surrogates (PEP 383).
+    """
+    read = f"$_s($T_rpl($proto)\n$T_rpl($(hdr({name})[0]))\n$T_rpl($(hdr({name})[1])))"
     try:
-        first, second = str(KSR.pv.gete(f"$_s($T_rpl($(hdr({name})[0]))\n$T_rpl($(hdr({name})[1])))")).split("\n")
+        over, first, second = str(KSR.pv.gete(read)).split("\n")
     except (UnicodeDecodeError, ValueError):
-        second = ""  # octets that are no text, or a fold: one by one
+        over = second = ""  # octets that are no text, or a fold: one by one
     if second == _NULL:
-        return () if first in ("", _NULL) else (first,)
+        return () if first in ("", _NULL) else (first,), over
     fields: list[str] = []
     while len(fields) < MOST_FIELDS and (field := _challenge_field(f"T_rpl($(hdr({name})[{len(fields)}]))")):
         fields.append(field)
-    return tuple(fields)
+    return tuple(fields), over
 
 
 def _challenge_field(variable: str) -> str:
@@ -125,8 +129,7 @@ def answer_by_uac_auth(credentials: Credentials) -> bool:
 def resend(attempt: Attempt) -> bool:
     """Relay the request again as this attempt, after a branch was added. Return False if it could not be sent.
 
-    A carrier may close its TCP connection behind a challenge. If a write tells Kamailio so (the ACK of a 407 that was
-    answered by a reset is one), it drops the connection, and opens a new one for the second try.
+    If a write fails (tcp.end_if_closed), Kamailio drops the connection, and opens a new one for the second try.
     """
     heard = "" if attempt.method == "INVITE" and not attempt.in_dialog else "REPLY"  # a call's INVITE is from the start
     if relay.send(attempt, heard):

@@ -16,6 +16,7 @@ from tests.harness.message import Header, Message
 from tests.harness.rules import is_probe
 from tests.harness.verifier import ACCEPTED, Challenge, Verifier
 
+AT_ONCE, FROM_AFAR = "at once", "from afar"  # how a connection ends
 RELIABLE = (("Require", "100rel"), ("RSeq", "1"))  # RFC 3262 3
 
 
@@ -25,8 +26,8 @@ class Script:
 
     behind: what the far end asks for, once the carrier's own challenge is answered. together: both ask in one reply, as
     a proxy that forks puts them together (RFC 3261 16.7). reliable: it rings as RFC 3262 has it, and wants a PRACK.
-    hangs_up: its TCP connection ends with each challenge of its own. retry_after: seconds, with the final response.
-    probed: the answer to a probe, None for silence.
+    hangs_up: how its TCP connection ends with each challenge of its own; empty if it does not. retry_after: seconds,
+    with the final response. probed: the answer to a probe, None for silence.
     """
 
     challenge: Challenge | None = None
@@ -37,7 +38,7 @@ class Script:
     final: int | None = 200
     silent: bool = False
     registrar: int | None = 200
-    hangs_up: bool = False
+    hangs_up: str = ""
     retry_after: int = 0
     probed: int | None = 200
 
@@ -283,7 +284,10 @@ class Carrier(Agent):
         self.cork(served.peer)
         self.respond(served, status, challenges)
         served.acked = True  # no ACK can come
-        self.hang_up(served.peer)
+        if self.script.hangs_up == FROM_AFAR:
+            self.close_from_afar(served.peer)
+        else:
+            self.hang_up(served.peer)
 
     def _next_nonces(self, served: Served) -> list[Header]:
         return [header for verifier in self._verifiers for header in verifier.next_nonces(served.request)]

@@ -69,6 +69,7 @@ class Endpoint:
         self._closing = False
         self._connections: dict[Address, socket.socket] = {}
         self._unread: dict[socket.socket, bytes] = {}
+        self._ended: list[socket.socket] = []  # from afar
         self._selector = selectors.DefaultSelector()
         self._socket = self._bind(transport, host, port)
         self.address: Address = self._socket.getsockname()[:2]
@@ -102,7 +103,7 @@ class Endpoint:
             self._closing = True
         self._waker.send(b".")
         self._thread.join()
-        for each in (self._socket, self._waker, self._woken, *self._connections.values()):
+        for each in (self._socket, self._waker, self._woken, *self._connections.values(), *self._ended):
             each.close()
         self._selector.close()
 
@@ -135,6 +136,18 @@ class Endpoint:
             self._selector.unregister(connected)
             del self._unread[connected]
             connected.close()
+
+    def close_from_afar(self, peer: Address, seconds: float = 0.1) -> None:
+        """Close the connection to this address as over a network: nothing that is sent to it is answered by a reset
+        before so long.
+        """
+        with self.changed:
+            connected = self._connections.pop(peer)
+            self._selector.unregister(connected)
+            del self._unread[connected]
+            connected.shutdown(socket.SHUT_WR)
+            self._ended.append(connected)
+        self.after(seconds, connected.close)
 
     def go_away(self) -> None:
         """End all connections, and take no new ones: the other end's are refused."""

@@ -10,7 +10,7 @@ import pytest
 
 from kemi.health.connections import LIFE, most, most_of_a_source
 from tests.harness import raw
-from tests.harness.carrier import Script
+from tests.harness.carrier import AT_ONCE, FROM_AFAR, Script
 from tests.harness.node import Installation, Kamailio, Options
 from tests.harness.nonces import ONE_REQUEST, Nonces
 from tests.harness.scene import Scene
@@ -20,13 +20,16 @@ from tests.harness.verifier import Challenge, Offer
 pytestmark = [pytest.mark.once, pytest.mark.every_kamailio]
 
 
+@pytest.mark.parametrize("way", [AT_ONCE, FROM_AFAR])
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
-def test_a_carrier_that_closes_the_connection_behind_its_challenge(scene: Scene, algorithm: str) -> None:
-    challenge = Challenge(offers=(Offer(algorithm),), nonces=Nonces(ONE_REQUEST))
-    trunk = scene.trunk(Script(challenge, ring=False, hangs_up=True), transport="tcp")
+def test_a_carrier_that_closes_the_connection_behind_its_challenge(scene: Scene, algorithm: str, way: str) -> None:
+    requests = frozenset({"INVITE", "MESSAGE"})
+    challenge = Challenge(offers=(Offer(algorithm),), nonces=Nonces(ONE_REQUEST), requests=requests)
+    trunk = scene.trunk(Script(challenge, ring=False, hangs_up=way), transport="tcp")
     for _ in range(5):
         talk_and_hang_up(trunk, scene.call(trunk))
-    assert trunk.carrier.answers("INVITE") == [407, 200] * 5
+        scene.pbx.request("MESSAGE", "sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)]).expect(200)
+    assert trunk.carrier.answers("INVITE") == trunk.carrier.answers("MESSAGE") == [407, 200] * 5
 
 
 SMALL = 32  # MiB, the least that there may be
