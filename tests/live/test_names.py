@@ -23,7 +23,7 @@ from tests.harness.nameserver import PORT, NameServer, is_missing, own_address
 from tests.harness.node import REGISTERS_EVERY_SECOND, Installation, Kamailio, Native, Options
 from tests.harness.scene import Scene, Trunk
 from tests.harness.steps import place, status, wait_until
-from tests.harness.verifier import Challenge
+from tests.harness.verifier import Challenge, Offer
 
 AT_ONCE = 2.0  # seconds, for a final response that waits for nobody; a name server is waited for longer
 RESOLVED_WITHIN = 5.0
@@ -136,6 +136,25 @@ def test_a_new_address_is_used_once_the_ttl_is_over(scene: Scene, name_server: N
     name_server.set("moves.test", "A", "127.0.0.1")
     scene.kamailio.wait_for("the new address", lambda: tried(scene.kamailio, "moves.test") == [["127.0.0.1"]], 10)
     assert status(scene, trunk.uuid) == 200
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_the_answer_goes_to_the_address_that_asked(scene: Scene, name_server: NameServer, algorithm: str) -> None:
+    """With a TTL of 0, and a 407 that is so slow that the name leads elsewhere by then."""
+    name = f"{algorithm.lower()}.asks.test"
+    name_server.set(name, "A", "127.0.0.1")
+    name_server.zone.ttls[name] = 0
+    trunk = named(scene, name, scene.trunk(Script(Challenge(offers=(Offer(algorithm),)))))
+    tried(scene.kamailio, name)
+    trunk.carrier.hold()
+    call = scene.call(trunk)
+    trunk.carrier.expect("INVITE")
+    name_server.set(name, "A", "127.0.0.9")  # nobody listens there
+    scene.kamailio.wait_for("the new address", lambda: tried(scene.kamailio, name) == [["127.0.0.9"]], 10)
+    trunk.carrier.release()
+    call.expect(200)
+    assert trunk.carrier.answers("INVITE") == [407, 200]
+    call.inside("BYE").expect(200)
 
 
 def test_a_name_that_does_not_exist_costs_its_own_calls_a_quick_503(scene: Scene, name_server: NameServer) -> None:
