@@ -133,6 +133,8 @@ def _printed(kamailio: str, file: Path, defined: list[str], environment: Mapping
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{file} cannot be read by {kamailio}: {error}") from None
     said = done.stderr.decode(errors="replace")
-    if fault := re.search(r"(?:cannot open|env variable not defined|cannot load|too many includes).*", said):
+    if fault := re.search(
+        r"(?:cannot open|env variable not defined|cannot load|too many includes|No such file).*", said
+    ):
         raise ConfigError(f"{file}: {fault[0]}")
     return Config.of(done.stdout.decode(errors="replace"))
