@@ -73,3 +73,35 @@ def test_a_proxy_require_is_420_with_all_that_is_unsupported(scene: Scene, rows:
     call.inside("BYE", headers=required).expect(420)
     talk_and_hang_up(trunk, call)
     assert len(trunk.carrier.received("INVITE")) == 1
+
+
+@pytest.mark.parametrize("pbx", ["udp", "tcp"])
+@pytest.mark.parametrize("surplus", SURPLUS.values(), ids=SURPLUS)
+def test_octets_after_the_body_of_a_reply_are_discarded(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, surplus: bytes, pbx: str
+) -> None:
+    """By TCP they would be taken for the start of the next message."""
+    trunk, caller = scene.trunk(), scene.caller(transport=pbx)
+    sends = trunk.carrier.send_bytes
+    monkeypatch.setattr(trunk.carrier, "send_bytes", lambda octets, to: sends(octets + surplus, to))
+    call = caller.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)])
+    call.expect(200)
+    trunk.carrier.expect_acks()
+    for method in ("INFO", "BYE"):
+        call.inside(method).expect(200)
+
+
+def test_a_reply_whose_body_did_not_come_whole_is_discarded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = scene.trunk(Script(ring=False))
+    sends = trunk.carrier.send_bytes
+    cut = [3]
+
+    def send_bytes(octets: bytes, to: tuple[str, int]) -> None:
+        cut[0] -= octets.startswith(b"SIP/2.0 200")
+        sends(octets[:-9] if cut[0] > 0 else octets, to)
+
+    monkeypatch.setattr(trunk.carrier, "send_bytes", send_bytes)
+    call = scene.call(trunk)
+    call.expect(200)
+    assert [each.status for each in call.responses if each.status >= 200] == [200]
+    trunk.carrier.expect_acks()
