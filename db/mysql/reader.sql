@@ -23,6 +23,6 @@ DEALLOCATE PREPARE grant_contact_user;
 GRANT SELECT (id, grp, ip_addr, mask, port, tag) ON address TO kemi_trunkauth;
 
 GRANT SELECT (id, l_uuid, enabled, priority, weight, max_calls, max_cps, probe, source_tag, inbound_uri,
-              from_user, from_domain, identity, weakest_algorithm, answers_far_end, strip, prefix,
-              number_format, country, tls_verify)
+              from_user, from_domain, identity, weakest_algorithm, answers_far_end, asks_alone, strip,
+              prefix, number_format, country, tls_verify)
     ON trunk TO kemi_trunkauth;

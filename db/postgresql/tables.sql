@@ -55,6 +55,7 @@ CREATE TABLE IF NOT EXISTS trunk (
     identity VARCHAR(8) DEFAULT '' NOT NULL,
     weakest_algorithm VARCHAR(16) DEFAULT '' NOT NULL,
     answers_far_end INTEGER DEFAULT 0 NOT NULL,
+    asks_alone INTEGER DEFAULT 0 NOT NULL,
     strip INTEGER DEFAULT 0 NOT NULL,
     prefix VARCHAR(32) DEFAULT '' NOT NULL,
     number_format VARCHAR(16) DEFAULT 'as-dialled' NOT NULL,

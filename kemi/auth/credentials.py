@@ -17,8 +17,8 @@ class Credentials:
     destination: the carrier they are meant for (Trunk.destination). realm: the only realm answered, empty for any.
     password: serves every algorithm. ha1: as the DBA wrote it, 32 hex digits for MD5 or 64 for SHA-256, or empty; it
     goes before the password. weakest: the weakest of digest.HASHES that is answered. answers_far_end: True if whoever
-    asks behind the carrier is answered too. A row whose auth_username or auth_ha1 is malformed makes no Credentials
-    (Trunk.fault).
+    asks behind the carrier is answered too. asks_alone: True if nobody there is, even at the first contact. A row whose
+    auth_username or auth_ha1 is malformed makes no Credentials (Trunk.fault).
     """
 
     destination: str
@@ -28,6 +28,7 @@ class Credentials:
     ha1: str = field(default="", repr=False)
     weakest: str = "MD5"
     answers_far_end: bool = False
+    asks_alone: bool = False
 
     def are_for(self, challenge: Challenge) -> bool:
         """Return True if the challenge's realm may have a response. One that is not UTF-8 is read as Latin-1."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
+from kemi.auth.credentials import Credentials
 
 MOST_ANSWERED = 4  # challenges of one request, whatever the carrier does, and over all its trunks
 
@@ -20,6 +21,20 @@ Asked = frozenset[tuple[int, str]]  # kind and realm of the challenges whose ans
 
 MOST_ASKED = 32  # that are kept of a carrier, whatever realms it makes up
 LONGEST_REALM = 255  # characters
+
+
+def of_first(sent: Sequence[Sent]) -> tuple[Sent, ...]:
+    """Return those of the server that is asked first. They are of one kind."""
+    return tuple([one for one in sent if one.status == sent[0].status])
+
+
+def known(asked: Asked, sent: Sequence[Sent], credentials: Credentials) -> Asked:
+    """Return how the carrier asks, as its row has it: a carrier that asks alone, as it has asked this very request."""
+    if credentials.answers_far_end:
+        return frozenset()
+    if credentials.asks_alone and sent:
+        return frozenset((one.status, one.challenge.realm) for one in of_first(sent))
+    return asked
 
 
 def of_carrier(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent], asked: Asked) -> list[Challenge]:

@@ -36,8 +36,10 @@ The rules:
    request pass asks for its credentials again. Preemptive responses of the challenge's kind and another realm are left
    out: whoever asked has not taken them, and may read no further than the first.
 8. A carrier asks by the kinds and realms that it has accepted answers to; the first contact is free. After it, the same
-   realm by another kind is a far end's, and so is another realm behind a server that let this request pass. A
-   row that has a realm may answer far ends too (`answers_far_end`): some carriers pass on what machines of theirs ask.
+   realm by another kind is a far end's, and so is another realm behind a server that let this request pass. A row may
+   say that its carrier asks alone (`asks_alone`): then that holds at the first contact too, for whoever asks after the
+   first in the same request. A row that has a realm may answer far ends too (`answers_far_end`): some carriers pass on
+   what machines of theirs ask.
 9. A request outside a dialog goes on to the next hop of its trunk, or to the next trunk, if there is one: when nothing
    came in time, on the statuses of TRUNKAUTH_NEXT_ON, on a 403 that speaks of a limit, and in place of a refusal by the
    table. Not once its caller was told that it rings.
@@ -235,7 +237,8 @@ def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credenti
     ours = [challenge for challenge in challenges if credentials.are_for(challenge)]
     if not ours:
         return Refuse("realm not the trunk's", challenges[0])
-    asked = resend.of_carrier(kind, ours, attempt.sent, frozenset() if credentials.answers_far_end else failure.asked)
+    known = resend.known(failure.asked, attempt.sent, credentials)
+    asked = resend.of_carrier(kind, ours, attempt.sent, known)
     if not asked:
         return Refuse("not as the trunk's carrier asks", ours[0])
     usable = [challenge for challenge in asked if credentials.can_answer(challenge, failure.can_read_body)]
@@ -279,10 +282,13 @@ def _weakness(challenge: Challenge) -> tuple[int, bool]:
 
 
 def _preemptive(record: Record, credentials: Credentials) -> Preemptive | None:
+    held = resend.of_first(record.held) if credentials.asks_alone else record.held
     usable = [
         (one, counter)
         for one, counter in zip(record.held, record.counters, strict=True)
-        if credentials.are_for(one.challenge) and credentials.can_answer(one.challenge, can_read_body=True)
+        if one in held
+        and credentials.are_for(one.challenge)
+        and credentials.can_answer(one.challenge, can_read_body=True)
     ]
     if not usable:
         return None

@@ -121,6 +121,7 @@ def _answered(trunk: Trunk) -> str:
     """Say whose challenge gets an answer."""
     realm = f"realm {quoted(trunk.realm)}" if trunk.realm else "any realm"
     realm += " of far ends too," if trunk.credentials.answers_far_end else ""
+    realm += " of the first that asks," if trunk.credentials.asks_alone else ""
     limits = "" if trunk.destination else ", if the next hop is listed in address, group 2"
     return f"{realm} as {quoted(trunk.auth_username)}{limits}"
 

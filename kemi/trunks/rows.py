@@ -23,7 +23,7 @@ from kemi.trunks.numbers import AS_DIALLED, COUNTRIES, FORMATS, LONGEST, NATIONA
 Row = Mapping[str, object]
 Texts = Mapping[str, str]
 
-RULES = 11  # one more whenever another row passes, or has another fault: copies are then judged anew
+RULES = 12  # one more whenever another row passes, or has another fault: copies are then judged anew
 
 MOST_ID = 2**63 - 1  # of SQLite
 MOST_TRUNK_ID = 2**32 - 1  # that a dialog's mark can hold (mark.py)
@@ -45,7 +45,7 @@ _POLICY_TEXTS = (
 )  # fmt: skip
 POLICY_NUMBERS = {  # column of trunk -> default, most
     "enabled": (1, 1), "priority": (0, MOST_GROUP), "weight": (1, MOST_PORT), "max_calls": (0, MOST_GROUP),
-    "max_cps": (0, MOST_GROUP), "probe": (0, 86400), "answers_far_end": (0, 1),
+    "max_cps": (0, MOST_GROUP), "probe": (0, 86400), "answers_far_end": (0, 1), "asks_alone": (0, 1),
     "strip": (0, LONGEST), "tls_verify": (1, 1),
 }  # fmt: skip
 
@@ -147,6 +147,8 @@ class Rules:
         for name, (_, most) in POLICY_NUMBERS.items():
             if not _is_number(kept[name], 0, most):
                 return Verdict(kept, f"{name} is not a number from 0 to {most}")
+        if kept["answers_far_end"] and kept["asks_alone"]:
+            return Verdict(kept, "answers_far_end and asks_alone are both set")
         fault = next((sentence for sentence, is_wrong in _POLICY if is_wrong(texts)), "")
         faults = map(self._pbx, filter(None, map(str.strip, texts["inbound_uri"].split(","))))
         return Verdict(kept, fault or next(filter(None, faults), ""))

@@ -98,6 +98,7 @@ trunk = Table(
     Column("identity", String(8)),
     Column("weakest_algorithm", String(16)),
     Column("answers_far_end", Integer),
+    Column("asks_alone", Integer),
     Column("strip", Integer),
     Column("prefix", String(32)),
     Column("number_format", String(16)),

@@ -34,6 +34,7 @@ class Policy(NamedTuple):
     identity: str = ""
     weakest_algorithm: str = ""
     answers_far_end: int = 0
+    asks_alone: int = 0
     strip: int = 0
     prefix: str = ""
     number_format: str = AS_DIALLED
@@ -90,6 +91,7 @@ class Trunk:
             self.auth_ha1,
             self.policy.weakest_algorithm or "MD5",
             answers_far_end=bool(self.policy.answers_far_end and self.realm),
+            asks_alone=bool(self.policy.asks_alone),
         )
 
     @cached_property

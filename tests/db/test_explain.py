@@ -162,6 +162,12 @@ def test_a_row_that_answers_far_ends_says_so(operator: Shell) -> None:
     assert said["answers"][0].startswith('realm "open.test" of far ends too, as "u"')
 
 
+def test_a_row_whose_carrier_asks_alone_says_so(operator: Shell) -> None:
+    assert operator.run("set", "open", "asks_alone=1").status == 0
+    said = explained(operator, "300", "1@192.0.2.66", "--trunk", "open")
+    assert said["answers"][0].startswith('realm "open.test" of the first that asks, as "u"')
+
+
 def test_a_name_that_is_not_resolved_is_said_so(operator: Shell) -> None:
     operator.names.set("sbc.test", "A")
     said = explained(operator, "100@pbx.test", "1")

@@ -62,14 +62,15 @@ def test_a_table_that_is_made_while_calls_run_is_read_and_one_that_is_dropped_is
     place.execute(
         "INSERT INTO trunk"
         " (l_uuid, enabled, priority, weight, max_calls, max_cps, probe, source_tag, inbound_uri, from_user,"
-        " from_domain, identity, weakest_algorithm, answers_far_end, strip, prefix, number_format, country, tls_verify)"
-        " VALUES ('a', 0, 0, 3, 4, 5, 6, 'pbx', 'sip:pbx.test', '$', 'a.test', 'pai', 'SHA-256', 1, 7, '0', 'national',"
-        " 'DE', 0)",
+        " from_domain, identity, weakest_algorithm, answers_far_end, asks_alone, strip, prefix,"
+        " number_format, country, tls_verify)"
+        " VALUES ('a', 0, 0, 3, 4, 5, 6, 'pbx', 'sip:pbx.test', '$', 'a.test', 'pai', 'SHA-256', 0, 1, 7, '0',"
+        " 'national', 'DE', 0)",
         "INSERT INTO trunk (l_uuid, priority) VALUES ('b', 2)",
     )
     place.tick_until("the copy is equal", place.is_equal)
     assert policy_of(place, "a") == Policy(
-        0, 0, 3, 4, 5, 6, "pbx", "sip:pbx.test", "$", "a.test", "pai", "SHA-256", 1, 7, "0", "national", "DE", 0
+        0, 0, 3, 4, 5, 6, "pbx", "sip:pbx.test", "$", "a.test", "pai", "SHA-256", 0, 1, 7, "0", "national", "DE", 0
     )
     assert policy_of(place, "b") == DEFAULT._replace(priority=2)
     assert in_order(place) == "cba"  # the one that is not enabled last, then by priority

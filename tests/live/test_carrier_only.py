@@ -186,6 +186,15 @@ def test_a_row_may_have_far_ends_answered_for_its_realm(scene: Scene) -> None:
     assert trunk.carrier.answers("INVITE")[-2:] == [401, 200]
 
 
+@pytest.mark.parametrize("realm", ["carrier.test", "far.test"])
+def test_behind_a_carrier_that_asks_alone_nobody_gets_an_answer_in_the_first_call(scene: Scene, realm: str) -> None:
+    trunk = scene.trunk(Script(Challenge(407), behind=Challenge(401, realm=realm)))
+    policy(scene, trunk, asks_alone=1)
+    refused_because(scene, trunk, NOT_SO, scene.call(trunk))
+    assert trunk.carrier.answers("INVITE") == [407, 401]
+    assert not [each for each in trunk.carrier.received("INVITE") if each.has("Authorization")]
+
+
 def test_a_call_answers_four_challenges_in_all(scene: Scene) -> None:
     near, far = Challenge(407, stale=1), Challenge(401, realm="far.test", stale=9)
     trunk = scene.trunk(Script(near, behind=far))

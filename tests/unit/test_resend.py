@@ -8,10 +8,11 @@ import pytest
 
 from kemi.auth.attempt import Sent
 from kemi.auth.challenge import Challenge, parse
+from kemi.auth.nonces import Record
 from kemi.auth.resend import LONGEST_REALM, MOST_ANSWERED, MOST_ASKED, learned
-from kemi.auth.session import Failure, Refuse, after_failure
+from kemi.auth.session import Failure, Refuse, after_failure, first_request
 from kemi.trunks.trunk import Policy, Trunk
-from tests.unit.test_session import ANY_REALM, ELSEWHERE, MD5, NEW, TRUNK, after, chosen, decide, resent
+from tests.unit.test_session import ANY_REALM, ELSEWHERE, MD5, NEW, STALE, TRUNK, after, chosen, decide, resent
 
 PROXY, NODE = (407, "carrier"), (407, "node")
 REFUSED = "refuse: not as the trunk's carrier asks"
@@ -56,6 +57,41 @@ def test_a_row_with_a_realm_may_have_far_ends_answered(realm: str, decision: str
 def test_a_far_end_is_answered_for_the_rows_realm_alone() -> None:
     credentials = replace(TRUNK, answers_far_end=True)
     assert chosen(decide(401, [ELSEWHERE], credentials, asked=frozenset({PROXY}))) == "refuse: realm not the trunk's"
+
+
+PREEMPTIVE = (after(407, MD5)[0]._replace(challenged=False),)
+ALONE = {
+    "the first to ask": (407, [MD5], (), set(), "carrier MD5"),
+    "by another kind than before": (401, [MD5], (), {PROXY}, REFUSED),
+    "behind it, in its realm": (401, [MD5], after(407, MD5), set(), REFUSED),
+    "behind it, in another realm": (401, [ELSEWHERE], after(407, MD5), set(), REFUSED),
+    "behind it, as a proxy": (407, [ELSEWHERE], after(407, MD5), set(), REFUSED),
+    "behind it, as was learned": (401, [MD5], after(407, MD5), {PROXY, (401, "carrier")}, REFUSED),
+    "behind a preemptive response": (401, [MD5], PREEMPTIVE, set(), REFUSED),
+    "itself, for a nonce that is stale": (407, [STALE], after(407, MD5), set(), "carrier MD5"),
+    "another node of it": (407, [ELSEWHERE], PREEMPTIVE, {PROXY}, "elsewhere MD5"),
+    "itself, in the second of its realms": (
+        407, [f"{ELSEWHERE}, stale=true"], (*after(407, MD5), *after(407, ELSEWHERE)), set(), "elsewhere MD5",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "fields", "sent", "asked", "decision"), ALONE.values(), ids=ALONE)
+def test_a_carrier_that_asks_alone_is_answered_alone_from_the_first_contact_on(
+    status: int, fields: list[str], sent: tuple[Sent, ...], asked: set[tuple[int, str]], decision: str
+) -> None:
+    row = Trunk("t", next_hop="sip:carrier", auth_username="u", auth_password="p", policy=Policy(asks_alone=1))
+    assert chosen(decide(status, fields, row.credentials, sent, asked=frozenset(asked))) == decision
+
+
+@pytest.mark.parametrize(("asks_alone", "carried"), [(False, [407, 401]), (True, [407])])
+def test_behind_a_carrier_that_asks_alone_nobody_gets_a_preemptive_response(
+    asks_alone: bool, carried: list[int]
+) -> None:
+    held = tuple([sent._replace(challenged=False) for sent in (*after(407, MD5), *after(401, MD5))])
+    ready = first_request(Record(held=held, counters=("", "")), replace(TRUNK, asks_alone=asks_alone))
+    assert ready
+    assert [one.status for one in ready.sent] == carried
 
 
 def test_no_more_is_learned_of_a_carrier_than_can_be_kept() -> None:

@@ -233,7 +233,7 @@ def test_the_rules_have_another_name_where_kamailio_listens_elsewhere() -> None:
 POLICY: dict[str, object] = {
     "id": 7, "l_uuid": "berlin", "enabled": 1, "priority": 0, "weight": 1, "max_calls": 0, "max_cps": 0, "probe": 0,
     "source_tag": "", "inbound_uri": "", "from_user": "", "from_domain": "", "identity": "", "weakest_algorithm": "",
-    "answers_far_end": 0, "strip": 0, "prefix": "", "number_format": "as-dialled", "country": "",
+    "answers_far_end": 0, "asks_alone": 0, "strip": 0, "prefix": "", "number_format": "as-dialled", "country": "",
     "tls_verify": 1,
 }  # fmt: skip
 
@@ -253,6 +253,8 @@ POLICY: dict[str, object] = {
     ({"prefix": "9" * 32, "number_format": "e164-plain"}, {}),
     ({"strip": None, "prefix": None, "country": None}, {"strip": 0, "prefix": "", "country": ""}),
     ({"tls_verify": 0}, {}),
+    ({"asks_alone": 1}, {}),
+    ({"asks_alone": None, "answers_far_end": 1}, {"asks_alone": 0}),
     ({"tls_verify": None}, {"tls_verify": 1}),
     ({"number_format": None}, {"number_format": "as-dialled"}),
     ({"number_format": ""}, {"number_format": "as-dialled"}),
@@ -271,6 +273,8 @@ def test_a_policy_that_can_be_used(columns: dict[str, object], kept: dict[str, o
     ({"probe": 86401}, "probe is not a number from 0 to 86400"),
     ({"tls_verify": 2}, "tls_verify is not a number from 0 to 1"),
     ({"answers_far_end": 2}, "answers_far_end is not a number from 0 to 1"),
+    ({"asks_alone": 2}, "asks_alone is not a number from 0 to 1"),
+    ({"asks_alone": 1, "answers_far_end": 1}, "answers_far_end and asks_alone are both set"),
     ({"from_user": "$1"}, "from_user is neither $ nor the user of a SIP URI"),
     ({"from_user": "a@b"}, "from_user is neither $ nor the user of a SIP URI"),
     ({"from_user": "a b"}, "from_user is neither $ nor the user of a SIP URI"),
