@@ -183,8 +183,11 @@ class Trunk:
         return (self.next_hop,) if is_plain else ()
 
     def hop_of(self, request_uri: str) -> str:
-        """Return the URI to send to if the R-URI has no host, as urn:service:sos; empty if it has one."""
-        return "" if uri.split(request_uri).host else f"sip:{self.domain}"
+        """Return the URI to send to if the R-URI does not lead to `domain` as the row has it: urn:service:sos has no
+        host, and sips another port and transport; empty if it does.
+        """
+        parts = uri.split(request_uri)
+        return "" if parts.host and parts.scheme.lower() == "sip" else f"sip:{self.domain}"
 
     def request_uri(self, dialled: str) -> str:
         """Return the R-URI for this trunk: the dialled user part, a number as the carrier wants it, at `domain`, or at

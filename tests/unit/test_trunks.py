@@ -28,9 +28,11 @@ def test_the_dialled_user_is_kept_at_the_trunks_domain(dialled: str, request_uri
     assert TRUNK.request_uri(dialled) == request_uri
 
 
-def test_an_r_uri_without_a_host_goes_to_the_trunks_domain() -> None:
-    assert TRUNK.hop_of("urn:service:sos") == "sip:carrier.example"
-    assert not TRUNK.hop_of("sips:112@carrier.example")  # TLS stays TLS
+@pytest.mark.parametrize("dialled", ["urn:service:sos", "sips:112@carrier.example", "SIPS:112@192.0.2.1"])
+def test_an_r_uri_that_does_not_lead_to_the_trunks_domain_goes_there(dialled: str) -> None:
+    """Nor does one of TLS, which is another port and transport than the row's, and judged by nobody."""
+    assert TRUNK.hop_of(dialled) == "sip:carrier.example"
+    assert not TRUNK.hop_of("sip:112@carrier.example")
 
 
 def test_a_password_is_in_no_repr() -> None:
