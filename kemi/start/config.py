@@ -42,6 +42,7 @@ _ENGINE = re.compile(r"""(?m)^[ \t]*(cfgengine)[ \t]*=?[ \t]*(["'][^"'\n]*["'])"
 _ROUTE = re.compile(r"""(?m)^[ \t]*((?:onsend_route|route)\b[ \t]*(?:\[[^\]\n]*\])?)[ \t]*\{""")
 _SOCKET = re.compile(r"""(?m)^[ \t]*listen[ \t]*=[ \t]*["']?([^\s"';]+)""")
 _ADDRESS = re.compile(r"[a-z]+:.*:[0-9]+")
+_LEVEL = re.compile(r"=\s*(-?[0-9]+)")
 
 
 class ConfigError(RuntimeError):
@@ -74,6 +75,12 @@ class Config:
             tuple(_SOCKET.findall(text)),
         )
 
+    @property
+    def log_level(self) -> int:
+        """The highest level at which all of Kamailio, or one of its modules, logs; 0 if none is set."""
+        levels = [f"={self.settings.get('debug')}", *self.parameters.get(("debugger", "mod_level"), [])]
+        return max(map(int, _LEVEL.findall(" ".join(levels))), default=0)
+
     def lacks(self, needed: Config) -> list[str]:
         """Return what is missing of another one, as it would be written, and what is set otherwise."""
         missing = [f'loadmodule "{module}.so"' for module in sorted(needed.modules - self.modules)]
@@ -103,8 +110,10 @@ def _instead(given: list[str]) -> str:
     return f" in place of {given[-1]}" if given else ""
 
 
-def check(command: Sequence[str], sockets: Iterable[Socket], environment: Mapping[str, str]) -> None:
-    """Check the configuration that a command starts Kamailio with. sockets: TRUNKAUTH_LISTEN's. Raises ConfigError."""
+def check(command: Sequence[str], sockets: Iterable[Socket], environment: Mapping[str, str]) -> int:
+    """Check the configuration that a command starts Kamailio with, and return its log_level. sockets: those of
+    TRUNKAUTH_LISTEN. Raises ConfigError.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-f", dest="files", action="append")
     for name in ("-A", "--subst", "--substdef", "--substdefs"):
@@ -123,6 +132,7 @@ def check(command: Sequence[str], sockets: Iterable[Socket], environment: Mappin
             f"TRUNKAUTH_LISTEN: {file} does not listen on {unknown[0]}; write listen=TRUNKAUTH_SOCKETS there, or name "
             "here what it listens on"
         )
+    return own.log_level
 
 
 def _printed(kamailio: str, file: Path, defined: list[str], environment: Mapping[str, str]) -> Config:

@@ -68,9 +68,10 @@ def run(settings: Settings, extra: list[str]) -> None:
     environment = kamailio_environment(settings, os.environ)
     if arguments.count("-f") > 1:
         try:
-            config.check(arguments, settings.listen, environment)
+            level = config.check(arguments, settings.listen, environment)
         except config.ConfigError as error:
             raise StartError(str(error)) from None
+        check_level(settings, "-f", level)
     for sip_socket in settings.listen:
         check_free(sip_socket)
     if settings.http:
@@ -195,8 +196,13 @@ def check_log_level(settings: Settings, extra: list[str]) -> None:
     parser.add_argument("--debug", type=int, default=0)
     asked = parser.parse_known_args(extra)[0]
     for name, level in (("-d", asked.d), ("--debug", asked.debug)):
-        if level > MOST_LOGGED and not settings.may_log_passwords:
-            raise StartError(f"{name}: level {level} {LOGS_SECRETS}")
+        check_level(settings, name, level)
+
+
+def check_level(settings: Settings, name: str, level: int) -> None:
+    """Check that a log level does not make Kamailio print passwords. name: who asks for it. Raises StartError."""
+    if level > MOST_LOGGED and not settings.may_log_passwords:
+        raise StartError(f"{name}: level {level} {LOGS_SECRETS}")
 
 
 def prepare_database(settings: Settings) -> None:

@@ -156,6 +156,29 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
     return started
 
 
+@pytest.mark.parametrize(("line", "level"), [
+    ("debug=3", 3), ("debug = 4;", 4), ('modparam("debugger", "mod_level", "core=1;pv = 3")', 3),
+])  # fmt: skip
+def test_one_that_has_passwords_printed_is_refused(
+    start: Callable[..., list[str]],
+    line: str,
+    level: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("own.cfg").write_text(f"{LISTEN}{INCLUDED}\n{line}\n")
+    assert cli.main(["run", "-f", "own.cfg"]) == 1
+    assert f"-f: level {level} makes Kamailio print passwords" in capsys.readouterr().err
+    monkeypatch.setenv("TRUNKAUTH_LOG_SECRETS", "1")
+    assert start("-f", "own.cfg")
+
+
+@pytest.mark.parametrize("line", ["debug=2", "debug=-1", "debug=MY_LEVEL", 'modparam("debugger", "mod_level", "pv=2")'])
+def test_one_that_prints_none_is_not(start: Callable[..., list[str]], line: str) -> None:
+    Path("own.cfg").write_text(f"{LISTEN}{INCLUDED}\n{line}\n")
+    assert start("-f", "own.cfg")
+
+
 def test_a_file_that_is_named_is_found_and_none_that_lies_around(
     start: Callable[..., list[str]], tmp_path: Path
 ) -> None:
