@@ -200,4 +200,5 @@ def identity(source: URL) -> str:
 def cause(error: BaseException) -> str:
     """Return the driver's own message in one line: no SQL, no parameters, no passwords."""
     inner = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return " ".join(str(inner).split()) or type(inner).__name__
+    primary = getattr(getattr(inner, "diag", None), "message_primary", None)  # of psycopg: the rest may quote a row
+    return " ".join(str(primary or inner).split()) or type(inner).__name__

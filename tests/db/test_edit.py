@@ -132,6 +132,18 @@ def test_a_database_without_the_table_trunk_is_written_all_the_same(operator: Sh
     assert operator.rows(EVERYTHING) == []
 
 
+def test_a_server_that_refuses_the_row_quotes_no_secret_of_it(operator: Shell) -> None:
+    """PostgreSQL names the failing row, whole."""
+    refusal = "ALTER TABLE uacreg ADD CONSTRAINT not_berlin CHECK (l_uuid <> 'berlin')"
+    if operator.url.get_backend_name() == "sqlite":
+        refusal = "CREATE TRIGGER r BEFORE INSERT ON uacreg BEGIN SELECT RAISE(ABORT, 'a constraint'); END"
+    operator.execute(refusal)
+    done = operator.run("add", "berlin", *ROW, stdin=f"{PASSWORD}\n")
+    assert done.status == 1
+    assert "constraint" in done.errors.lower()
+    assert PASSWORD not in done.errors
+
+
 REFUSED = {
     "a row that cannot be used": (["add", "b", "r_domain=[x"], "nothing is written: r_domain is not a host"),
     "one that cannot be registered": (
