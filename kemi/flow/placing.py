@@ -268,6 +268,8 @@ class Placing:
         if (goes_on := plan.goes_on or is_by_size) or attempt.is_moved or is_by_tls:
             relay.keep_plan(plan)
             attempt = attempt._replace(goes_on=goes_on)
+        if goes_on:
+            relay.leave_the_last_word()
         if is_by_size or (plan.is_large and attempt.is_moved):
             large.wait(plan, self._settings)
         if not (is_sent := relay.send(attempt, "REPLY" if hears else "")) and not is_by_size:

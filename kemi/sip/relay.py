@@ -84,6 +84,13 @@ def make_transaction() -> None:
     KSR.tm.t_newtran()
 
 
+def leave_the_last_word() -> None:
+    """Have Kamailio not answer if the request cannot be sent, because it goes on. Without this, 6.1 answers 477 when
+    the request route ends, wherever the request went meanwhile (t_unref() in tm/t_lookup.c).
+    """
+    KSR.tm.t_set_disable_internal_reply(1)
+
+
 def try_for(seconds: int, ring_seconds: int) -> None:
     """Have a place that says nothing fail after so many seconds; one that said 100 has as long as it may ring."""
     KSR.tm.t_set_fr(1000 * ring_seconds, 1000 * seconds)

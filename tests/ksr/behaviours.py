@@ -102,6 +102,11 @@ def _t_set_fr(state: State, until_final: int, until_any: int) -> int:
     return _yes(until_final >= 0 and until_any >= 0)
 
 
+def _t_set_disable_internal_reply(state: State, disable: int) -> int:
+    state.replies_itself = not disable
+    return 1
+
+
 # --- checks on the way in
 
 
@@ -257,6 +262,7 @@ TABLE: dict[str, Behaviour] = {
     "tm.t_on_reply": _arm(Route.REPLY),
     "tm.t_check_trans": _t_check_trans,
     "tm.t_set_fr": _t_set_fr,
+    "tm.t_set_disable_internal_reply": _t_set_disable_internal_reply,
     "tm.t_is_canceled": lambda state: _yes(state.world.cancelled),
     "tm.t_branch_timeout": lambda state: _yes(state.local_reply),
     "maxfwd.process_maxfwd": process_maxfwd,

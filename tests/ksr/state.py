@@ -95,6 +95,7 @@ class Run:
     dst_uri: str | None = None
     socket: str | None = None
     new_branch: bool = False  # the R-URI or next hop was set, so there is something to relay
+    could_not_send: bool = False
 
 
 @dataclass
@@ -113,6 +114,7 @@ class State:
     reply_reason: str = ""
     local_reply: bool = False
     has_transaction: bool = False
+    replies_itself: bool = True  # if the request cannot be sent
     relayed_run: Run | None = None  # what the request route left behind when it relayed: where failure routes start
     branch_uri: bytes = b""  # R-URI of the last branch
     relayed_in_run: bool = False
@@ -185,6 +187,8 @@ class State:
         """t_relay: the request leaves with the edits of this run applied."""
         if self.relayed_in_run:
             raise MisuseError("t_relay after t_relay: Kamailio answers -1, and 6.1 then never enters the failure route")
+        if self.run.could_not_send and self.replies_itself:
+            raise MisuseError("t_relay after one that could not send: 6.1 answers 477 all the same, if it may reply")
         if self.final_reply_sent:
             raise MisuseError(
                 "t_relay after a final reply: Kamailio starts a new branch, and the caller hears two finals"
@@ -199,11 +203,13 @@ class State:
         self.has_transaction = True
         target = self.run.dst_uri or self.run.ruri.decode("utf-8", "replace")
         not_sent = -1 if in_failure_route else -478
+        self.run.could_not_send = not in_failure_route
         if parse_uri(target.encode()) is None:
             return not_sent
         edits = self._run_branch_route(branch_route)
         if target in self.world.unreachable:
             return not_sent
+        self.run.could_not_send = False
         self._send(edits)
         return 1
 
