@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.audit import LOCKS, judged
+from lab.audit import LOCKS, judged, main
 from tests.harness.machine import PROJECT
 
 BAD = {"name": "jinja2", "version": "2.4.1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.11.3"]}]}
@@ -29,6 +30,22 @@ def test_the_audit_says_what_was_and_was_not_audited(
     said, has_failed = judged(dependencies)
     assert said.startswith(line)
     assert has_failed is fails
+
+
+@pytest.mark.parametrize(("script", "line", "status"), [
+    ("""echo '{"dependencies": [{"name": "a", "version": "1", "vulns": []}]}'""", "1 releases have no known", 0),
+    ("echo 'asking' >&2; echo 'ERROR: no route to host' >&2; exit 1", "NOT AUDITED: ERROR: no route to host", 0),
+    ("exit 1", "NOT AUDITED: pip-audit has said nothing", 0),
+    ("echo 'error: unrecognized arguments: --x' >&2; exit 2", "NOT AUDITED: error: unrecognized arguments: --x", 1),
+], ids=["answered", "not reached", "silent", "asked wrongly"])  # fmt: skip
+def test_whatever_keeps_it_from_being_audited_is_said(
+    script: str, line: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    assert main(str(program)) == status
+    assert all(said.partition(": ")[2].startswith(line) for said in capsys.readouterr().out.splitlines())
 
 
 @pytest.mark.parametrize("lock", sorted(LOCKS.glob("*.txt")), ids=lambda lock: lock.stem)
