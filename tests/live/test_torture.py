@@ -160,7 +160,10 @@ def test_every_status_passes_or_ends_the_call_as_it_should(node: Kamailio, bad: 
 
 
 CASES_OF_REPLIES = [
-    (name, how, status) for name in FIELDS for how in BREAKS for status in (183, 200, 401, 407, 403, 503)
+    (name, how, status)
+    for name in FIELDS
+    for how in BREAKS
+    for status in (100, 183, 200, 202, 302, 400, 401, 403, 404, 407, 408, 481, 486, 488, 500, 503, 504, 603)
 ]
 
 
