@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kemi.settings import FILES
+from kemi.start.loglevel import of_modules
 from kemi.start.sockets import Socket
 
 NEEDED = FILES / "kamailio" / "trunkauth.inc.cfg"
@@ -42,7 +43,6 @@ _ENGINE = re.compile(r"""(?m)^[ \t]*(cfgengine)[ \t]*=?[ \t]*(["'][^"'\n]*["'])"
 _ROUTE = re.compile(r"""(?m)^[ \t]*((?:onsend_route|route)\b[ \t]*(?:\[[^\]\n]*\])?)[ \t]*\{""")
 _SOCKET = re.compile(r"""(?m)^[ \t]*listen[ \t]*=[ \t]*["']?([^\s"';]+)""")
 _ADDRESS = re.compile(r"[a-z]+:.*:[0-9]+")
-_LEVEL = re.compile(r"=\s*(-?[0-9]+)")
 
 
 class ConfigError(RuntimeError):
@@ -78,8 +78,7 @@ class Config:
     @property
     def log_level(self) -> int:
         """The highest level at which all of Kamailio, or one of its modules, logs; 0 if none is set."""
-        levels = [f"={self.settings.get('debug')}", *self.parameters.get(("debugger", "mod_level"), [])]
-        return max(map(int, _LEVEL.findall(" ".join(levels))), default=0)
+        return of_modules([f"={self.settings.get('debug')}", *self.parameters.get(("debugger", "mod_level"), [])])
 
     def lacks(self, needed: Config) -> list[str]:
         """Return what is missing of another one, as it would be written, and what is set otherwise."""

@@ -5,7 +5,6 @@ No database server is asked, so that Kamailio starts without it and serves calls
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import os
@@ -26,7 +25,7 @@ from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
 from kemi.replica.writer import CopyError
 from kemi.settings import FILES, LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
-from kemi.start import config, key, memory, schema, tls
+from kemi.start import config, key, loglevel, memory, schema, tls
 from kemi.start.sockets import Socket
 from kemi.trunks.tables import cause
 
@@ -189,13 +188,7 @@ def modules(name: str) -> list[Path]:
 
 def check_log_level(settings: Settings, extra: list[str]) -> None:
     """Check that no argument for Kamailio makes it print passwords. Raises StartError."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-d", action="count", default=0)
-    for flag in "cDEeKrRSTv":  # which may share a dash with it
-        parser.add_argument(f"-{flag}", action="store_true")
-    parser.add_argument("--debug", type=int, default=0)
-    asked = parser.parse_known_args(extra)[0]
-    for name, level in (("-d", asked.d), ("--debug", asked.debug)):
+    for name, level in loglevel.of_arguments(extra).items():
         check_level(settings, name, level)
 
 

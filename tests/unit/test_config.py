@@ -173,6 +173,15 @@ def test_one_that_has_passwords_printed_is_refused(
     assert start("-f", "own.cfg")
 
 
+def test_a_module_that_has_them_printed_by_an_argument_is_refused(
+    start: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = "--loadmodule=debugger.so"
+    assert cli.main(["run", module, "--modparam=debugger:mod_level:s:core=1;pv=3"]) == 1
+    assert "--modparam: level 3 makes Kamailio print passwords" in capsys.readouterr().err
+    assert start(module, "--modparam=debugger:mod_level:s:core=1;pv=2", "--modparam=tm:fr_timer:i:5000")
+
+
 @pytest.mark.parametrize("line", ["debug=2", "debug=-1", "debug=MY_LEVEL", 'modparam("debugger", "mod_level", "pv=2")'])
 def test_one_that_prints_none_is_not(start: Callable[..., list[str]], line: str) -> None:
     Path("own.cfg").write_text(f"{LISTEN}{INCLUDED}\n{line}\n")
