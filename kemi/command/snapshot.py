@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select
@@ -42,7 +45,7 @@ def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapsh
     """Make a copy, in which these statements of SQL are carried out. Raises Failure."""
     with open_tables(settings):  # whatever is wrong with the database is said here
         pass
-    with tempfile.TemporaryDirectory(prefix="trunkauth-") as folder:
+    with _cleaning_up(), tempfile.TemporaryDirectory(prefix="trunkauth-") as folder:
         file = Path(folder) / "copy.sqlite"
         prepare(file, settings.db_url, settings.rules)
         keeper = Keeper(file, settings.db_url, settings.compare_interval, settings.rules)
@@ -60,6 +63,23 @@ def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapsh
             yield Snapshot(file, store)
         finally:
             store.close()
+
+
+@contextlib.contextmanager
+def _cleaning_up() -> Iterator[None]:
+    """Have signals that would end the command at once raise SystemExit in the block: the copy holds passwords."""
+    ending = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for each in ending:
+        signal.signal(each, _end)
+    try:
+        yield
+    finally:
+        for each in ending:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _carry_out(file: Path, settings: Settings, changes: Sequence[str]) -> None:

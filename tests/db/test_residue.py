@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from kemi.names.file import NamesFile
 from kemi.start import schema
 from tests.db.site import Site, site
 from tests.db.test_names_file import row
+from tests.harness.machine import PROJECT
 
 SECRETS = ("the-deleted-password", "the-replaced-password", "d" * 32)
 INSERT = "INSERT INTO uacreg (id, l_uuid, realm, auth_username, auth_password, auth_ha1)"
@@ -97,3 +102,28 @@ def test_a_registrations_password_is_gone_from_the_names(tmp_path: Path, monkeyp
     file.keep({}, {**others, "b": row("b", 2, password="new")})
     assert [holds(tmp_path, secret, "names.sqlite") for secret in SECRETS[:2]] == [[], []]
     file.close()
+
+
+SNAPSHOT = """
+import os, signal, sys
+from kemi.command.snapshot import snapshot
+from kemi.settings import Settings
+
+with snapshot(Settings.from_environment(os.environ)):
+    os.kill(os.getpid(), int(sys.argv[1]))
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_is_ended_leaves_no_copy_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """The copy of explain and test has every password."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TRUNKAUTH_STATE_DIR": str(tmp_path / "state"), "TMPDIR": str(temporary)}
+    for arguments in (["-m", "kemi", "db"], ["-c", SNAPSHOT, str(int(number))]):
+        done = subprocess.run(
+            [sys.executable, *arguments], env=environment, cwd=PROJECT, capture_output=True, check=False, timeout=30
+        )
+    assert done.returncode != 0
+    assert [*temporary.iterdir()] == []
