@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     create_engine,
+    event,
     inspect,
     select,
     text,
@@ -22,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from kemi.settings import FILES
-from kemi.trunks.tables import trunk, uacreg
+from kemi.trunks.tables import delete_securely, trunk, uacreg
 
 # table -> usable versions. Kamailio 5.6 to 6.1 expect the first one; uacreg 6 (Kamailio 6.2) only adds a column.
 VERSIONS = {"version": (1,), "uacreg": (5, 6), "address": (6,), "trunk": (1,)}
@@ -46,7 +47,10 @@ def open_database(url: URL) -> Engine:
     arguments: dict[str, object] = {"timeout": BUSY_LIMIT} if is_file else {"connect_timeout": CONNECT_LIMIT}
     if url.get_backend_name() == "postgresql":
         arguments["client_encoding"] = "utf8"  # psycopg returns bytes, not text, if the database's own is SQL_ASCII
-    return create_engine(url, hide_parameters=True, isolation_level="AUTOCOMMIT", connect_args=arguments)
+    engine = create_engine(url, hide_parameters=True, isolation_level="AUTOCOMMIT", connect_args=arguments)
+    if is_file:
+        event.listen(engine, "connect", delete_securely)
+    return engine
 
 
 def install_notice(engine: Engine) -> str:

@@ -150,7 +150,7 @@ def open_file(path: Path) -> Engine:
         pool_size=1,
         max_overflow=0,
     )
-    event.listen(engine, "connect", _delete_securely)
+    event.listen(engine, "connect", delete_securely)
     return engine
 
 
@@ -185,7 +185,8 @@ def empty_log(path: Path, connection: Connection) -> None:
             connection.exec_driver_sql(f"PRAGMA {pragma}")
 
 
-def _delete_securely(driver: sqlite3.Connection, _record: object) -> None:
+def delete_securely(driver: sqlite3.Connection, _record: object) -> None:
+    """Have what is deleted over this connection be gone from the file's pages."""
     driver.execute("PRAGMA secure_delete = ON")
 
 

@@ -63,6 +63,11 @@ def test_a_deleted_and_a_replaced_password_are_gone_from_the_copy(place: Site, t
     assert [holds(tmp_path, secret, "replica.sqlite") for secret in SECRETS] == [[]] * 3
 
 
+def test_they_are_gone_from_the_embedded_database_that_a_command_has_written(place: Site, tmp_path: Path) -> None:
+    place.execute("DELETE FROM uacreg WHERE id < 3")
+    assert [holds(tmp_path / "dba", secret, "trunks.sqlite") for secret in SECRETS] == [[]] * 3
+
+
 def test_what_a_reader_keeps_in_the_log_goes_after_him(
     place: Site, tmp_path: Path, in_use: Callable[[Path], sqlite3.Connection]
 ) -> None:
