@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kemi.auth.attempt import ELSEWHERE, TO_PBX, Attempt
 from kemi.dialog import cseq
 from kemi.dialog.mark import LONGEST_LIFE, Direction, Mark, dialog_id, fingerprint, seal, unseal
-from kemi.sip import dialog, place, shared
+from kemi.sip import dialog, place, shared, wanted
 from kemi.sip.request import Incoming
 from kemi.sip.strays import Stray
 from kemi.sip.within import Within
@@ -90,7 +90,9 @@ class Dialogs:
         sealed, now = "", time.time()
         is_limited = trunk.policy.max_calls > 0 and trunk.counts(method, incoming.dialled)
         if method in STARTS_DIALOG:
-            back = fingerprint(self.key, place.way_back())
+            way_back = place.way_back()
+            wanted.want_name_in(way_back)  # Kamailio asks there now and then if the call is up
+            back = fingerprint(self.key, place.of_field(way_back))
             mark = Mark(
                 trunk.row, destination, back, caller, number - caller, int(now), self.run[0], is_limited=is_limited
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 from kemi.address import normalised
 from kemi.auth.attempt import Attempt
@@ -28,8 +28,8 @@ class Inside(GoingOn):
         """Route a request with a To tag; ACKs of failures are not among them, which tm has taken."""
         opened = self._dialogs.opened(incoming) if request.follows_route() else None
         is_known = self.knows_callers and incoming.group != CARRIERS  # which may lie within group 1
-        may_call = None if is_known else self.may_call
-        if opened and passage.is_open(opened, incoming, self._dialogs.key, may_call, message):
+        may_call = None if is_known else partial(self.may_call, message)
+        if opened and passage.is_open(opened, incoming, self._dialogs.key, may_call, self.trunks):
             if (there := nexthop.settled(self.trunks)) is None:
                 return
             is_out = opened.direction is not Direction.FROM_TRUNK

@@ -80,6 +80,14 @@ def settled(trunks: TrunkStore) -> Place | None:
     return None
 
 
+def known(trunks: TrunkStore, there: Place) -> tuple[Place, ...]:
+    """Return all places that a request to this one may come to, as far as that is known without asking anybody."""
+    if is_address(there.address):
+        return (there,)
+    target = target_of(request.next_hop(), "")
+    return tuple(map(Place.of_hop, trunks.resolved(target) or ())) if target.host else ()
+
+
 def may_leave(trunks: TrunkStore, trunk: Trunk | None, there: Place) -> bool:
     """Have a request inside a dialog, which goes to this place by TLS, leave by the judged connection if the place is a
     hop of its trunk's. Return False if that is not up: the request has been answered with 503, or dropped.

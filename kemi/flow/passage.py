@@ -7,15 +7,17 @@ and so does whoever stands between them.
 2. From the trunk: from anywhere, since a carrier has several machines, and a far end may be called directly. It goes to
    the PBX alone: to the place that the mark names, or another one that is listed as a caller's. A place that cannot be
    read is nobody's, not even a PBX's whose Contact could not be read either.
-3. A name is looked for only if it is the caller's own.
+3. A name is looked for only if it is the caller's own. That of a PBX was asked for when it gave its Contact, and leads
+   to the PBX if all of its addresses do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from kemi.address import is_address, normalised
+from kemi.address import normalised
 from kemi.dialog.mark import Direction, fingerprint
+from kemi.flow import nexthop
 from kemi.flow.dialogs import Opened
 from kemi.sip import carrier, place, request
 from kemi.sip.request import Incoming
@@ -23,6 +25,7 @@ from kemi.sip.strays import Stray
 from kemi.trunks.groups import CALLERS, CARRIERS
 from kemi.trunks.hops import LONGEST_NAME
 from kemi.trunks.places import Place
+from kemi.trunks.store import TrunkStore
 
 ENDS_CALLS = frozenset({"ACK", "BYE"})
 
@@ -30,13 +33,13 @@ _LONGEST = LONGEST_NAME + len(" 65535 transport")  # characters of a place: fing
 
 
 def is_open(
-    opened: Opened, incoming: Incoming, key: bytes, may_call: Callable[[object], bool] | None, message: object
+    opened: Opened, incoming: Incoming, key: bytes, may_call: Callable[[], bool] | None, trunks: TrunkStore
 ) -> bool:
     """Return True if the request at hand may pass. key: the deployment's. may_call: asked if the sender may call; None
-    if the group of its source says so.
+    if the group of its source says so. trunks: they know the names that PBXs have.
     """
     if opened.direction is Direction.TO_TRUNK:
-        is_caller = may_call(message) if may_call else incoming.group == CALLERS
+        is_caller = may_call() if may_call else incoming.group == CALLERS
         if is_caller and incoming.group != CARRIERS:
             return True
         is_from_pbx = _is_pbxs(opened, place.of_source(incoming.source), key)
@@ -44,7 +47,8 @@ def is_open(
     there = place.next_hop()
     if _is_pbxs(opened, there, key):
         return True
-    return is_address(there.address) and place.is_callers(there)
+    places = nexthop.known(trunks, there)
+    return bool(places) and all(_is_pbxs(opened, one, key) or place.is_callers(one) for one in places)
 
 
 def is_of_listed_pbx() -> bool:

@@ -23,6 +23,7 @@ from kemi.names.nameserver import NameServer
 from kemi.names.registering import Registering
 from kemi.names.resolver import Resolver
 from kemi.names.rows import Rows, resolved
+from kemi.names.telling import Telling
 from kemi.settings import Settings
 from kemi.sip import api, rpc, wanted
 from kemi.start.sockets import reach
@@ -73,6 +74,7 @@ class _Work:
         self._holding = holding
         self._asked = 0
         self._learned = Learned()
+        self._telling = Telling()
         self._learned.add(self._file.hops)
         resolver = Resolver(NameServer(), reach(settings.listen))
         self._names = Names(resolver.resolve, self._file.hops)
@@ -85,9 +87,11 @@ class _Work:
             return
         keys, self._asked = wanted.wanted_since(self._asked)
         self._learned.add(keys)
-        wanted_targets = found.targets | self._learned.targets() | self._holding.targets()
+        learned = self._learned.targets()
+        wanted_targets = found.targets | learned | self._holding.targets()
         lines = self._names.tick(wanted_targets, seconds)
         hops = self._names.hops()
+        self._telling.tick(learned, hops)
         registering = resolved(found.registering, hops, self._file.registering)
         try:
             by_key = {target.key: each for target, each in hops.items()}

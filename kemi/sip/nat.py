@@ -5,7 +5,7 @@ from __future__ import annotations
 import KSR
 
 from kemi.dialog import nat
-from kemi.sip import edit, place
+from kemi.sip import edit, place, request, wanted
 from kemi.trunks.places import Place
 
 
@@ -32,6 +32,8 @@ def mend_answer() -> None:
     if mend_contact():
         KSR.textopsx.msg_apply_changes()  # for the note of a call that has a place (room.note_up)
         KSR.dialog.dlg_reset_property("ka-dst")
+    else:
+        wanted.want_name_in(request.header("Contact"))
 
 
 def address_pbx(dialled: str) -> None:

@@ -33,14 +33,18 @@ def next_hop() -> Place:
 
 
 def way_back() -> str:
-    """Return where requests to the sender of this one go, as text: to its Contact, or the last proxy that stays in the
-    path.
+    """Return the field that says where requests to the sender of this one go: its Contact, or the Record-Route of the
+    last proxy that stays in the path; empty if they are not UTF-8.
     """
     try:
         route, _, contact = str(KSR.pv.gete("$_s($hdr(Record-Route)\n$hdr(Contact))")).partition("\n")
     except UnicodeDecodeError:
-        return Place().text
-    value = contact if route == _NULL else route
+        return ""
+    return contact if route == _NULL else route
+
+
+def of_field(value: str) -> str:
+    """Return where a Contact or a Record-Route leads, as text."""
     return _kept(value) if len(value) <= LONGEST_KEPT else _leads_to(value)
 
 

@@ -22,6 +22,11 @@ def register(is_wanted: bool) -> None:
     run("uac.reg_active", int(is_wanted))
 
 
+def keep_name(name: str, address: str, seconds: int) -> None:
+    """Have Kamailio know an address of a name for so many seconds: it asks no name server."""
+    run("dns.add_aaaa" if ":" in address else "dns.add_a", name, seconds, address, 0)
+
+
 def reload_addresses() -> bool:
     """Make the permissions module read the address table again. Return False if it cannot now."""
     return run("permissions.addressReload") == 200

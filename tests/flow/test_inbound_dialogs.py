@@ -109,13 +109,16 @@ def test_the_carriers_request_goes_to_the_pbx_as_it_is(pbx: MockKSR, send: Send,
 
 @pytest.mark.parametrize(("uri", "passes"), [
     (PBX_CONTACT, True), (f"sip:x@{UNLISTED}", True), (f"sip:x@{UNLISTED}:5066", False), (f"sip:x@{STRANGER}", False),
-    ("sip:x@name.test", False),
+    ("sip:x@name.test", False), ("sip:x@far.test", False), ("sip:x@bobs.test", True),
 ])  # fmt: skip
 def test_the_carriers_request_goes_nowhere_else(
     pbx: MockKSR, send: Send, inbound: Marks, uri: str, passes: bool
 ) -> None:
+    """A PBX may have given a name in its Contact."""
+    pbx.trust("192.0.2.52/32")  # what bobs.test resolves to; far.test to another, name.test was never asked for
     send(of_carrier(inbound, "BYE", uri), source=CARRIER)
     assert (len(pbx.relayed), pbx.replies) == ((1, []) if passes else (0, [NO_DIALOG]))
+    assert pbx.tables.content("wanted_names") == {}
 
 
 @pytest.mark.parametrize(("source", "method", "replies"), [

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from tests.harness.agent import Exchange, Served
+from tests.harness.agent import Agent, Exchange, Served
 from tests.harness.carrier import Carrier, Script
 from tests.harness.node import Installation, Kamailio, Native, Options
 from tests.harness.scene import Scene, Trunk
@@ -70,6 +70,11 @@ def is_gone(node: Kamailio, call: Exchange) -> bool:
     return call.request.call_id not in node.rpc("dlg.list")
 
 
+def by_name(end: Agent) -> str:
+    """A Contact that leads there by a name, which the file of hosts has."""
+    return f"sip:pbx@localhost:{end.address[1]}"
+
+
 class Restarted(Carrier):
     """A PBX that was called, and knows no call any more."""
 
@@ -90,21 +95,25 @@ def without_its_pbx(installation: Installation) -> Iterator[Judge]:
         installation.running(Options(modparams=modparams)) as node,
         Scene(node) as scene,
         Restarted(Script(), {}) as called,
+        Restarted(Script(), {}) as called_by_name,
     ):
         there = pbx(scene)
-        inbound = [(place, open_to(scene, Script(), place)) for place in (there, called)]
+        inbound = [(place, open_to(scene, Script(), place)) for place in (there, called, called_by_name)]
         scene.pbx.named = ("192.168.7.2", 5060)  # in a network of its own, behind a NAT
-        in_stays, in_gone = (up(scene, one.carrier, place, contact(scene, one)) for place, one in inbound)
-        trunk, restarted = scene.trunk(), scene.caller()
+        called_by_name.contact = by_name(called_by_name)
+        in_stays, *in_gone = (up(scene, one.carrier, place, contact(scene, one)) for place, one in inbound)
+        trunk, restarted, named = scene.trunk(), scene.caller(), scene.caller()
+        named.contact = by_name(named)
         stays = scene.call(trunk)
-        gone = restarted.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)])
-        for call in (stays, gone):
+        gone = [one.invite("sip:5551234@pbx.test", headers=[("X-Trunk", trunk.uuid)]) for one in (restarted, named)]
+        for call in (stays, *gone):
             call.expect(200)
         trunk.carrier.expect_acks()
-        restarted.forget_calls()
+        for one in (restarted, named):
+            one.forget_calls()
 
         def are_noticed() -> None:
-            for ended in (gone, in_gone):
+            for ended in (*gone, *in_gone):
                 node.wait_for(f"its end on Kamailio {node.version}", partial(is_gone, node, ended), GONE_WITHIN)
             there.expect("OPTIONS")
             asked = [seen.message.uri for seen in scene.pbx.trace if seen.message.method == "OPTIONS" and not seen.sent]
@@ -113,7 +122,8 @@ def without_its_pbx(installation: Installation) -> Iterator[Judge]:
             assert not [seen for _, one in inbound for seen in one.carrier.trace if seen.message.method == "OPTIONS"]
             in_stays.inside("BYE").expect(200)
             assert "OPTIONS" not in {seen.message.method for seen in trunk.carrier.trace}
-            trunk.carrier.in_call(gone.request.call_id, "BYE").expect(481)
+            for call in gone:
+                trunk.carrier.in_call(call.request.call_id, "BYE").expect(481)
             trunk.carrier.in_call(stays.request.call_id, "BYE").expect(200)  # with the first CSeq of its own
 
         yield are_noticed
