@@ -25,6 +25,7 @@ CHALLENGES = {
     401: FieldNames("WWW-Authenticate", "Authorization", "Authentication-Info"),
     407: FieldNames("Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info"),
 }
+OTHER_KIND = {401: 407, 407: 401}  # a reply may hold challenges of both kinds (RFC 3261 16.7, step 7)
 
 
 # Destinations that equal none of a trunk's: of an attempt that goes past its carrier, and of one that comes from there.

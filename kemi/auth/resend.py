@@ -1,7 +1,7 @@
 """What a resend carries after a challenge, and when there is to be none: who asks, and the counts of RFC 3261 22.2 and
 22.3.
 
-The rules stand in session.py: rules 7 and 8, and the table.
+The rules stand in session.py: rules 6 to 8, and the table.
 
 Pure: no I/O, no clock, no state.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kemi.auth import digest
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 from kemi.auth.credentials import Credentials
@@ -17,10 +18,13 @@ from kemi.auth.credentials import Credentials
 MOST_ANSWERED = 4  # challenges of one request, whatever the carrier does, and over all its trunks
 
 
+Posed = tuple[int, Challenge]  # a challenge and its kind
 Asked = frozenset[tuple[int, str]]  # kind and realm of the challenges whose answers a carrier has accepted
 
 MOST_ASKED = 32  # that are kept of a carrier, whatever realms it makes up
 LONGEST_REALM = 255  # characters
+
+_STRENGTH = {name: place for place, name in enumerate(digest.HASHES)}  # lower is stronger
 
 
 def of_first(sent: Sequence[Sent]) -> tuple[Sent, ...]:
@@ -37,20 +41,41 @@ def known(asked: Asked, sent: Sequence[Sent], credentials: Credentials) -> Asked
     return asked
 
 
-def of_carrier(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent], asked: Asked) -> list[Challenge]:
+def of_carrier(posed: Sequence[Posed], sent: Sequence[Sent], asked: Asked) -> list[Posed]:
     """Return the challenges that are such as this carrier poses (rule 8).
 
     A realm that it has not named yet may be that of another of its nodes, not behind one that let this request pass.
     """
     if not asked:
-        return list(challenges)
-    is_behind = any(one.challenged or one.status != kind for one in sent)
+        return list(posed)
     realms = {realm for _, realm in asked}
 
-    def is_carriers(challenge: Challenge) -> bool:
-        return (kind, challenge.realm) in asked or not (is_behind or challenge.realm in realms)
+    def is_carriers(kind: int, realm: str) -> bool:
+        if (kind, realm) in asked:
+            return True
+        return realm not in realms and not any(one.challenged or one.status != kind for one in sent)
 
-    return [challenge for challenge in challenges if is_carriers(challenge)]
+    return [(kind, challenge) for kind, challenge in posed if is_carriers(kind, challenge.realm)]
+
+
+def of_its_kinds(posed: Sequence[Posed], asked: Asked, asks_alone: bool) -> list[Posed]:
+    """Return those that are the carrier's, of challenges of both kinds that can all be answered (rule 8)."""
+    kinds = {kind for kind, _ in asked}
+    own = [one for one in posed if one[0] in kinds] or list(posed)
+    return [one for one in own if one[0] == own[0][0]] if asks_alone else own
+
+
+def strongest(posed: Sequence[Posed]) -> list[Posed]:
+    """Return the strongest challenge of each kind and realm, in the carrier's order (rule 6)."""
+    by_server: dict[tuple[int, str], list[Posed]] = {}
+    for kind, challenge in posed:
+        by_server.setdefault((kind, challenge.realm), []).append((kind, challenge))
+    return [min(alike, key=_weakness) for alike in by_server.values()]
+
+
+def _weakness(posed: Posed) -> tuple[int, bool]:
+    _, challenge = posed
+    return _STRENGTH[challenge.hash_name], challenge.is_session
 
 
 def learned(before: Asked, sent: Sequence[Sent]) -> Asked:
@@ -62,13 +87,13 @@ def learned(before: Asked, sent: Sequence[Sent]) -> Asked:
     return before if asked <= before or len(before | asked) > MOST_ASKED else before | asked
 
 
-def refusal(kind: int, challenges: Sequence[Challenge], attempt: Attempt) -> tuple[str, Challenge] | None:
+def refusal(posed: Sequence[Posed], attempt: Attempt) -> tuple[str, Challenge] | None:
     """Return why not to answer these challenges after the answers so far, and the one that it is about; None for no
     reason.
     """
-    if attempt.answered + len(challenges) > MOST_ANSWERED:
-        return "too many challenges", challenges[0]
-    for challenge in challenges if attempt.sent else ():
+    if attempt.answered + len(posed) > MOST_ANSWERED:
+        return "too many challenges", posed[0][1]
+    for kind, challenge in posed if attempt.sent else ():
         before = next((one for one in attempt.sent if one.is_same(kind, challenge)), None)
         if before is None or not before.challenged:
             continue
@@ -78,22 +103,25 @@ def refusal(kind: int, challenges: Sequence[Challenge], attempt: Attempt) -> tup
     return None
 
 
-def carried(kind: int, challenges: Sequence[Challenge], sent: Sequence[Sent]) -> tuple[Sent, ...]:
-    """Return the resend's responses: to these challenges, of one realm each, and again to all others that were
+def carried(posed: Sequence[Posed], sent: Sequence[Sent]) -> tuple[Sent, ...]:
+    """Return the resend's responses: to these challenges, one of each kind and realm, and again to all others that were
     answered. The servers in front of the first that asks are proven.
     """
     if not sent:
-        return tuple([Sent(kind, challenge) for challenge in challenges])
-    asked = {challenge.realm: challenge for challenge in challenges}
-    kept = [one for one in sent if one.challenged or one.status != kind or one.challenge.realm in asked]
+        return tuple([Sent(kind, challenge) for kind, challenge in posed])
+    kinds = {kind for kind, _ in posed}
+    asked = {(kind, challenge.realm): challenge for kind, challenge in posed}
+    kept = [
+        one for one in sent if one.challenged or one.status not in kinds or (one.status, one.challenge.realm) in asked
+    ]
     found: list[Sent] = []
     is_in_front = True
     for one in kept:
-        challenge = asked.pop(one.challenge.realm, None) if one.status == kind else None
+        challenge = asked.pop((one.status, one.challenge.realm), None)
         is_in_front = is_in_front and challenge is None
         if challenge is None:
             found.append(one._replace(nc=one.nc + 1, proven=one.proven or is_in_front))
         else:
             nc = one.nc + 1 if one.challenge.nonce == challenge.nonce else 1
-            found.append(Sent(kind, challenge, nc))
-    return (*found, *[Sent(kind, challenge) for challenge in asked.values()])
+            found.append(Sent(one.status, challenge, nc))
+    return (*found, *[Sent(kind, challenge) for (kind, _), challenge in asked.items()])

@@ -16,7 +16,8 @@ The rules:
    realm is the row's, or any realm if the row names none. "Usable" is one whose algorithm is known, for whose hash the
    row has a secret, and whose qop can be computed: none, auth, or auth-int if the body can be read. Two challenges are
    "the same" if kind and realm are equal. The kind is told by the header field, not by the status: a 401 with
-   Proxy-Authenticate is answered by Proxy-Authorization.
+   Proxy-Authenticate is answered by Proxy-Authorization. A proxy that has forked puts the challenges of all branches
+   into one reply, of both kinds (RFC 3261 16.7, step 7).
 
        the reply, and what this request was challenged with     decision
        -------------------------------------------------------  ----------------------------------------------------
@@ -29,17 +30,18 @@ The rules:
        the same was answered before; the new one is not stale,
          nor has another nonce after the old one was proven     refuse: credentials refused
        otherwise                                                resend, with the response to the strongest of ours of
-                                                                each realm (RFC 3261 22.3)
+                                                                each kind and realm (RFC 3261 22.3)
 
 6. The strongest is SHA-512-256, then SHA-256, then MD5, each before its -sess form; of equals the carrier's first.
 7. The resend also carries a fresh response to every other challenge that was answered before: a proxy that let the
-   request pass asks for its credentials again. Preemptive responses of the challenge's kind and another realm are left
-   out: whoever asked has not taken them, and may read no further than the first.
+   request pass asks for its credentials again. Preemptive responses of a kind that is answered and another realm are
+   left out: whoever asked has not taken them, and may read no further than the first.
 8. A carrier asks by the kinds and realms that it has accepted answers to; the first contact is free. After it, the same
-   realm by another kind is a far end's, and so is another realm behind a server that let this request pass. A row may
-   say that its carrier asks alone (`asks_alone`): then that holds at the first contact too, for whoever asks after the
-   first in the same request. A row that has a realm may answer far ends too (`answers_far_end`): some carriers pass on
-   what machines of theirs ask.
+   realm by another kind is a far end's; so is another realm behind a server that let this request pass, or by another
+   kind, as long as a challenge of its own kinds in the same reply can be answered. A row may say that its carrier asks
+   alone (`asks_alone`): then that holds at the first contact too, for whoever asks after the first in the same request,
+   or by the other kind in the same reply. A row that has a realm may answer far ends too (`answers_far_end`): some
+   carriers pass on what machines of theirs ask.
 9. A request outside a dialog goes on to the next hop of its trunk, or to the next trunk, if there is one: when nothing
    came in time, on the statuses of TRUNKAUTH_NEXT_ON, on a 403 that speaks of a limit, and in place of a refusal by the
    table. Not once its caller was told that it rings.
@@ -57,39 +59,37 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from kemi.auth import digest, nonces, resend
-from kemi.auth.attempt import CHALLENGES, Attempt, Responses, Sent
+from kemi.auth import nonces, resend
+from kemi.auth.attempt import CHALLENGES, OTHER_KIND, Attempt, Responses, Sent
 from kemi.auth.challenge import Challenge, ChallengeError, parse
 from kemi.auth.credentials import Credentials
 from kemi.auth.nonces import Record
 from kemi.auth.plain import suits_uac_auth
-from kemi.auth.resend import Asked
+from kemi.auth.resend import Asked, Posed
 from kemi.trunks.plan import SERVICE_UNAVAILABLE, TIMEOUT
 
 FORBIDDEN = 403
 # Any other status is passed on, but for those of TRUNKAUTH_NEXT_ON.
 CONCERNS = frozenset({*CHALLENGES, FORBIDDEN, TIMEOUT, SERVICE_UNAVAILABLE})
 
-_STRENGTH = {name: place for place, name in enumerate(digest.HASHES)}  # lower is stronger
-
 
 class Failure(NamedTuple):
     """A final reply to an attempt.
 
-    fields: the values of its WWW-Authenticate or Proxy-Authenticate fields in order. is_cancelled: True if the caller
-    has cancelled. is_carriers: False if it came, in a dialog, from a place that is not the carrier's. can_read_body:
-    False if the request's body is too long. kind: 401 if the fields are WWW-Authenticate, 407 if they are Proxy-
-    Authenticate; 0: as the status says. asked: how this carrier asks; empty if that is not known. is_silent: True if
-    nothing came in time. says_limit: True if it says that the carrier has no room for one call more. over: the
-    transport of a challenge, empty if that is not known.
+    fields: the values of its challenge fields of the status's kind in order: WWW-Authenticate of a 401,
+    Proxy-Authenticate of a 407. others: those of the other kind. is_cancelled: True if the caller has cancelled.
+    is_carriers: False if it came, in a dialog, from a place that is not the carrier's. can_read_body: False if the
+    request's body is too long. asked: how this carrier asks; empty if that is not known. is_silent: True if nothing
+    came in time. says_limit: True if it says that the carrier has no room for one call more. over: the transport of a
+    challenge, empty if that is not known.
     """
 
     status: int
     fields: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     is_cancelled: bool = False
     is_carriers: bool = True
     can_read_body: bool = True
-    kind: int = 0
     asked: Asked = frozenset()
     is_silent: bool = False
     says_limit: bool = False
@@ -118,9 +118,9 @@ class Refuse(NamedTuple):
 class Resend(NamedTuple):
     """Send the request again.
 
-    attempt: with the responses that it is to carry. challenges: those that are answered, of one realm each; none if
-    nothing was asked. is_plain: True if uac_auth() may be given the challenge (plain.py). rejected: the preemptive
-    responses that the failure rejected.
+    attempt: with the responses that it is to carry. challenges: those that are answered, one of each kind and realm;
+    none if nothing was asked. is_plain: True if uac_auth() may be given the challenge (plain.py). rejected: the
+    preemptive responses that the failure rejected.
     """
 
     attempt: Attempt
@@ -193,8 +193,7 @@ def after_failure(
     """Decide about a final reply, or its absence. credentials: those of the attempt's trunk as its row is now, None
     without a row. next_on: statuses on which the next trunk is tried.
     """
-    kind = failure.kind or failure.status
-    rejected = _rejected(kind, attempt) if attempt.sent and not failure.says_limit else ()
+    rejected = _rejected(failure, attempt) if attempt.sent and not failure.says_limit else ()
     leaves = failure.is_silent or failure.says_limit or failure.status in next_on
     if not (rejected or leaves or failure.status in CHALLENGES):
         return PassOn()
@@ -202,7 +201,7 @@ def after_failure(
         return Cancelled()
     may_go_on = attempt.goes_on and not attempt.is_accepted
     if failure.status in CHALLENGES:
-        decision = _about_challenge(failure, kind, attempt, credentials, rejected)
+        decision = _about_challenge(failure, attempt, credentials, rejected)
         return NextTrunk(decision) if may_go_on and isinstance(decision, Refuse) else decision
     if rejected:
         return Resend(attempt._replace(sent=()), rejected=rejected)
@@ -210,75 +209,70 @@ def after_failure(
 
 
 def _about_challenge(
-    failure: Failure, kind: int, attempt: Attempt, credentials: Credentials | None, rejected: tuple[Sent, ...]
+    failure: Failure, attempt: Attempt, credentials: Credentials | None, rejected: tuple[Sent, ...]
 ) -> Refuse | Resend:
     """Decide about a challenge. rejected: the preemptive responses that it rejects."""
     if credentials is None:
         return Refuse("no trunk that may answer", rejected=rejected)
     if not (failure.is_carriers and credentials.destination == attempt.destination):  # rule 3
         return Refuse("not asked by the trunk's carrier", rejected=rejected)
-    decision = _answer(failure, kind, attempt, credentials)
+    decision = _answer(failure, attempt, credentials)
     return decision._replace(rejected=rejected) if rejected else decision
 
 
-def _rejected(kind: int, attempt: Attempt) -> tuple[Sent, ...]:
-    """Return the preemptive responses that a challenge of this kind, or another status, rejects (rules 1 and 4)."""
+def _rejected(failure: Failure, attempt: Attempt) -> tuple[Sent, ...]:
+    """Return the preemptive responses that a challenge of their kind, or a 403, rejects (rules 1 and 4)."""
     preemptive = tuple([one for one in attempt.sent if not one.challenged])
-    if kind == FORBIDDEN:
+    if failure.status == FORBIDDEN:
         return preemptive if len(preemptive) == len(attempt.sent) and not attempt.is_accepted else ()
-    return preemptive if any(one.status == kind for one in preemptive) else ()
+    by_status = failure.fields or not failure.others
+    is_rejected = any(by_status if one.status == failure.status else failure.others for one in preemptive)
+    return preemptive if is_rejected else ()
 
 
-def _answer(failure: Failure, kind: int, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:
+def _answer(failure: Failure, attempt: Attempt, credentials: Credentials) -> Refuse | Resend:
     """Decide about a challenge of the trunk's carrier (rules 5 to 7)."""
-    first, challenges, fault = _read(failure.fields)
-    if not challenges:
+    posed, fault = _read(failure)
+    if not posed:
         return Refuse(fault or "no digest challenge")
-    ours = [challenge for challenge in challenges if credentials.are_for(challenge)]
+    ours = [(kind, challenge) for kind, challenge in posed if credentials.are_for(challenge)]
     if not ours:
-        return Refuse("realm not the trunk's", challenges[0])
+        return Refuse("realm not the trunk's", posed[0][1])
     known = resend.known(failure.asked, attempt.sent, credentials)
-    asked = resend.of_carrier(kind, ours, attempt.sent, known)
+    asked = resend.of_carrier(ours, attempt.sent, known)
     if not asked:
-        return Refuse("not as the trunk's carrier asks", ours[0])
-    usable = [challenge for challenge in asked if credentials.can_answer(challenge, failure.can_read_body)]
+        return Refuse("not as the trunk's carrier asks", ours[0][1])
+    can_read = failure.can_read_body
+    usable = [(kind, challenge) for kind, challenge in asked if credentials.can_answer(challenge, can_read)]
     if not usable:
-        return Refuse("no secret, algorithm or qop for it", asked[0])
-    chosen = _strongest(usable) if len(usable) > 1 else (usable[0],)
-    if refusal := resend.refusal(kind, chosen, attempt):
+        return Refuse("no secret, algorithm or qop for it", asked[0][1])
+    if failure.fields and failure.others:
+        usable = resend.of_its_kinds(usable, known, credentials.asks_alone)
+    chosen = resend.strongest(usable) if len(usable) > 1 else usable
+    if refusal := resend.refusal(chosen, attempt):
         return Refuse(*refusal)
-    sent = resend.carried(kind, chosen, attempt.sent)
-    plain = first == chosen and kind == failure.status and suits_uac_auth(failure.fields[0], credentials)
+    sent = resend.carried(chosen, attempt.sent)
+    is_first = chosen == posed[:1] and chosen[0][0] == failure.status
+    is_plain = is_first and suits_uac_auth(failure.fields[0], credentials)
     answered = attempt.answered + len(chosen)
-    return Resend(attempt._replace(sent=sent, answered=answered, by_uac_auth=False), chosen, plain)
+    challenges = tuple([challenge for _, challenge in chosen])
+    return Resend(attempt._replace(sent=sent, answered=answered, by_uac_auth=False), challenges, is_plain)
 
 
-def _read(fields: Sequence[str]) -> tuple[tuple[Challenge, ...], list[Challenge], str]:
-    """Return the challenges of the first field, those of all readable fields, and the first fault in the others."""
-    first: tuple[Challenge, ...] = ()
-    challenges: list[Challenge] = []
+def _read(failure: Failure) -> tuple[list[Posed], str]:
+    """Return the challenges of all readable fields, those of the status's kind first, and the first fault in the
+    others.
+    """
+    posed: list[Posed] = []
     fault = ""
-    for place, text in enumerate(fields):
-        try:
-            read = parse(text)
-        except ChallengeError as error:
-            fault = fault or f"a challenge with {error}"
-        else:
-            challenges += read
-            first = read if place == 0 else first
-    return first, challenges, fault
-
-
-def _strongest(challenges: Sequence[Challenge]) -> tuple[Challenge, ...]:
-    """Return the strongest challenge of each realm, the realms in the carrier's order (rule 6)."""
-    by_realm: dict[str, list[Challenge]] = {}
-    for challenge in challenges:
-        by_realm.setdefault(challenge.realm, []).append(challenge)
-    return tuple([min(alike, key=_weakness) for alike in by_realm.values()])
-
-
-def _weakness(challenge: Challenge) -> tuple[int, bool]:
-    return _STRENGTH[challenge.hash_name], challenge.is_session
+    for kind, fields in ((failure.status, failure.fields), (OTHER_KIND[failure.status], failure.others)):
+        for text in fields:
+            try:
+                for challenge in parse(text):
+                    posed.append((kind, challenge))
+            except ChallengeError as error:
+                fault = fault or f"a challenge with {error}"
+    return posed, fault
 
 
 def _preemptive(record: Record, credentials: Credentials) -> Preemptive | None:

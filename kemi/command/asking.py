@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 
 from kemi.auth import digest, session
-from kemi.auth.attempt import CHALLENGES, Attempt
+from kemi.auth.attempt import CHALLENGES, OTHER_KIND, Attempt
 from kemi.auth.challenge import Challenge
 from kemi.auth.session import Refuse, Resend
 from kemi.command.base import Failure
@@ -77,11 +77,9 @@ class Asking:
 
 
 def _facts(reply: Reply) -> session.Failure:
-    """Return a challenge as the session takes it. Some send a 401 with Proxy-Authenticate alone, or the reverse."""
-    for kind in (reply.status, *(other for other in CHALLENGES if other != reply.status)):
-        if fields := reply.all(CHALLENGES[kind].challenge):
-            return session.Failure(reply.status, fields, kind=kind)
-    return session.Failure(reply.status)
+    """Return a challenge as the session takes it."""
+    fields, others = (reply.all(CHALLENGES[kind].challenge) for kind in (reply.status, OTHER_KIND[reply.status]))
+    return session.Failure(reply.status, fields, others)
 
 
 def _sentence(refusal: Refuse, trunk: Trunk) -> str:

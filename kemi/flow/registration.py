@@ -93,25 +93,25 @@ class Registration:
         asked = CHALLENGES.get(status)
         if asked is None:
             return 1
-        kind, fields = registration.challenge(status)
-        plain = first_plain(fields) if kind == status else ""  # the module answers with the header of the status
+        fields, others = registration.challenge(status)
+        plain = first_plain(fields)  # the module answers with the header of the status
         trunk = None if relay.attempt().sent else self.trunks.by_uuid(registrar.trunk())  # the module answers once
         if trunk:
             challenged = Attempt(trunk.uuid, trunk.destination, "REGISTER")
-            decision = session.after_failure(Failure(status, tuple(fields), kind=kind), challenged, trunk.credentials)
+            decision = session.after_failure(Failure(status, fields, others), challenged, trunk.credentials)
             if isinstance(decision, Refuse):
                 _refuse(decision.reason)
                 return 1
             if isinstance(decision, Resend):
                 answer = responses.counted(decision.attempt)
-                if not (plain and _suit_module(answer.sent)):
+                if not (plain and _suit_module(status, answer.sent)):
                     if not self.trunks.places(trunk).can_be_source(place.source()):
                         _refuse("it is not the trunk's next hop")
                         return 1
                     plain = self._decoy(answer, trunk.credentials)
         if not plain:
             _refuse("no challenge that the uac module can answer")
-        elif plain != fields[0] and not registration.replace(asked.challenge, plain):
+        elif fields[:1] != (plain,) and not registration.replace(asked.challenge, plain):
             _refuse("the challenge could not be written anew")
         return 1
 
@@ -134,9 +134,9 @@ class Registration:
             responses.add_to_branch(answer, credentials)
 
 
-def _suit_module(sent: Sequence[Sent]) -> bool:
+def _suit_module(status: int, sent: Sequence[Sent]) -> bool:
     """Return True if the module would answer just so: by MD5, and it always sends nc=00000001."""
-    return all(one.challenge.hash_name == "MD5" and one.nc == 1 for one in sent)
+    return all(one.status == status and one.challenge.hash_name == "MD5" and one.nc == 1 for one in sent)
 
 
 def _refuse(reason: str) -> None:

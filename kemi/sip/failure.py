@@ -6,14 +6,14 @@ import re
 
 import KSR
 
-from kemi.auth.attempt import CHALLENGES, Attempt
+from kemi.auth.attempt import CHALLENGES, OTHER_KIND, Attempt
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import FORBIDDEN, Failure
 from kemi.sip import api, body, place, relay, shared
 from kemi.trunks.places import Places
 from kemi.trunks.plan import TIMEOUT, Word
 
-MOST_FIELDS = 32  # challenges read from one reply
+MOST_FIELDS = 32  # of one kind that are read from one reply
 
 LONGEST_RETRY_AFTER = 86400  # seconds
 LONGEST_REASON = 200  # characters
@@ -33,18 +33,18 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
     """Return the reply that the failure route is about. places: of the trunk's carrier, from which a challenge
     inside a dialog has to come.
     """
-    kind, fields, over = _challenge(status) if status in CHALLENGES else (status, (), "")
-    asks_for_body = "auth-int" in " ".join(fields).lower()
+    fields, others, over = _challenge(status) if status in CHALLENGES else ((), (), "")
+    asks_for_body = "auth-int" in " ".join(fields + others).lower()
     return Failure(
         status,
         fields,
+        others,
         is_cancelled=KSR.tm.t_is_canceled() > 0,
         is_carriers=not attempt.in_dialog or places.can_be_source(place.of_failure()),
         can_read_body=body.can_read_body() if asks_for_body else True,
-        kind=kind,
         is_silent=status == TIMEOUT and attempt.method == "INVITE" and KSR.tm.t_branch_timeout() > 0,
         says_limit=status == FORBIDDEN and _says_limit(),
-        asked=shared.asked(attempt.trunk, attempt.destination) if fields else frozenset(),
+        asked=shared.asked(attempt.trunk, attempt.destination) if fields or others else frozenset(),
         over=over.lower(),
     )
 
@@ -73,31 +73,26 @@ def _field(name: str) -> str:
         return ""
 
 
-def _challenge(status: int) -> tuple[int, tuple[str, ...], str]:
-    """Return a challenge's kind, fields and transport: some send a 401 with Proxy-Authenticate, or the reverse."""
-    fields, over = _challenge_fields(CHALLENGES[status].challenge)
-    if fields:
-        return status, fields, over
-    other = 401 if status == 407 else 407
-    fields, _ = _challenge_fields(CHALLENGES[other].challenge)
-    return other if fields else status, fields, over
-
-
-def _challenge_fields(name: str) -> tuple[tuple[str, ...], str]:
-    """Return the reply's fields of this name in order, and its transport, empty if that was not read. Octets that are
-    not UTF-8 are surrogates (PEP 383).
+def _challenge(status: int) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Return the reply's challenge fields of the status's kind in order, those of the other kind, and its transport,
+    empty if that was not read. Octets that are not UTF-8 are surrogates (PEP 383).
     """
-    read = f"$_s($T_rpl($proto)\n$T_rpl($(hdr({name})[0]))\n$T_rpl($(hdr({name})[1])))"
+    name, other = CHALLENGES[status].challenge, CHALLENGES[OTHER_KIND[status]].challenge
+    read = f"$T_rpl($proto)\n$T_rpl($(hdr({name})[0]))\n$T_rpl($(hdr({name})[1]))\n$T_rpl($(hdr({other})[0]))"
     try:
-        over, first, second = str(KSR.pv.gete(read)).split("\n")
+        over, first, second, of_other = str(KSR.pv.gete(f"$_s({read})")).split("\n")
     except (UnicodeDecodeError, ValueError):
-        over = second = ""  # octets that are no text, or a fold: one by one
-    if second == _NULL:
-        return () if first in ("", _NULL) else (first,), over
+        over = second = of_other = ""  # octets that are no text, or a fold: one by one
+    if second == of_other == _NULL:
+        return () if first in ("", _NULL) else (first,), (), over
+    return _challenge_fields(name), _challenge_fields(other), over
+
+
+def _challenge_fields(name: str) -> tuple[str, ...]:
     fields: list[str] = []
     while len(fields) < MOST_FIELDS and (field := _challenge_field(f"T_rpl($(hdr({name})[{len(fields)}]))")):
         fields.append(field)
-    return tuple(fields), over
+    return tuple(fields)
 
 
 def _challenge_field(variable: str) -> str:

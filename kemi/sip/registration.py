@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import KSR
 
-from kemi.auth.attempt import CHALLENGES
+from kemi.auth.attempt import CHALLENGES, OTHER_KIND
 from kemi.sip.failure import MOST_FIELDS
 
 
@@ -34,21 +34,18 @@ def account() -> str:
     return str(KSR.pv.gete("$hdr(To)")).partition(">")[0].lstrip("<")
 
 
-def challenge(status: int) -> tuple[int, list[str]]:
-    """Return the kind of the reply's challenge and its fields in order, as failure.facts() does. Octets that are not
-    UTF-8 are surrogates (PEP 383).
+def challenge(status: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the reply's challenge fields of the status's kind in order, and those of the other kind, as
+    failure.facts() does. Octets that are not UTF-8 are surrogates (PEP 383).
     """
-    for kind in (status, *CHALLENGES):
-        if found := _fields(CHALLENGES[kind].challenge):
-            return kind, found
-    return status, []
+    return _fields(CHALLENGES[status].challenge), _fields(CHALLENGES[OTHER_KIND[status]].challenge)
 
 
-def _fields(name: str) -> list[str]:
+def _fields(name: str) -> tuple[str, ...]:
     found: list[str] = []
     while len(found) < MOST_FIELDS and (field := _field(f"hdr({name})[{len(found)}]")) is not None:
         found.append(field)
-    return found
+    return tuple(found)
 
 
 def _field(variable: str) -> str | None:

@@ -18,6 +18,7 @@ from tests.flow.scene import (
     copied,
     credential_avps,
     fail,
+    reply,
     request,
 )
 from tests.ksr.mock import MockKSR
@@ -48,6 +49,31 @@ def test_the_header_that_was_asked_for_is_sent_whatever_the_status(
     assert [relayed.message.get(answers) is None for relayed in pbx.relayed] == [True, False]
     fail(pbx, routes, code, f"{asks}: {CHALLENGE}")
     assert (len(pbx.relayed), pbx.replies) == (2, [FAILED])
+
+
+@pytest.mark.parametrize("fields", [
+    ("Proxy-Authenticate: {}", "WWW-Authenticate: {}"),
+    ("WWW-Authenticate: {}", "Proxy-Authenticate: Bearer", "Proxy-Authenticate: {}"),
+])  # fmt: skip
+def test_a_reply_with_challenges_of_both_kinds_gets_both_answers_at_once(
+    pbx: MockKSR, routes: Handlers, send: Send, fields: tuple[str, ...]
+) -> None:
+    send(request())
+    fail(pbx, routes, 407, *[field.format(CHALLENGE) for field in fields])
+    answers = [pbx.relayed[-1].message.get(name) for name in ("Authorization", "Proxy-Authorization")]
+    assert [answer and 'realm="carrier"' in answer for answer in answers] == [True, True]
+    assert pbx.called("uac.uac_auth") == []
+
+
+def test_the_other_header_is_a_far_ends_once_the_carrier_has_asked_by_its_own(
+    pbx: MockKSR, routes: Handlers, send: Send
+) -> None:
+    send(request(call_id="before"))
+    challenge(pbx, routes)
+    reply(pbx, routes, 200)
+    send(request())
+    fail(pbx, routes, 407, f"WWW-Authenticate: {CHALLENGE}")
+    assert pbx.replies == [FAILED]
 
 
 def test_an_empty_field_asks_for_nothing(pbx: MockKSR, routes: Handlers, send: Send) -> None:
@@ -145,11 +171,14 @@ def test_a_proxy_and_the_far_end_both_get_their_answer(pbx: MockKSR, routes: Han
     assert "nc=00000001" in (last.get("Authorization") or "")
 
 
+@pytest.mark.parametrize("asks", ["Proxy-Authenticate", "WWW-Authenticate"])
 @pytest.mark.parametrize("size", [0, 5, 32767, 32768])
-def test_a_body_that_cannot_be_had_is_no_wrong_digest(pbx: MockKSR, routes: Handlers, send: Send, size: int) -> None:
+def test_a_body_that_cannot_be_had_is_no_wrong_digest(
+    pbx: MockKSR, routes: Handlers, send: Send, size: int, asks: str
+) -> None:
     body = "\xff" * size
     send(request().replace("Content-Length: 0", f"Content-Length: {len(body.encode())}") + body)
-    challenge(pbx, routes, CHALLENGE.replace('"auth"', '"auth-int"'))
+    fail(pbx, routes, 407, f"{asks}: {CHALLENGE}".replace('"auth"', '"auth-int"'))
     had = 2 * size <= 32767  # each of these characters is two bytes of UTF-8
     assert (len(pbx.relayed), pbx.replies) == ((2, []) if had else (1, [FAILED]))
 

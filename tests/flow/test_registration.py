@@ -166,6 +166,15 @@ def test_the_header_that_was_asked_for_is_answered(
     assert answer.startswith(f'{answered}: Digest username="u4711", realm="carrier", nonce="n1"')
 
 
+def test_challenges_of_both_kinds_are_both_answered(berlin: MockKSR, routes: Handlers) -> None:
+    """The module would answer the one that goes with the status."""
+    screened(berlin, routes, 401, f"WWW-Authenticate: {PLAIN}", f"Proxy-Authenticate: {PLAIN}")
+    assert [answer.partition(":")[0] for answer in sent(berlin, routes, BERLINS)] == [
+        "Authorization",
+        "Proxy-Authorization",
+    ]
+
+
 def test_octets_that_are_not_utf8_go_back_as_they_came(berlin: MockKSR, routes: Handlers) -> None:
     screened(berlin, routes, 401, f'WWW-Authenticate: {PLAIN}, opaque="\xe9"'.encode("latin-1"))
     berlin.receive(BERLINS)

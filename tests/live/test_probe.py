@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,15 @@ def test_a_number_rings_and_is_cancelled(stage: Stage) -> None:
     stage.carrier.expect_acks()
     assert "response=" in done.output
     assert not re.search(r"response=\"?[0-9a-f]{32}", done.output)
+
+
+BOTH_KINDS = Script(challenge=CHALLENGE, behind=replace(CHALLENGE, status=401), together=True)
+
+
+@pytest.mark.parametrize("stage", [BOTH_KINDS], indirect=True)
+def test_a_carrier_that_asks_by_both_headers_at_once_gets_both(stage: Stage) -> None:
+    assert stage.test().status == 0
+    assert [verdict for *_, verdict in stage.carrier.verdicts] == [MISSING, MISSING, ACCEPTED, ACCEPTED]
 
 
 @pytest.mark.parametrize("stage", [Script(challenge=CHALLENGE, ring=False)], indirect=True)

@@ -49,6 +49,19 @@ def test_one_reply_that_wants_two_realms_gets_both(scene: Scene, offer: Offer) -
 
 
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+@pytest.mark.parametrize(("first", "second"), [(401, 407), (407, 401)])
+def test_one_reply_that_asks_by_both_headers_gets_both(scene: Scene, first: int, second: int, offer: Offer) -> None:
+    trunk = scene.trunk(
+        Script(Challenge(first, offers=(offer,)), behind=Challenge(second, offers=(offer,)), together=True)
+    )
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.answers("INVITE") == [first, 200]
+    talk_and_hang_up(trunk, scene.call(trunk))
+    assert trunk.carrier.answers("INVITE") == [first, 200, 200]
+    assert [verdict for *_, verdict in trunk.carrier.verdicts] == [*[MISSING] * 2, *[ACCEPTED] * 4]
+
+
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
 @pytest.mark.parametrize(("reply", "status"), [(401, 407), (407, 401)])
 def test_the_header_that_was_asked_for_is_sent(scene: Scene, reply: int, status: int, offer: Offer) -> None:
     trunk = scene.trunk(Script(Challenge(status, offers=(offer,), reply=reply)))

@@ -166,10 +166,10 @@ def test_a_reply_with_more_realms_than_may_be_answered_is_refused() -> None:
 @pytest.mark.parametrize(("status", "kind"), [(401, 407), (407, 401)])
 def test_the_header_field_says_which_response_is_wanted(status: int, kind: int) -> None:
     sent = preemptive(*after(kind, NEW)) + after(status, MD5)
-    decision = resent(after_failure(Failure(status, (MD5,), kind=kind), ATTEMPT._replace(sent=sent), TRUNK))
+    decision = resent(after_failure(Failure(status, others=(MD5,)), ATTEMPT._replace(sent=sent), TRUNK))
     assert carried_by(decision) == [(kind, "n1", 1, False), (status, "n1", 2, False)]
     assert decision.rejected == sent[:1]
-    first = resent(after_failure(Failure(status, (MD5,), kind=kind), ATTEMPT, TRUNK))
+    first = resent(after_failure(Failure(status, others=(MD5,)), ATTEMPT, TRUNK))
     assert (first.is_plain, first.attempt.sent[0].status) == (False, kind)
 
 
@@ -356,6 +356,7 @@ UAC = {
     "auth-int alone": ([AUTH_INT], TRUNK, False),
     "not the first field": ([SHA256.replace("SHA-256", "SHA3-512"), MD5], TRUNK, False),
     "behind garbage": (["Digest realm=", MD5], TRUNK, False),
+    "behind another realm": ([ELSEWHERE, MD5], TRUNK, False),
     "two in one field": ([f"{MD5}, {ELSEWHERE}"], TRUNK, False),
     "an empty opaque": ([f'{MD5}, opaque=""'], TRUNK, False),
     "a quoted pair": ([MD5.replace("carrier", "car\\rier")], TRUNK, False),
