@@ -23,7 +23,7 @@ from kemi.dialog.mark import Direction
 from kemi.flow import calls, passage, responses, standings
 from kemi.flow.dialogs import call_of
 from kemi.flow.inside import Inside
-from kemi.health import memory
+from kemi.health import memory, ready
 from kemi.outcome import AnsweredLate
 from kemi.sip import api, carrier, edit, failure, late, nat, own, place, relay, reply, request, room, shared, strays
 from kemi.sip.api import guarded
@@ -46,7 +46,7 @@ class TrunkAuth(Inside):
         elif incoming.to_tag and method != "REGISTER":
             self.in_dialog(incoming, message)
         elif method == "OPTIONS" and request.asks_for_us():
-            if memory.is_full() or not self.trunks.can_be_read():
+            if memory.is_full() or not (ready.names_are_tried() and self.trunks.can_be_read()):
                 relay.reply_try_later()
             else:
                 relay.reply(200, "OK")

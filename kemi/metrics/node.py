@@ -47,7 +47,7 @@ class Node:
         return Page(HTTPStatus.OK, b"live\n")
 
     def ready(self) -> Page:
-        """Kamailio answers 200 to OPTIONS only if there is a copy that it can read, and memory is not full."""
+        """Kamailio answers 200 to OPTIONS only if calls can be served (docs/calls.md)."""
         first = self._settings.listen[0]
         if not first.is_here:
             return self._standby()

@@ -8,6 +8,7 @@ import secrets
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from kemi.health import ready
 from kemi.health.certificates import Certificates
 from kemi.health.holding import Holding
 from kemi.health.knocking import Knocking
@@ -49,6 +50,7 @@ class NamesProcess:
             self._work.tick(WORK_LIMIT)
         except Exception as error:
             api.tell_fault_in("NAMES", error)
+            ready.note_names_are_tried()  # calls to addresses are served all the same
         return 1
 
 
@@ -101,6 +103,8 @@ class _Work:
         else:
             self._say_file_fault("")
             self._registering.changed(sorted(changed))
+        if not ready.names_are_tried() and wanted_targets <= hops.keys():
+            ready.note_names_are_tried()
         if self._certificates:
             self._certificates.tick()
         self._holding.tick()

@@ -73,6 +73,12 @@ def addresses_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def names_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that resolves names has been through all of them."""
+    monkeypatch.setattr("kemi.health.ready._ARE_TRIED", bytearray(b"\x01"))
+
+
+@pytest.fixture(autouse=True)
 def workers_start_cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts a worker, and needs few of its look-ups."""
     monkeypatch.setattr(TrunkStore, "warm_up", lambda _: None)

@@ -317,6 +317,16 @@ def test_while_memory_is_full_options_503_retry_after(pbx: MockKSR, send: Send) 
     assert told(pbx) == RETRY_LATER
 
 
+def test_before_names_were_tried_options_503_retry_after(
+    pbx: MockKSR, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kemi.health.ready._ARE_TRIED", bytearray(1))
+    send(PROBE)
+    assert told(pbx) == RETRY_LATER
+    send(request())  # whose trunk's name may be known from an earlier run
+    assert len(pbx.relayed) == 1
+
+
 @pytest.mark.parametrize("message", [request(), PROBE], ids=["a call", "OPTIONS"])
 def test_before_the_first_copy_503_retry_after(pbx: MockKSR, tmp_path: Path, message: str) -> None:
     settings = Settings.from_environment({

@@ -238,6 +238,16 @@ def test_a_restart_while_the_name_server_is_silent_uses_what_was_known(
             assert status(scene, "kept") == 200
 
 
+@pytest.mark.natively
+def test_a_start_is_over_once_each_name_was_tried(native: Native, name_server: NameServer, resolv_conf: Path) -> None:
+    """OPTIONS gets 200 only then, and the first call is not dropped: this PBX does not repeat it."""
+    name_server.silent.add("slow.test")
+    row = {"l_uuid": "slow", "auth_username": "u", "auth_password": "of no use here", "auth_proxy": "sip:slow.test"}
+    options = Options(workers=1, resolv_conf=resolv_conf, trunks=(row,))
+    with native.running(options) as node, Scene(node) as scene:
+        assert status(scene, "slow") == 503
+
+
 def test_a_contact_that_is_a_name_is_learned(scene: Scene, name_server: NameServer) -> None:
     """The first request to it is dropped and comes again; the name is resolved by then."""
     name_server.set("contact.test", "A", "127.0.0.1")
