@@ -41,19 +41,21 @@ def known(asked: Asked, sent: Sequence[Sent], credentials: Credentials) -> Asked
     return asked
 
 
-def of_carrier(posed: Sequence[Posed], sent: Sequence[Sent], asked: Asked) -> list[Posed]:
+def of_carrier(posed: Sequence[Posed], sent: Sequence[Sent], asked: Asked, asks_alone: bool) -> list[Posed]:
     """Return the challenges that are such as this carrier poses (rule 8).
 
-    A realm that it has not named yet may be that of another of its nodes, not behind one that let this request pass.
+    A realm that it has not named yet may be that of another of its nodes, not behind one that let this request pass,
+    nor by another kind if it asks alone.
     """
     if not asked:
         return list(posed)
-    realms = {realm for _, realm in asked}
+    kinds, realms = {kind for kind, _ in asked}, {realm for _, realm in asked}
 
     def is_carriers(kind: int, realm: str) -> bool:
         if (kind, realm) in asked:
             return True
-        return realm not in realms and not any(one.challenged or one.status != kind for one in sent)
+        is_behind = any(one.challenged or one.status != kind for one in sent)
+        return not (is_behind or realm in realms or (asks_alone and kind not in kinds))
 
     return [(kind, challenge) for kind, challenge in posed if is_carriers(kind, challenge.realm)]
 

@@ -239,7 +239,7 @@ def _answer(failure: Failure, attempt: Attempt, credentials: Credentials) -> Ref
     if not ours:
         return Refuse("realm not the trunk's", posed[0][1])
     known = resend.known(failure.asked, attempt.sent, credentials)
-    asked = resend.of_carrier(ours, attempt.sent, known)
+    asked = resend.of_carrier(ours, attempt.sent, known, credentials.asks_alone)
     if not asked:
         return Refuse("not as the trunk's carrier asks", ours[0][1])
     can_read = failure.can_read_body

@@ -33,7 +33,7 @@ class Inside(GoingOn):
             if (there := nexthop.settled(self.trunks)) is None:
                 return
             is_out = opened.direction is not Direction.FROM_TRUNK
-            if not is_out and there[:2] in self._sockets and self._comes_from_us(incoming):
+            if there[:2] in self._sockets and self._comes_from_us(incoming):
                 self._answer_unless_ack(incoming, 482, "Loop Detected")  # who is in a dialog may write any Routes
                 return
             by_tls = is_out and there.transport == "tls"

@@ -1,5 +1,6 @@
-"""Whether all names of rows have been tried since the start. Until then a call to one of them may have to wait or be
-refused, and OPTIONS says so. One byte, in memory that all processes share since the fork.
+"""Whether all names of rows have been resolved since the start, or waited for (PATIENCE in names/names.py). Until then
+a call to one of them may have to wait or be refused, and OPTIONS says so. One byte, in memory that all processes share
+since the fork.
 """
 
 from __future__ import annotations
@@ -15,5 +16,5 @@ def note_names_are_tried() -> None:
 
 
 def names_are_tried() -> bool:
-    """Return True once each name has been resolved, or turned out not to be for now."""
+    """Return True once each name has been resolved, or waited for."""
     return _ARE_TRIED[0] != 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from sqlalchemy import select
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from kemi.names.rows import Registration
 from kemi.trunks.hops import Hops, from_text, to_text
@@ -107,6 +107,8 @@ class NamesFile:
             self.close()  # what is remembered of the file would hide it
             with self._engine.connect() as connection:
                 return bool(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() == "ok")
+        except OperationalError:  # somebody else holds it, or it cannot be opened now
+            return True
         except (OSError, DatabaseError):
             return False
 

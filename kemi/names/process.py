@@ -103,7 +103,7 @@ class _Work:
         else:
             self._say_file_fault("")
             self._registering.changed(sorted(changed))
-        if not ready.names_are_tried() and wanted_targets <= hops.keys():
+        if not ready.names_are_tried() and found.is_synced and found.targets <= hops.keys():
             ready.note_names_are_tried()
         if self._certificates:
             self._certificates.tick()

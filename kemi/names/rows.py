@@ -18,7 +18,17 @@ from kemi.trunks.hops import Hops, Target, literal, places, target_of
 from kemi.trunks.rows import SECRETS
 from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.secure import Wanted
-from kemi.trunks.tables import UNUSABLE, copied_uacreg, data_version, open_file, replica_fault, trunk, uacreg
+from kemi.trunks.tables import (
+    SYNCED,
+    UNUSABLE,
+    copied_uacreg,
+    data_version,
+    open_file,
+    replica_fault,
+    replica_state,
+    trunk,
+    uacreg,
+)
 
 MD5_DIGITS = 32
 NO_HA1 = "0" * MD5_DIGITS  # the module ignores rows without any secret
@@ -55,6 +65,7 @@ _SECURED = (
     )
     .group_by(uacreg.c.auth_proxy, uacreg.c.r_domain, uacreg.c.socket, "tls_verify")
 )
+_SYNCED = select(replica_state.c.value).where(replica_state.c.name == SYNCED)
 _COLUMNS = list(copied_uacreg.columns.keys())
 _UUID, _PROXY, _PASSWORD, _HA1 = map(_COLUMNS.index, ("l_uuid", "auth_proxy", "auth_password", "auth_ha1"))
 _SOCKET = _COLUMNS.index("socket")
@@ -65,8 +76,8 @@ Registration = tuple[Any, ...]  # a row of uacreg, in the order of its columns
 
 class Found(NamedTuple):
     """The findings of one look: targets that are names, of next hops and of PBXs; those of next hops alone; the places
-    of next hops that are addresses (hops.places); the rows that register or are probed, by l_uuid; and those that TLS
-    may lead to.
+    of next hops that are addresses (hops.places); the rows that register or are probed, by l_uuid; those that TLS may
+    lead to; and if the copy has been filled once.
     """
 
     targets: frozenset[Target]
@@ -75,6 +86,7 @@ class Found(NamedTuple):
     registering: Mapping[str, Registration]
     probed: Mapping[str, Probed]
     secured: tuple[Secured, ...]
+    is_synced: bool
 
     def all_places(self, hops: Mapping[Target, Hops]) -> frozenset[str]:
         """Return the places of all next hops. hops: of those that are names."""
@@ -136,6 +148,7 @@ class Rows:
             {str(row[_UUID]): row for row in registering if row},
             {row.uuid: row for row in probed if row.target.host},
             tuple(row for row in map(_secured, execute(_SECURED)) if row.may_lead_to_tls) if self._has_tls else (),
+            execute(_SYNCED).first() is not None,
         )
         self._version = version
 

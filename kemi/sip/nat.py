@@ -5,6 +5,7 @@ from __future__ import annotations
 import KSR
 
 from kemi.dialog import nat
+from kemi.dialog.mark import PARAMETER as MARK
 from kemi.sip import edit, place, request, wanted
 from kemi.trunks.places import Place
 
@@ -33,7 +34,10 @@ def mend_answer() -> None:
         KSR.textopsx.msg_apply_changes()  # for the note of a call that has a place (room.note_up)
         KSR.dialog.dlg_reset_property("ka-dst")
     else:
-        wanted.want_name_in(request.header("Contact"))
+        route, contact = request.header("Record-Route"), request.header("Contact")
+        wanted.want_name_in(
+            contact if f";{MARK}=" in place.uri_of(route) else route
+        )  # the first may be the PBX's proxy's
 
 
 def address_pbx(dialled: str) -> None:

@@ -27,6 +27,11 @@ def keep_name(name: str, address: str, seconds: int) -> None:
     run("dns.add_aaaa" if ":" in address else "dns.add_a", name, seconds, address, 0)
 
 
+def forget_name(name: str, address: str) -> None:
+    """Have Kamailio forget what keep_name() told it."""
+    run("dns.delete_aaaa" if ":" in address else "dns.delete_a", name)
+
+
 def reload_addresses() -> bool:
     """Make the permissions module read the address table again. Return False if it cannot now."""
     return run("permissions.addressReload") == 200

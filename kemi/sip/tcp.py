@@ -33,7 +33,10 @@ def end_if_closed(peer: Place) -> None:
     The worker that handles a reply reads its connection, so it is among its files. Kamailio itself looks for what
     follows the reply, the end of the connection, once that has been handled.
     """
-    for number in [int(each.name) for each in _OPEN.iterdir()]:
+    numbers: list[int] = []
+    with suppress(OSError):  # it cannot be listed now
+        numbers += [int(each.name) for each in _OPEN.iterdir()]
+    for number in numbers:
         with suppress(OSError):  # gone, no connection, or nothing to read
             if stat.S_ISSOCK(os.fstat(number).st_mode):
                 with socket.socket(fileno=os.dup(number)) as held:

@@ -4,7 +4,6 @@ calls.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
@@ -48,7 +47,12 @@ def _make(path: Path) -> None:
             made.write(f"{secrets.token_hex(KEY_BYTES)}\n")
             made.flush()
             os.fsync(descriptor)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(fresh, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                fresh.rename(path)
     finally:
-        fresh.unlink()
+        fresh.unlink(missing_ok=True)

@@ -35,8 +35,9 @@ def beyond(target: Target, listen: Collection[Listen]) -> str:
         return NO_TRANSPORT
     if target.is_name:
         return ""
-    port = target.port or PORTS.get(target.transport, 5060)
-    if any((normalised(each.address), each.port) == (target.host, port) for each in listen):
+    transport = target.transport or "udp"
+    there = (transport, target.host, target.port or PORTS.get(transport, 5060))
+    if any((each.transport, normalised(each.address), each.port) == there for each in listen):
         return "leads to us"
     version = ip_address(target.host).version
     if not usable or any(not each.address or each.address.startswith("[") == (version == 6) for each in usable):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL
+from sqlalchemy.exc import OperationalError
 
 from kemi.names import file as kept
 from kemi.names import rows as module
@@ -116,6 +117,23 @@ def test_a_file_that_is_harmed_in_use_is_put_back(
     assert worker.find(ONE) is None
     file.keep({ONE.key: HERE}, {})
     assert worker.find(ONE) == HERE
+
+
+def test_a_file_that_somebody_holds_is_not_taken_for_damaged(
+    path: Path, file: NamesFile, worker: ResolvedNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "CHECKED_EVERY", 0.0)
+    file.keep({ONE.key: HERE}, {"t": row("t", 1)})
+    before = path.stat().st_ino
+    monkeypatch.setattr(file._engine, "connect", failing)
+    with pytest.raises(OperationalError):
+        file.keep({ONE.key: HERE}, {"t": row("t", 1)})
+    assert path.stat().st_ino == before
+    assert worker.find(ONE) == HERE
+
+
+def failing() -> None:
+    raise OperationalError("PRAGMA quick_check", None, sqlite3.OperationalError("database is locked"))
 
 
 def test_what_is_kept_is_there_after_a_restart(path: Path, file: NamesFile) -> None:

@@ -133,6 +133,12 @@ def test_the_carriers_request_comes_to_us_once_more_and_no_oftener(
     assert (len(pbx.relayed), pbx.replies) == (int(source == STRANGER), replies)
 
 
+def test_the_pbxs_request_does_not_go_round_either(pbx: MockKSR, send: Send, inbound: Marks) -> None:
+    pbx.trust(f"{OURS}/32")
+    send(inbound.request("INFO", inbound.sealed(tag="b"), uri=f"sip:{OURS}:5060"), source=OURS)
+    assert (len(pbx.relayed), pbx.replies) == (0, [Reply(482, "Loop Detected")])
+
+
 # --- cancelling
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kemi.handlers import Handlers
+from kemi.health import ready
 from kemi.names import process
 from kemi.names.nameserver import NameServer
 from kemi.settings import Settings
@@ -63,6 +64,29 @@ def row(next_hop: str = "sip:sbc.carrier.test", expires: int = 0) -> str:
 def tick(routes: Handlers) -> None:
     for _ in range(TICKS):
         assert routes.NAMES(None, None) == 1
+
+
+def test_a_start_is_over_once_the_copy_was_filled_and_its_names_were_tried(
+    pbx: MockKSR,
+    routes: Handlers,
+    settings: Settings,
+    name_server: nameserver.NameServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kemi.health.ready._ARE_TRIED", bytearray(1))
+    pbx.receive(request())
+    name_server.silent.add("*")
+    with contextlib.closing(sqlite3.connect(settings.local_file)) as local, local:
+        assert local.execute("DELETE FROM replica_state WHERE name = 'synced_at'").rowcount == 1
+    assert routes.NAMES(None, None) == 1
+    assert not ready.names_are_tried()
+    copied(settings, row("sip:slow.test"))
+    with contextlib.closing(sqlite3.connect(settings.local_file)) as local, local:
+        local.execute("INSERT OR REPLACE INTO replica_state (name, value) VALUES ('synced_at', 1)")
+    assert routes.NAMES(None, None) == 1
+    assert not ready.names_are_tried()
+    tick(routes)
+    assert ready.names_are_tried()
 
 
 def addresses(routes: Handlers) -> frozenset[str]:

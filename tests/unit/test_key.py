@@ -64,6 +64,16 @@ def test_a_disk_that_is_full_leaves_nothing_that_a_later_start_refuses(tmp_path:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_system_without_hard_links_holds_a_key_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.link", link)
+    path = tmp_path / "key"
+    assert key.load(path) == key.load(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_key_that_cannot_be_made_or_read_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none" / "key", tmp_path):
         if path.is_dir():

@@ -63,6 +63,7 @@ PREEMPTIVE = (after(407, MD5)[0]._replace(challenged=False),)
 ALONE = {
     "the first to ask": (407, [MD5], (), set(), "carrier MD5"),
     "by another kind than before": (401, [MD5], (), {PROXY}, REFUSED),
+    "by another kind than before, in another realm": (401, [ELSEWHERE], (), {PROXY}, REFUSED),
     "behind it, in its realm": (401, [MD5], after(407, MD5), set(), REFUSED),
     "behind it, in another realm": (401, [ELSEWHERE], after(407, MD5), set(), REFUSED),
     "behind it, as a proxy": (407, [ELSEWHERE], after(407, MD5), set(), REFUSED),

@@ -46,6 +46,15 @@ def test_a_trunk_that_can_be_used(columns: dict[str, object]) -> None:
     assert RULES.trunk(TRUNK | columns)[1:] == ("", "")
 
 
+@pytest.mark.parametrize(("uri", "fault"), [
+    ("sip:192.0.2.1:5061", ""), ("sip:192.0.2.1", "leads to us"), ("sips:192.0.2.1", "leads to us"),
+    ("sip:192.0.2.1;transport=tls", "leads to us"), ("sip:192.0.2.1:5060;transport=tls", ""),
+])  # fmt: skip
+def test_a_port_is_ours_by_its_transport(uri: str, fault: str) -> None:
+    rules = Rules((Listen("udp", "192.0.2.1", 5060), Listen("tls", "192.0.2.1", 5061)))
+    assert rules.trunk(TRUNK | {"auth_proxy": uri}).fault == (fault and f"auth_proxy {fault}")
+
+
 NOT_A_HOST = "r_domain is not a host"
 NO_SUCH_SOCKET = "socket is not one that Kamailio listens on"
 NO_SUCH_TRANSPORT = "auth_proxy has a transport that no socket of TRUNKAUTH_LISTEN has"

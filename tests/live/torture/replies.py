@@ -81,8 +81,7 @@ def right_end(version: str, status: int, name: bytes = b"", how: str = "as it is
     if status < 200:
         return SILENT
     if status in CHALLENGES:
-        is_blind = how in BLINDING.get(name, ()) or (name == CHALLENGES[status] and how in UNREADABLE)
-        return REFUSED if is_blind else SAID_AGAIN
+        return REFUSED if how in BLINDING.get(name, ()) else SAID_AGAIN  # there is a challenge of the other kind too
     return status
 
 
