@@ -53,7 +53,7 @@ def test_a_trunk_by_tls(
 
 def test_a_ca_that_cannot_be_read(operator: Shell, tmp_path: Path) -> None:
     operator.set(LISTEN="tls:127.0.0.1:5061", TLS_CA=f"{tmp_path}/none")
-    columns = (f"r_domain={NAME}", "auth_username=u4711", "auth_proxy=sips:127.0.0.1")
+    columns = (f"r_domain={NAME}", "auth_username=u4711", "auth_proxy=sips:127.0.0.1:5071")
     assert operator.run("add", "berlin", *columns, stdin=PASSWORD).status == 0
     done = operator.run("test", "berlin")
     assert done.status == 1

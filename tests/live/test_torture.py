@@ -30,7 +30,7 @@ QUICK = (("tm", "fr_timer", 3000), ("tm", "wt_timer", 1000))
 SETTLED_WITHIN = 12.0  # seconds, until no transaction is left
 MOST_GROWN = 16  # KiB of shared memory, of a thousand requests
 LONGEST = 32_767  # octets that Kamailio 6 reads from UDP
-SIDE_BY_SIDE = 128
+SIDE_BY_SIDE = 64
 
 Answer = Callable[[bytes, int], bytes]
 
@@ -162,8 +162,8 @@ def test_every_status_passes_or_ends_the_call_as_it_should(node: Kamailio, bad: 
 CASES_OF_REPLIES = [
     (name, how, status)
     for name in FIELDS
-    for how in BREAKS
     for status in (100, 183, 200, 202, 302, 400, 401, 403, 404, 407, 408, 481, 486, 488, 500, 503, 504, 603)
+    for how in BREAKS  # the long ones apart: Kamailio's socket has no room for ten of them
 ]
 
 
