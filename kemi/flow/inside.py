@@ -32,10 +32,10 @@ class Inside(GoingOn):
         if opened and passage.is_open(opened, incoming, self._dialogs.key, may_call, self.trunks):
             if (there := nexthop.settled(self.trunks)) is None:
                 return
-            is_out = opened.direction is not Direction.FROM_TRUNK
             if there[:2] in self._sockets and self._comes_from_us(incoming):
                 self._answer_unless_ack(incoming, 482, "Loop Detected")  # who is in a dialog may write any Routes
                 return
+            is_out = opened.direction is not Direction.FROM_TRUNK
             by_tls = is_out and there.transport == "tls"
             if by_tls and not nexthop.may_leave(self.trunks, self._trunk_of(opened), there):
                 return

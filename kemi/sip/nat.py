@@ -34,10 +34,9 @@ def mend_answer() -> None:
         KSR.textopsx.msg_apply_changes()  # for the note of a call that has a place (room.note_up)
         KSR.dialog.dlg_reset_property("ka-dst")
     else:
-        route, contact = request.header("Record-Route"), request.header("Contact")
-        wanted.want_name_in(
-            contact if f";{MARK}=" in place.uri_of(route) else route
-        )  # the first may be the PBX's proxy's
+        route = request.header("Record-Route")
+        is_ours = f";{MARK}=" in place.uri_of(route)  # the first, if no proxy of the PBX's stays in the path
+        wanted.want_name_in(request.header("Contact") if is_ours else route)
 
 
 def address_pbx(dialled: str) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from time import monotonic
 
 from kemi.sip import place, ring
-from kemi.trunks.hops import PORTS, target_of
+from kemi.trunks.hops import NAME, PORTS, target_of
 
 AGAIN = 3600.0  # a name is kept for a day (names/learned.py)
 
 _TABLE, _SIZE = "wanted_names", 64
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NEXT: dict[str, float] = {}  # when a name may be asked for again, by its key
 _MOST_NEXT = 1024
 
@@ -38,7 +36,7 @@ def want_name_in(field: str) -> None:
 def _name_in(field: str) -> str:
     """Return the key of a field's target, empty if its host is no name, or nobody can have it (RFC 7118 5)."""
     target = target_of(place.uri_of(field), "")
-    is_of_use = target.is_name and target.transport in ("", *PORTS) and _NAME.fullmatch(target.host)
+    is_of_use = target.is_name and target.transport in ("", *PORTS) and NAME.fullmatch(target.host)
     return target.key if is_of_use and not target.host.endswith(".invalid") else ""
 
 

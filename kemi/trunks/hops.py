@@ -23,6 +23,7 @@ _PARAMETER = re.compile(r";\s*(transport|maddr)\s*=\s*([^;\s]+)", re.IGNORECASE)
 
 _SIPS = "sips"
 LONGEST_NAME = 255  # characters (RFC 1035 2.3.4)
+NAME = re.compile(r"[A-Za-z0-9._-]+")  # that a name server can be asked for
 PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 TRANSPORTS = frozenset({"", *PORTS, "sctp", "ws", "wss"})
 

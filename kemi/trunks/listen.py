@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from ipaddress import IPv4Address, ip_address
 from typing import NamedTuple
 
 from kemi.address import normalised
-from kemi.trunks.hops import PORTS, Target
+from kemi.trunks.hops import NAME, PORTS, Target
 
 NO_TRANSPORT = "has a transport that no socket of TRUNKAUTH_LISTEN has"
 
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _BROADCAST = IPv4Address("255.255.255.255")
 
 
@@ -48,6 +46,6 @@ def beyond(target: Target, listen: Collection[Listen]) -> str:
 def _is_place(target: Target) -> bool:
     """Return True if a target is a name, or the address of one machine."""
     if not target.host or target.is_name:
-        return bool(_NAME.fullmatch(target.host))
+        return bool(NAME.fullmatch(target.host))
     address = ip_address(target.host)
     return not (address.is_unspecified or address.is_multicast or address == _BROADCAST)

@@ -52,7 +52,6 @@ BLINDING = {
     b"Content-Length": {"empty", "NUL", "not UTF-8", "12 kB", "garbage", "one quote"},
     b"Retry-After": {"empty", "NUL", "not UTF-8", "garbage", "one quote"},
 }
-UNREADABLE = {"NUL", "not UTF-8", "garbage", "one quote"}  # of a challenge
 CHALLENGES = {401: b"WWW-Authenticate", 407: b"Proxy-Authenticate"}
 SAID_AGAIN, REFUSED, SILENT = 480, 503, 408
 
