@@ -67,6 +67,7 @@ class Placing:
             self._trunks = TrunkStore(self._settings.local_file, self._settings.db_url, self._settings.names_file)
             self._trunks.warm_up()
             warming.warm_up()
+            warming.copy_pages()
         return 0
 
     @cached_property

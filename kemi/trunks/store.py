@@ -6,6 +6,7 @@ Only SELECTs with bound parameters. A store belongs to the process that made it:
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,8 @@ from typing import Any
 from sqlalchemy import (
     URL,
     ColumnElement,
-    Connection,
     FromClause,
     Integer,
-    Select,
     String,
     Table,
     and_,
@@ -32,6 +31,7 @@ from sqlalchemy import (
 
 from kemi.trunks.groups import CARRIERS
 from kemi.trunks.hops import Hops, Target, in_order
+from kemi.trunks.local import LocalFile, Question
 from kemi.trunks.names import ResolvedNames
 from kemi.trunks.places import Listed, Places, of_carrier
 from kemi.trunks.rows import LONGEST_KEY
@@ -45,9 +45,7 @@ from kemi.trunks.tables import (
     TRUNK_COLUMNS,
     UNUSABLE,
     address,
-    data_version,
     identity,
-    open_file,
     replica_fault,
     replica_state,
     trunk,
@@ -57,7 +55,6 @@ from kemi.trunks.trunk import Trunk
 
 MOST_OF_A_KEY = 1000  # rows of one key that are looked at, by id
 MOST_KEPT = 4096  # look-ups that a worker keeps, whatever the size of the table
-FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
 
 
 def _is_of(fault: FromClause, table: Table) -> ColumnElement[bool]:
@@ -70,10 +67,10 @@ _FIRST = bindparam("first", type_=String())
 _SECOND = bindparam("second", type_=String())
 
 
-def _rows(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _rows(*conditions: ColumnElement[bool]) -> Question:
     """Return the query for the rows of one key."""
     ids = select(uacreg.c.id).where(*conditions).order_by(uacreg.c.id).limit(MOST_OF_A_KEY)
-    return (
+    return Question(
         select(*TRUNK_COLUMNS, *POLICY_COLUMNS, func.coalesce(_FAULT.c.reason, _POLICY_FAULT.c.reason))
         .select_from(
             uacreg.outerjoin(trunk, trunk.c.l_uuid == uacreg.c.l_uuid)
@@ -98,31 +95,27 @@ _LISTED = (
     .order_by(address.c.id)
     .limit(MOST_OF_A_KEY)
 )
-_BY_TAG = _LISTED.where(address.c.tag == _FIRST)
-_UNTAGGED = _LISTED.where(or_(address.c.tag == "", address.c.tag.is_(None)))
+_BY_TAG = Question(_LISTED.where(address.c.tag == _FIRST))
+_UNTAGGED = Question(_LISTED.where(or_(address.c.tag == "", address.c.tag.is_(None))))
+_SAYS = Question(select(replica_state))
 
 
-class TrunkStore:
+class TrunkStore(LocalFile):
     """Finds trunks, enabled ones first, then by priority and id: usable ones, or the first one that cannot be used if
     there are no others.
 
-    Look-ups are kept until the file changes; a busy store checks that every FRESH_FOR seconds. Every method takes and
-    compares strings as they come from the wire, and raises SQLAlchemyError, sqlite3.Error or OSError if the file cannot
-    be read; the next look-up then opens it anew.
+    Look-ups are kept until the file changes. Every method takes and compares strings as they come from the wire, and
+    raises what LocalFile raises; the next look-up then opens the file anew.
     """
 
     def __init__(self, path: Path, source: URL, names: Path | None = None) -> None:
         """source: the database that the file has to be the copy of. names: the file of resolved names; None if there is
         none.
         """
-        self._path = path
+        super().__init__(path)
         self._names = ResolvedNames(names)
         self.is_next_hop, self.is_next_hop_host = self._names.is_next_hop, self._names.is_next_hop_host
         self._identity = identity(source)
-        self._engine = open_file(path)
-        self._connection: Connection | None = None
-        self._state: tuple[int, int] = (0, 0)
-        self._looked_at = 0.0
         self._is_ready = False
         self._kept: dict[tuple[object, ...], Candidates] = {}
         self._rows: dict[Trunk, Trunk] = {}  # one object a row, by whichever look-up it was found
@@ -130,19 +123,19 @@ class TrunkStore:
 
     def is_ready(self) -> bool:
         """Return True if calls can be served: False until the copy was filled once."""
-        if self._is_ready and monotonic() - self._looked_at < FRESH_FOR:
+        if self._is_ready and monotonic() < self._stale_at:
             return True
         try:
-            connection = self._fresh_connection()
+            driver = self._look()
             if not self._is_ready:
-                self._is_ready = SYNCED in _state_of(connection)
+                self._is_ready = SYNCED in _said(driver)
         except Exception:  # whatever it was, the next look-up gets a new connection
             self.close()
             raise
         return self._is_ready
 
     def warm_up(self) -> None:
-        """Make each look-up once, so that the first call finds the file open and the SQL made. Raises nothing."""
+        """Make each look-up once, so that the first call finds files open and SQL prepared. Raises nothing."""
         with contextlib.suppress(Exception):  # a call will meet it too
             self.is_ready()
             self.by_row(0)
@@ -208,51 +201,41 @@ class TrunkStore:
         services = self._names.services(trunk.target) if hops and hops[0].name != trunk.target.host else ()
         return of_carrier(trunk.target, hops, services, listed)
 
-    def look_again(self) -> None:
-        """Have the next look-up check whether the file has changed, however short ago that was done."""
-        self._looked_at = 0.0
-
     def close(self) -> None:
-        """Close the connection. The next look-up opens another one."""
-        if self._connection:
-            self._connection.close()
-        self._connection = None
+        """Close both files. The next look-up opens them again."""
+        super().close()
         self._is_ready = False
-        self._engine.dispose()
         self._names.close()
-        self._forget()
 
-    def _find(self, query: Select[Any], *values: str | int) -> Candidates:
-        """Return the trunks of a query with these values in its places; none if one is longer than its column."""
-        question = (query, *values)
-        if question in self._kept and monotonic() - self._looked_at < FRESH_FOR:
-            return self._kept[question]
+    def _find(self, question: Question, *values: str | int) -> Candidates:
+        """Return the trunks that answer a question with these values; none if one is longer than its column."""
+        key = (question, *values)
+        if key in self._kept and monotonic() < self._stale_at:
+            return self._kept[key]
         try:
-            connection = self._fresh_connection()
-            if question not in self._kept:
+            driver = self._look()
+            if key not in self._kept:
                 if any(isinstance(value, str) and len(value) > LONGEST_KEY for value in values):
                     return ()
                 if len(self._kept) >= MOST_KEPT:
                     self._forget()
-                rows = connection.execute(query, dict(zip(("first", "second"), values, strict=False)))
-                trunks = usable_or_first(map(_trunk, rows))
-                self._kept[question] = tuple(self._rows.setdefault(trunk, trunk) for trunk in trunks)
-                rows.close()
+                trunks = usable_or_first(map(_trunk, question.rows(driver, *values)))
+                self._kept[key] = tuple([self._rows.setdefault(trunk, trunk) for trunk in trunks])
         except Exception:  # as above
             self.close()
             raise
-        return self._kept[question]
+        return self._kept[key]
 
     def _carriers(self, tag: str) -> tuple[Listed, ...]:
         """Return the carriers' addresses with this tag; empty: with none."""
-        if tag in self._listed and monotonic() - self._looked_at < FRESH_FOR:
+        if tag in self._listed and monotonic() < self._stale_at:
             return self._listed[tag]
         try:
-            connection = self._fresh_connection()
+            driver = self._look()
             if tag not in self._listed:
                 if len(self._listed) >= MOST_KEPT:
                     self._listed.clear()
-                rows = connection.execute(_BY_TAG, {"first": tag}) if tag else connection.execute(_UNTAGGED)
+                rows = _BY_TAG.rows(driver, tag) if tag else _UNTAGGED.rows(driver)
                 self._listed[tag] = tuple([Listed.of(*row) for row in rows])
         except Exception:  # as above
             self.close()
@@ -264,23 +247,9 @@ class TrunkStore:
         self._rows.clear()
         self._listed.clear()
 
-    def _fresh_connection(self) -> Connection:
-        """Return the connection, opened anew if the file was replaced; kept look-ups go if anything changed."""
-        now = monotonic()
-        if self._connection is not None and now - self._looked_at < FRESH_FOR:
-            return self._connection
-        inode = self._path.stat().st_ino
-        if self._connection is None or inode != self._state[0]:
-            self.close()
-            self._connection = self._engine.connect()
-            if _state_of(self._connection).get(SOURCE) != self._identity:
-                raise OSError("the file is the copy of another database")
-        state = (inode, data_version(self._connection))
-        if state != self._state:
-            self._state = state
-            self._forget()
-        self._looked_at = now
-        return self._connection
+    def _opened(self, driver: sqlite3.Connection) -> None:
+        if _said(driver).get(SOURCE) != self._identity:
+            raise OSError("the file is the copy of another database")
 
 
 def _trunk(columns: Sequence[Any]) -> Trunk:
@@ -295,6 +264,6 @@ def _trunk(columns: Sequence[Any]) -> Trunk:
     return replace(trunk, auth_password=password, auth_ha1=ha1)
 
 
-def _state_of(connection: Connection) -> dict[str, str]:
+def _said(driver: sqlite3.Connection) -> dict[str, str]:
     """Return what a copy says of itself."""
-    return {str(name): str(value) for name, value in connection.execute(select(replica_state))}
+    return {str(name): str(value) for name, value in _SAYS.rows(driver)}

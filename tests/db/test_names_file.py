@@ -17,7 +17,7 @@ from kemi.names import rows as module
 from kemi.names.file import NamesFile
 from kemi.names.rows import Found, Registration, Rows, resolved
 from kemi.replica import copy as replica
-from kemi.trunks import names as reader
+from kemi.trunks import local
 from kemi.trunks.hops import Hop, Hops, Target
 from kemi.trunks.names import ResolvedNames
 from kemi.trunks.rows import Rules
@@ -29,7 +29,7 @@ THERE: Hops = (Hop("192.0.2.3", 5060, "udp", "one.test"),)
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(reader, "FRESH_FOR", 0)
+    monkeypatch.setattr(local, "FRESH_FOR", 0)
     monkeypatch.setattr(module, "REST", 0)
     return tmp_path / "names.sqlite"
 

@@ -16,7 +16,7 @@ from kemi.names import rows as module
 from kemi.names.file import NamesFile
 from kemi.names.rows import Rows
 from kemi.replica import copy as replica
-from kemi.trunks import names as reader
+from kemi.trunks import local
 from kemi.trunks.hops import Hop, Target
 from kemi.trunks.names import ResolvedNames
 from kemi.trunks.rows import Rules
@@ -29,7 +29,7 @@ PLACES = frozenset({"192.0.2.1 5060", "2001:db8::1 5061", "2001:db8::1 0"})
 
 @pytest.fixture(autouse=True)
 def looks_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "FRESH_FOR", 0)
+    monkeypatch.setattr(local, "FRESH_FOR", 0)
     monkeypatch.setattr(module, "REST", 0)
 
 

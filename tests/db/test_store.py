@@ -15,7 +15,9 @@ from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.replica import copy as replica
+from kemi.trunks import local
 from kemi.trunks import store as trunks
+from kemi.trunks.local import FRESH_FOR
 from kemi.trunks.rows import Rules
 from kemi.trunks.selection import MOST_CANDIDATES
 from kemi.trunks.store import MOST_OF_A_KEY, TrunkStore
@@ -38,7 +40,7 @@ class File:
         self.make(path)
         self.store = TrunkStore(path, SOURCE)
         self.selects: list[str] = []
-        event.listen(self.store._engine, "before_cursor_execute", self._note)
+        event.listen(self.store._engine, "connect", lambda driver, _: driver.set_trace_callback(self.selects.append))
 
     @staticmethod
     def make(path: Path) -> None:
@@ -50,19 +52,17 @@ class File:
             connection.execute(statement)
         connection.close()
 
-    def password(self, uuid: str = "a", after: float = trunks.FRESH_FOR) -> str | None:
+    def password(self, uuid: str = "a", after: float = FRESH_FOR) -> str | None:
         self.now += after
         found = self.store.by_uuid(uuid)
         return found.auth_password if found else None
-
-    def _note(self, *arguments: object) -> None:
-        self.selects.append(str(arguments[2]))
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]:
     made = File(tmp_path / "trunks.sqlite")
-    monkeypatch.setattr(trunks, "monotonic", lambda: made.now)
+    for module in (local, trunks):
+        monkeypatch.setattr(module, "monotonic", lambda: made.now)
     made.execute(
         "INSERT INTO uacreg (id, l_uuid, l_username, l_domain, r_domain, auth_username, auth_password)"
         " VALUES (1, 'a', '100', 'pbx.example', 'Carrier.example', 'u', 'first')"
@@ -97,8 +97,8 @@ def test_the_file_is_asked_once(file: File) -> None:
 def test_a_busy_store_looks_for_changes_now_and_then(file: File) -> None:
     assert file.password() == "first"
     file.execute("UPDATE uacreg SET auth_password = 'second'")
-    assert file.password(after=trunks.FRESH_FOR / 2) == "first"
-    assert file.password(after=trunks.FRESH_FOR / 2) == "second"
+    assert file.password(after=FRESH_FOR / 2) == "first"
+    assert file.password(after=FRESH_FOR / 2) == "second"
 
 
 def test_a_busy_store_looks_again_when_it_is_told_to(file: File) -> None:
@@ -201,7 +201,7 @@ def test_a_row_that_cannot_be_used_is_found_where_there_is_no_other(file: File) 
     assert file.store.by_name("worse") == (Trunk("worse", fault=NO_USER),)
     assert file.store.by_uuid("worse") is file.store.by_row(2) is None
     insert(file, ("bad", ""), ("worse", ""), ("good", "u"))
-    file.now += 2 * trunks.FRESH_FOR
+    file.now += 2 * FRESH_FOR
     assert [trunk.uuid for trunk in file.store.by_dialled_domain("carrier.example")] == ["good"]
 
 
@@ -216,7 +216,7 @@ def test_so_many_rows_of_one_domain_are_looked_at(file: File) -> None:
     insert(file, *((f"bad{number}", "") for number in range(MOST_OF_A_KEY)), ("good", "u"))
     assert file.store.by_dialled_domain("carrier.example") == (Trunk("bad0", fault=NO_USER),)
     file.execute("DELETE FROM uacreg WHERE l_uuid = 'bad0'")
-    file.now += trunks.FRESH_FOR
+    file.now += FRESH_FOR
     assert [trunk.uuid for trunk in file.store.by_dialled_domain("carrier.example")] == ["good"]
 
 
@@ -250,7 +250,7 @@ def test_a_copy_is_ready_once_it_is_filled(file: File) -> None:
     assert not file.store.is_ready()
     with contextlib.closing(replica.Copy(file.path, RULES)) as copy, copy.transaction() as writer:
         writer.note_synced()
-    file.now += 2 * trunks.FRESH_FOR
+    file.now += 2 * FRESH_FOR
     assert file.store.is_ready()
 
 
@@ -266,7 +266,7 @@ def test_the_copy_of_another_database_gives_no_answer(tmp_path: Path) -> None:
 
 def carriers(file: File, uuid: str = "a") -> set[str]:
     """The addresses that group 2 lists for a trunk."""
-    file.now += 2 * trunks.FRESH_FOR
+    file.now += 2 * FRESH_FOR
     trunk = file.store.by_uuid(uuid)
     assert trunk
     return {str(one.network.network_address) for one in file.store.places(trunk).listed}
@@ -291,7 +291,7 @@ def test_carriers_that_cannot_be_read_raise_and_are_asked_for_anew(file: File) -
     trunk = file.store.by_uuid("a")
     assert trunk
     file.path.unlink()
-    file.now += 2 * trunks.FRESH_FOR
+    file.now += 2 * FRESH_FOR
     with pytest.raises(OSError, match="No such file"):
         file.store.places(trunk)
     file.make(file.path)

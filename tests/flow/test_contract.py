@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from kemi.flow import warming
+from kemi.flow.routes import TrunkAuth
 from kemi.handlers import Handlers
 from kemi.health import memory
 from kemi.settings import Settings
@@ -228,3 +230,8 @@ def test_no_other_carrier_rings_its_phones(pbx: MockKSR, routes: Own, called: No
     pbx.receive(request(), source=("192.0.2.52", 5060))  # the next hop of bob's
     assert routes.ksr_request_route(None) == 1
     assert (pbx.relayed, pbx.replies[-1]) == ([], Reply(404, "No Route For This Number"))
+
+
+def test_the_code_behind_the_guards_is_met_when_a_worker_starts() -> None:
+    guarded = TrunkAuth.TRUNKAUTH.__wrapped__  # type: ignore[attr-defined]
+    assert id(guarded.__code__) in warming.copy_pages()

@@ -199,7 +199,7 @@ def test_a_row_that_has_changed_by_now_503(
     change: str,
     reason: str,
 ) -> None:
-    monkeypatch.setattr("kemi.trunks.store.FRESH_FOR", 0)
+    monkeypatch.setattr("kemi.trunks.local.FRESH_FOR", 0)
     send(request())
     copied(database, f"UPDATE uacreg SET {change} WHERE l_uuid = 'berlin'")
     challenge(pbx, routes)

@@ -47,8 +47,7 @@ def routes(
     asked = NameServer(name_server.configuration(tmp_path), name_server.port)
     monkeypatch.setattr(process, "NameServer", lambda: asked)
     monkeypatch.setattr("kemi.names.rows.REST", 0)
-    monkeypatch.setattr("kemi.trunks.names.FRESH_FOR", 0)
-    monkeypatch.setattr("kemi.trunks.store.FRESH_FOR", 0)
+    monkeypatch.setattr("kemi.trunks.local.FRESH_FOR", 0)
     found = routes_with(settings)
     yield found
     found.trunks.close()

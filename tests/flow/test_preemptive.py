@@ -222,7 +222,7 @@ CHANGES = {
 def test_a_row_that_has_changed_meanwhile_carries_nothing(
     pbx: MockKSR, database: Settings, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kemi.trunks.store.FRESH_FOR", 0)
+    monkeypatch.setattr("kemi.trunks.local.FRESH_FOR", 0)
     engine = open_file(database.local_file)
     execute(engine, "REPLACE INTO uacreg (l_uuid, r_domain, realm, auth_proxy, auth_username, auth_password)"
                     " VALUES ('new', 'carrier.test', 'carrier', 'sip:sbc.carrier.test', 'u', 'p')")  # fmt: skip
