@@ -12,7 +12,7 @@ from kemi.trunks.groups import CALLERS
 from kemi.trunks.hops import PORTS
 from kemi.trunks.places import Place
 
-LONGEST_KEPT = 255  # characters of a field whose place is kept: a PBX says the same with every call
+LONGEST_KEPT = 255  # characters of a text whose place is kept: carriers and PBXs say the same with every call
 
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _HOP = re.compile(r"(?!<null>)([!-~]+) ([a-zA-Z]+) (?:sip|(sips)) ([0-9]{0,5})", re.IGNORECASE)
@@ -24,12 +24,20 @@ def next_hop() -> Place:
     """Return where Kamailio sends the request to; a host name stays one; empty if it is no host. Of a SIPS URI $dP says
     UDP, and of one by TLS without a port $dp 5060 (pv_get_dsturi_attr() in pv/pv_core.c).
     """
-    next_hop, _, dialled = str(KSR.pv.gete(_URIS)).partition("\n")
+    text = str(KSR.pv.gete(_URIS))
+    return _kept_next_hop(text) if len(text) <= LONGEST_KEPT else _next_hop(text)
+
+
+def _next_hop(text: str) -> Place:
+    next_hop, _, dialled = text.partition("\n")
     hop = _HOP.fullmatch(dialled if next_hop.startswith(_NULL) else next_hop)
     if not hop:
         return Place()
     transport = "tls" if hop[3] else hop[2].lower()
     return Place(normalised(hop[1]), int(hop[4] or PORTS.get(transport, 5060)), transport)
+
+
+_kept_next_hop = lru_cache(maxsize=1024)(_next_hop)
 
 
 def way_back() -> str:
@@ -45,7 +53,7 @@ def way_back() -> str:
 
 def of_field(value: str) -> str:
     """Return where a Contact or a Record-Route leads, as text."""
-    return _kept(value) if len(value) <= LONGEST_KEPT else _leads_to(value)
+    return _kept_field(value) if len(value) <= LONGEST_KEPT else _leads_to(value)
 
 
 def _leads_to(value: str) -> str:
@@ -53,7 +61,7 @@ def _leads_to(value: str) -> str:
     return Place.of_uri(uri_of(value)).text
 
 
-_kept = lru_cache(maxsize=1024)(_leads_to)
+_kept_field = lru_cache(maxsize=1024)(_leads_to)
 
 
 def uri_of(field: str) -> str:
@@ -69,7 +77,10 @@ def is_callers(place: Place) -> bool:
 
 def peer() -> Place:
     """Return the place that answered the dialog's first INVITE; empty if it is not known any more."""
-    return Place.of_text(str(KSR.pv.gete("$dlg_var(peer)")))
+    return _stored(str(KSR.pv.gete("$dlg_var(peer)")))
+
+
+_stored = lru_cache(maxsize=1024)(Place.of_text)
 
 
 def source_text() -> str:

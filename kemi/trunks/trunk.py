@@ -207,4 +207,5 @@ class Trunk:
         if scheme.lower() not in ("sip", "sips"):
             return dialled
         at = "@" if userinfo else ""
-        return f"{scheme}:{userinfo}{at}{self.domain}{_HOP_PARAMETERS.sub('', parameters)}"
+        kept = _HOP_PARAMETERS.sub("", parameters) if parameters else ""
+        return f"{scheme}:{userinfo}{at}{self.domain}{kept}"
