@@ -63,11 +63,11 @@ class Placing:
         """
         if rank > 0:
             gc.freeze()  # the start's objects stay: no collection has to walk through them
+            warming.copy_pages()
         if rank > 0 or rank == TIMER:
             self._trunks = TrunkStore(self._settings.local_file, self._settings.db_url, self._settings.names_file)
             self._trunks.warm_up()
             warming.warm_up()
-            warming.copy_pages()
         return 0
 
     @cached_property

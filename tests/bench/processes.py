@@ -7,12 +7,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_MEMORY = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
+_MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ (?=[rwxps-]{4} )", re.MULTILINE)  # proc_pid_smaps(5)
+_MEMORY = re.compile(r"^(Private|Shared)_\w+:\s+(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one process, in bytes: its own alone, and what it shares with others and has touched."""
+    """Of one process, in bytes: its own alone, and what it shares with others and has touched. What Kamailio's
+    processes share is shared, whoever has touched it so far.
+    """
 
     private: int
     shared: int
@@ -38,12 +41,15 @@ def cpu_seconds(pids: list[int]) -> float:
 
 def memory(pid: int) -> Memory:
     """A process's memory as it is now."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    size = {name: int(kilobytes) * 1024 for name, kilobytes in _MEMORY.findall(text)}
-    return Memory(
-        size["Private_Clean"] + size["Private_Dirty"] + size.get("Private_Hugetlb", 0),
-        size["Shared_Clean"] + size["Shared_Dirty"],
-    )
+    private = shared = 0
+    for mapping in _MAPPING.split(Path(f"/proc/{pid}/smaps").read_text())[1:]:
+        is_shared = mapping[:4].endswith("s")
+        for kind, kilobytes in _MEMORY.findall(mapping):
+            if kind == "Private" and not is_shared:
+                private += int(kilobytes) * 1024
+            else:
+                shared += int(kilobytes) * 1024
+    return Memory(private, shared)
 
 
 def cpu_model() -> str:

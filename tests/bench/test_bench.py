@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import re
 import secrets
@@ -39,6 +40,7 @@ MESSAGES = {letter: PLAIN if letter in "afkt" else CHALLENGED for letter in "abc
 
 FEW = Load(rate=50, calls=5)
 WITHIN = 20.0  # seconds
+MOST = 64 << 20  # bytes
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +285,13 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not seen within {WITHIN:g} s: {what}"
         pause.wait(0.02)
+
+
+def test_what_processes_share_is_no_ones_own_even_if_one_alone_has_touched_it() -> None:
+    before = processes.memory(os.getpid())
+    shared, own = mmap.mmap(-1, MOST), mmap.mmap(-1, MOST // 2, flags=mmap.MAP_PRIVATE)
+    for memory in (shared, own):
+        memory.write(bytes([1]) * len(memory))
+    after = processes.memory(os.getpid())
+    assert after.shared - before.shared >= MOST
+    assert MOST // 2 <= after.private - before.private < MOST
