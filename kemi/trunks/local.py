@@ -56,6 +56,7 @@ class LocalFile:
         if self._connection is not None:
             self._connection.close()
         self._connection = self._driver = None
+        self._stale_at = 0.0
         self._engine.dispose()
         self._forget()
 

@@ -45,8 +45,8 @@ class ResolvedNames(LocalFile):
                 if len(self._kept) >= MOST_KEPT:
                     self._kept.clear()
                 found = _HOPS.rows(driver, target.key)
-                self._kept[target] = from_text(found[0][0]) if found else None
-        except (SQLAlchemyError, sqlite3.Error, OSError, ValueError, TypeError):
+                self._kept[target] = _hops(found[0][0]) if found else None
+        except (SQLAlchemyError, sqlite3.Error, OSError):
             self.close()
         return self._kept.get(target)
 
@@ -85,3 +85,11 @@ class ResolvedNames(LocalFile):
     def _forget(self) -> None:
         self._kept.clear()
         self._sources.clear()
+
+
+def _hops(text: str | None) -> Hops | None:
+    """Return what a row says; None, as for a name that nobody has tried, if it is damaged."""
+    try:
+        return from_text(text) if text else None
+    except (ValueError, TypeError):
+        return None

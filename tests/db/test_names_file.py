@@ -77,6 +77,22 @@ def test_an_address_needs_no_file(tmp_path: Path) -> None:
         worker.close()
 
 
+@pytest.mark.parametrize("hops", ["[1", "[1]", "7", "", None])
+def test_a_row_that_cannot_be_read_is_a_name_that_nobody_has_tried_and_costs_no_other(
+    path: Path, file: NamesFile, worker: ResolvedNames, hops: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Target("two.test")
+    file.keep({ONE.key: HERE, other.key: THERE}, {})
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE resolved_name SET hops = ? WHERE target = ?", (hops, ONE.key))
+    assert worker.find(other) == THERE
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "close", lambda: pytest.fail("the file is closed"))
+        assert [worker.find(ONE), worker.find(other)] == [None, THERE]
+    file.keep({ONE.key: THERE, other.key: THERE}, {})
+    assert worker.find(ONE) == THERE
+
+
 DAMAGE = {"no file": None, "not a database": b"x" * 4096, "empty": b""}
 
 
