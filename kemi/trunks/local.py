@@ -2,7 +2,7 @@
 looked at for changes when what is known of it is FRESH_FOR old.
 
 SQLAlchemy writes each SELECT, once, and opens the file. The driver runs the SELECT: what SQLAlchemy does around a run
-takes ten times as long as SQLite does for a row, and far longer for the first call of a worker.
+takes twice as long as all the rest of a look-up (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
-from sqlalchemy import PoolProxiedConnection, Select
+from sqlalchemy import PoolProxiedConnection, Select, String, bindparam
 from sqlalchemy.dialects.sqlite import dialect
 
-from kemi.trunks.tables import open_file
+from kemi.trunks.tables import open_file, version_of
 
 FRESH_FOR = 0.05  # seconds between two looks of a busy worker whether the file has changed
+FIRST, SECOND = bindparam("first", type_=String()), bindparam("second", type_=String())  # the parameters of a Question
 
 
 class Question:
-    """A SELECT with the parameters `first` and `second`, as the driver takes it."""
+    """A SELECT with none of the parameters, FIRST, or both, as the driver takes it."""
 
     def __init__(self, select: Select[Any]) -> None:
         compiled = select.compile(dialect=dialect(paramstyle="named"))
@@ -30,7 +31,7 @@ class Question:
 
     def rows(self, driver: sqlite3.Connection, *values: str | int) -> list[tuple[Any, ...]]:
         """Return the rows that answer it, with these values for its parameters. Raises sqlite3.Error."""
-        given = dict(zip(("first", "second"), values, strict=False))
+        given = dict(zip((FIRST.key, SECOND.key), values, strict=False))
         return driver.execute(self._text, self._values | given).fetchall()
 
 
@@ -71,8 +72,7 @@ class LocalFile:
             self._connection = self._engine.raw_connection()
             self._driver = cast("sqlite3.Connection", self._connection.driver_connection)
             self._opened(self._driver)
-        # a number that moves with every commit of another connection (sqlite.org/pragma.html)
-        state = inode, int(self._driver.execute("PRAGMA data_version").fetchone()[0])
+        state = inode, version_of(self._driver)
         if state != self._state:
             self._state = state
             self._forget()

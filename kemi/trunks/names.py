@@ -9,20 +9,19 @@ import sqlite3
 from pathlib import Path
 from time import monotonic
 
-from sqlalchemy import String, bindparam, select
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kemi.address import normalised
 from kemi.trunks.hops import Hops, Target, from_text, literal, target_of
-from kemi.trunks.local import LocalFile, Question
+from kemi.trunks.local import FIRST, LocalFile, Question
 from kemi.trunks.tables import next_hops, resolved_names
 
 MOST_KEPT = 4096
 _NOWHERE = Path(os.devnull, "names")
 
-_FIRST = bindparam("first", type_=String())
-_HOPS = Question(select(resolved_names.c.hops).where(resolved_names.c.target == _FIRST))
-_PLACE = Question(select(next_hops).where(next_hops.c.place == _FIRST))
+_HOPS = Question(select(resolved_names.c.hops).where(resolved_names.c.target == FIRST))
+_PLACE = Question(select(next_hops).where(next_hops.c.place == FIRST))
 
 
 class ResolvedNames(LocalFile):

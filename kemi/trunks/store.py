@@ -18,11 +18,8 @@ from sqlalchemy import (
     URL,
     ColumnElement,
     FromClause,
-    Integer,
-    String,
     Table,
     and_,
-    bindparam,
     func,
     literal_column,
     or_,
@@ -31,7 +28,7 @@ from sqlalchemy import (
 
 from kemi.trunks.groups import CARRIERS
 from kemi.trunks.hops import Hops, Target, in_order
-from kemi.trunks.local import LocalFile, Question
+from kemi.trunks.local import FIRST, SECOND, LocalFile, Question
 from kemi.trunks.names import ResolvedNames
 from kemi.trunks.places import Listed, Places, of_carrier
 from kemi.trunks.rows import LONGEST_KEY
@@ -63,8 +60,6 @@ def _is_of(fault: FromClause, table: Table) -> ColumnElement[bool]:
 
 
 _FAULT, _POLICY_FAULT = replica_fault.alias("fault"), replica_fault.alias("policy_fault")
-_FIRST = bindparam("first", type_=String())
-_SECOND = bindparam("second", type_=String())
 
 
 def _rows(*conditions: ColumnElement[bool]) -> Question:
@@ -82,12 +77,12 @@ def _rows(*conditions: ColumnElement[bool]) -> Question:
     )
 
 
-_BY_UUID = _rows(uacreg.c.l_uuid == _FIRST)
-_BY_ROW = _rows(uacreg.c.id == bindparam("first", type_=Integer()))
-_BY_CALLER = _rows(uacreg.c.l_username == _FIRST, func.lower(uacreg.c.l_domain) == _SECOND)
-_BY_NUMBER = _rows(uacreg.c.l_username == _FIRST)
-_BY_CONTACT_USER = _rows(literal_column(CONTACT_USER) == _FIRST, literal_column(f"{CONTACT_USER} <> ''"))
-_BY_DIALLED_DOMAIN = _rows(func.lower(uacreg.c.r_domain) == _FIRST)
+_BY_UUID = _rows(uacreg.c.l_uuid == FIRST)
+_BY_ROW = _rows(uacreg.c.id == FIRST)
+_BY_CALLER = _rows(uacreg.c.l_username == FIRST, func.lower(uacreg.c.l_domain) == SECOND)
+_BY_NUMBER = _rows(uacreg.c.l_username == FIRST)
+_BY_CONTACT_USER = _rows(literal_column(CONTACT_USER) == FIRST, literal_column(f"{CONTACT_USER} <> ''"))
+_BY_DIALLED_DOMAIN = _rows(func.lower(uacreg.c.r_domain) == FIRST)
 
 _LISTED = (
     select(address.c.ip_addr, address.c.mask, address.c.port)
@@ -95,7 +90,7 @@ _LISTED = (
     .order_by(address.c.id)
     .limit(MOST_OF_A_KEY)
 )
-_BY_TAG = Question(_LISTED.where(address.c.tag == _FIRST))
+_BY_TAG = Question(_LISTED.where(address.c.tag == FIRST))
 _UNTAGGED = Question(_LISTED.where(or_(address.c.tag == "", address.c.tag.is_(None))))
 _SAYS = Question(select(replica_state))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from sqlalchemy import (
     URL,
@@ -161,13 +161,17 @@ def add_contact_user(connection: Connection, table: str) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {CONTACT_USER} VARCHAR(255) DEFAULT '' NOT NULL")
 
 
-def data_version(connection: Connection) -> int:
-    """Return a number that moves with every commit of another connection (sqlite.org/pragma.html). It is asked for so
-    often that it goes past SQLAlchemy, but for its errors.
+def version_of(driver: sqlite3.Connection) -> int:
+    """Return a number that moves with every commit of another connection (sqlite.org/pragma.html). Raises
+    sqlite3.Error.
     """
-    driver: Any = connection.connection.driver_connection
+    return int(driver.execute("PRAGMA data_version").fetchone()[0])
+
+
+def data_version(connection: Connection) -> int:
+    """Return the same number, which is asked for so often that it goes past SQLAlchemy, but for its errors."""
     try:
-        return int(driver.execute("PRAGMA data_version").fetchone()[0])
+        return version_of(cast("sqlite3.Connection", connection.connection.driver_connection))
     except sqlite3.Error:
         return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
 

@@ -207,5 +207,4 @@ class Trunk:
         if scheme.lower() not in ("sip", "sips"):
             return dialled
         at = "@" if userinfo else ""
-        kept = _HOP_PARAMETERS.sub("", parameters) if parameters else ""
-        return f"{scheme}:{userinfo}{at}{self.domain}{kept}"
+        return f"{scheme}:{userinfo}{at}{self.domain}{_HOP_PARAMETERS.sub('', parameters)}"
