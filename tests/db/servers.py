@@ -281,13 +281,15 @@ def in_container(kind: str) -> Iterator[URL]:
 def mariadb(*options: str) -> Iterator[Server]:
     """A MariaDB server with an empty database. options: more of its command line's."""
     with home_of("mysql") as (home, owner):
-        install = [program("mariadb-install-db"), "--no-defaults", f"--datadir={home}/data", "--skip-test-db"]
+        # a server that starts takes temporary files of another one for its own leftovers
+        places = [f"--datadir={home}/data", f"--tmpdir={home}"]
+        install = [program("mariadb-install-db"), "--no-defaults", *places, "--skip-test-db"]
         subprocess.run(install, check=True, capture_output=True, cwd="/", **owner)
         start = home / "start.sql"
         start.write_text(USERS_OF_MARIADB)
         start.chmod(0o644)
         port = free_port()
-        command = [program("mariadbd"), "--no-defaults", f"--datadir={home}/data", f"--port={port}"]
+        command = [program("mariadbd"), "--no-defaults", *places, f"--port={port}"]
         command += [
             f"--socket={home}/socket",
             "--bind-address=127.0.0.1",

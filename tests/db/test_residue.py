@@ -114,8 +114,9 @@ import os, signal, sys
 from kemi.command.snapshot import snapshot
 from kemi.settings import Settings
 
-for each in signal.SIGTERM, signal.SIGHUP:
-    signal.signal(each, signal.SIG_DFL)  # as a shell starts it: under nohup the tests ignore one
+for each in signal.SIGTERM, signal.SIGHUP:  # as at a terminal: behind nohup or & they are ignored
+    signal.signal(each, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with snapshot(Settings.from_environment(os.environ)):
     os.kill(os.getpid(), int(sys.argv[1]))
     signal.pause()
