@@ -140,6 +140,10 @@ class Kamailio:
         changed = time.monotonic()
         self.wait_for("every worker looks again", lambda: time.monotonic() > changed + LOOKS_EVERY, within=1)
 
+    def wait_until_disconnected(self) -> None:
+        """Until it has seen the end of every TCP connection: it sends over one, and counts it, until then."""
+        self.wait_for("no connection is left", lambda: "state:" not in self.rpc("core.tcp_list"), within=10)
+
     def judge_log(self, log: str, secrets: Collection[str]) -> None:
         """Nothing that Kamailio says may hold a traceback or one of these passwords, and the product's lines are logfmt
         or JSON.

@@ -81,6 +81,7 @@ def test_the_connections_of_strangers_are_closed_and_a_listed_peers_stay(small: 
 
 
 def test_one_source_does_not_take_the_connections_of_all(small: Kamailio) -> None:
+    small.wait_until_disconnected()
     with connected(small, "127.0.0.1", PER_SOURCE + 9) as peers:
         small.wait_for("the end of the surplus", lambda: still_open(peers) <= PER_SOURCE, within=10)
         assert still_open(peers) >= PER_SOURCE - 1

@@ -9,7 +9,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -171,11 +170,7 @@ def carriers(scene: Scene, *places: str) -> Iterator[dict[str, Carrier]]:
         yield found
         assert [fault for each in found.values() for fault in each.faults] == []
     scene.agents.clear()
-    scene.kamailio.wait_for("no connection is left for the next call", partial(_has_no_connection, scene), within=5)
-
-
-def _has_no_connection(scene: Scene) -> bool:
-    return "state" not in scene.kamailio.rpc("core.tcp_list")
+    scene.kamailio.wait_until_disconnected()
 
 
 @pytest.mark.parametrize("name", TABLE)
