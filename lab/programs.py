@@ -7,7 +7,9 @@ The demo, the tests and the bench start all their servers this way. Nothing that
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -25,6 +27,7 @@ START_LIMIT = 8.0  # seconds until a server answers OPTIONS
 STOP_LIMIT = 10.0  # seconds from SIGTERM to the end of a program that has to end by it
 END_LIMIT = 3.0  # seconds from SIGTERM to SIGKILL
 POLL = 0.02
+PORTS = range(10_000, 32_000)  # below net.ipv4.ip_local_port_range, as Linux has it
 LOG_LINES = 15
 
 
@@ -122,20 +125,28 @@ def wait_for(found: Callable[[], T], within: float) -> T:
     return answer
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody uses now, neither by UDP nor by TCP."""
-    ports: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(ports) < count:
-            udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            tcp = held.enter_context(socket.socket())
-            udp.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                tcp.bind(udp.getsockname())
-                ports.append(int(udp.getsockname()[1]))
-    return ports
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Return ports of a local address that nobody uses now, neither by UDP nor by TCP.
+
+    They are none of those that a socket without a port gets from the system, so no connection takes one by chance
+    before it is used, or while its server is away. OSError: the address is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = secrets.choice(PORTS)
+        with socket.socket(family, socket.SOCK_DGRAM) as udp, socket.socket(family, socket.SOCK_STREAM) as tcp:
+            try:
+                udp.bind((host, port))
+                tcp.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                ports.add(port)
+    return list(ports)
 
 
-def free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     """Return one such port."""
-    return free_ports(1)[0]
+    return free_ports(1, host)[0]

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from lab.programs import free_port
 from tests.harness.certificates import Identity
 from tests.harness.message import MalformedError, Message, parse, split_stream
 
@@ -195,7 +196,7 @@ class Endpoint:
         bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
         if kind == socket.SOCK_STREAM:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
+        bound.bind((host, port or free_port(host)))
         if kind == socket.SOCK_STREAM:
             bound.listen()
         return bound

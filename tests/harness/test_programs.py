@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -75,6 +76,25 @@ def test_a_server_that_does_not_answer_says_so(tmp_path: Path, monkeypatch: pyte
 
 def test_free_ports_are_as_many_as_were_asked_for() -> None:
     assert len(set(free_ports(5))) == 5
+
+
+def test_no_connection_gets_a_free_port_by_chance() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(programs.PORTS) < first
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_port_that_one_transport_uses_is_not_free(monkeypatch: pytest.MonkeyPatch, kind: int) -> None:
+    other = free_port()
+    with socket.socket(socket.AF_INET, kind) as used:
+        used.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(programs, "PORTS", (used.getsockname()[1], other))
+        assert {free_port() for _ in range(20)} == {other}
+
+
+def test_no_port_of_an_address_elsewhere_is_free() -> None:
+    with pytest.raises(OSError, match="assign requested"):
+        free_port("203.0.113.1")
 
 
 def test_a_wait_that_is_over_gives_the_last_answer() -> None:
