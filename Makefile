@@ -72,11 +72,11 @@ compare: setup $(VENV)/test $(if $(filter container,$(IN)),engine)
 	@$(PYTHON) -m tests.live.compare $(if $(filter container,$(IN)),--container)
 
 # Figures of this machine, in Markdown, var/bench/bench.png and bench.json. ROWS: of the first whole sync; QUICK=1: only
-# that it works.
+# that it works. SILENCE=3600: the first call after so many seconds without one instead.
 ROWS = 1000000
 bench: setup $(VENV)/test
 	@kamailio/install sip-tester postgresql mariadb-server
-	@$(PYTHON) -m tests.bench $(if $(QUICK),--quick,--rows $(ROWS))
+	@$(PYTHON) -m tests.bench $(if $(QUICK),--quick,--rows $(ROWS)) $(if $(SILENCE),--silence $(SILENCE))
 
 # Half of what this machine carries, for MINUTES; fails if a call is lost. RATE: calls per second instead. UP=100000: so
 # many calls up at once instead, with the memory that there is by default. FAILOVER=10000: so many calls over two trunks

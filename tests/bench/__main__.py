@@ -1,10 +1,10 @@
-"""`python -m tests.bench [--quick] [--rounds N] [--rows N]` measures, and prints what came out as Markdown: what a call
-costs here and natively, how far this package scales, and what its copy of a database costs. Figures are of the machine
-that it runs on, and mean something on one that is otherwise idle; ratios hold on a noisier one too, because the
-configurations are taken in turn.
+"""`python -m tests.bench [--quick] [--rounds N] [--rows N] [--silence SECONDS]` measures, and prints what came out as
+Markdown: what a call costs here and natively, how far this package scales, and what its copy of a database costs.
+Figures are of the machine that it runs on, and mean something on one that is otherwise idle; ratios hold on a noisier
+one too, because the configurations are taken in turn.
 
 Files: var/bench/bench.png and var/bench/bench.json. --quick shows that all of it works, in about a minute; its figures
-mean nothing.
+mean nothing. --silence measures one thing alone: the first call after so long.
 """
 
 from __future__ import annotations
@@ -117,6 +117,11 @@ def further(size: Size) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
     yield _section("setup", syncs.setup_during_syncs(size.sync_calls, size.sync_rows), setup_table)
 
 
+def measure_silence(seconds: float) -> Iterator[str]:
+    """Measure the first call after so long. Raises BenchError."""
+    yield first_calls_table(scale.calls_after_silence(seconds), f"{seconds:,.0f} seconds of silence")
+
+
 def _section(
     name: str, measured: list[Figure], lines: Callable[[list[Figure]], str]
 ) -> tuple[str, list[dict[str, Any]], str]:
@@ -151,10 +156,10 @@ def capacities_table(measured: list[scale.Capacity]) -> str:
     )  # fmt: skip
 
 
-def first_calls_table(measured: list[scale.First]) -> str:
-    """Setup of the first call after a start."""
+def first_calls_table(measured: list[scale.First], after: str = "a start") -> str:
+    """Setup of the first call after a start, or after something else."""
     return table(
-        ["the first call after a start", "starts", "median", "worst"],
+        [f"the first call after {after}", "starts", "median", "worst"],
         [
             [f"({one.configuration})", str(one.starts), f"{one.median * 1e3:.1f} ms", f"{one.worst * 1e3:.1f} ms"]
             for one in measured
@@ -234,12 +239,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="show that it works; the figures mean nothing")
     parser.add_argument("--rounds", type=int, help="of the configurations for calls")
     parser.add_argument("--rows", type=int, help="of the first whole sync")
+    parser.add_argument("--silence", type=float, help="measure the first call after so many seconds, and nothing else")
     asked = parser.parse_args()
     size = QUICK if asked.quick else WHOLE
     size = replace(size, rounds=asked.rounds or size.rounds, rows=asked.rows or size.rows)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        for text in measure(size):
+        for text in measure_silence(asked.silence) if asked.silence else measure(size):
             print(text, end="\n\n", flush=True)
     except BenchError as error:
         print(f"FAILED: {error}", file=sys.stderr)

@@ -1,11 +1,15 @@
 """How much one Kamailio carries, by its number of UDP workers, with this package and with the recipe in Kamailio's own
-language; what the first call after a start takes, and a call over one of a million trunks; how workers' memory grows.
+language; what the first call after a start or after silence takes, and a call over one of a million trunks; how
+workers' memory grows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -53,7 +57,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class First:
-    """How long the first call after a start took to be set up, in seconds."""
+    """How long the first call after a start, or after silence, took to be set up, in seconds."""
 
     configuration: str
     starts: int
@@ -167,13 +171,33 @@ def capacities(rates: tuple[int, ...] = RATES, counts: tuple[int, ...] = COUNTS)
 
 
 def first_calls(starts: int = STARTS) -> Iterator[First]:
-    """The recipe and this package, each started so often. Raises BenchError."""
+    """Of the recipe and this package, each started so often. Raises BenchError."""
     for one in (RECIPE, PACKAGE):
         taken = []
         for _ in tqdm(range(starts), desc=f"first calls of ({one.letter})"):
             with running(one, "near", workers=1) as proxy:
                 taken += proxy.place(Load(1, 1)).setup
         yield First(one.letter, starts, statistics.median(taken), max(taken))
+
+
+def calls_after_silence(seconds: float, starts: int = STARTS) -> list[First]:
+    """Of the recipe and this package, each started so often. All run side by side, are called once, and once more when
+    so many seconds have passed. Raises BenchError.
+    """
+    taken: dict[str, list[float]] = defaultdict(list)
+    with contextlib.ExitStack() as started:
+        proxies = [
+            (one.letter, started.enter_context(running(one, "near", workers=1)))
+            for _ in range(starts)
+            for one in (RECIPE, PACKAGE)
+        ]
+        for _, proxy in proxies:
+            proxy.place(Load(1, 1))
+        time.sleep(seconds)
+        for letter, proxy in tqdm(proxies, desc="calls after silence"):
+            taken[letter] += proxy.place(Load(1, 1)).setup
+            proxy.check_log()
+    return [First(letter, starts, statistics.median(all_of), max(all_of)) for letter, all_of in taken.items()]
 
 
 def by_trunks(sizes: tuple[int, ...] = TRUNKS, load: Load = COMPARED_LOAD) -> Iterator[Trunks]:

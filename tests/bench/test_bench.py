@@ -23,7 +23,7 @@ import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench import calls, handlers, plot, processes, report, scale, sipp, soak, swing, upkeep
-from tests.bench.calls import CONFIGURATIONS, LINES, PACKAGE, Configuration, Proxy, postgresql, running
+from tests.bench.calls import CONFIGURATIONS, LINES, PACKAGE, RECIPE, Configuration, Proxy, postgresql, running
 from tests.bench.report import Figures
 from tests.bench.sipp import ROUND_TRIP, BenchError, Calls, Counts, Load
 from tests.harness.database import ServerDatabase
@@ -163,6 +163,28 @@ def test_ladder_is_climbed_to_the_last_rate_that_is_carried(monkeypatch: pytest.
     monkeypatch.setattr(scale, "WARM_UP", FEW)
     monkeypatch.setattr(scale, "is_carried", lambda seen, load: seen.lost == 0 and load.rate < 40)
     assert scale.capacity(1, rates=(20, 30, 40, 50), seconds=0.5).rate == 30
+
+
+def test_calls_after_silence_are_those_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    silence, seen = 7.0, list[str]()
+    sleep, place = time.sleep, Proxy.place
+
+    def noted_sleep(seconds: float) -> None:
+        if seconds == silence:
+            seen.append("silence")
+        else:
+            sleep(seconds)
+
+    def noted_place(proxy: Proxy, load: Load) -> Calls:
+        seen.append(proxy.kamailio.name)
+        return place(proxy, load)
+
+    monkeypatch.setattr(time, "sleep", noted_sleep)
+    monkeypatch.setattr(Proxy, "place", noted_place)
+    after = scale.calls_after_silence(silence, starts=1)
+    assert seen == [RECIPE.name, PACKAGE.name, "silence", RECIPE.name, PACKAGE.name]
+    assert [(one.configuration, one.starts) for one in after] == [("b", 1), ("f", 1)]
+    assert all(0 < one.median <= one.worst for one in after)
 
 
 def test_kamailio_that_ends_is_no_end_of_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
