@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, select
 
-from kemi.trunks.tables import SYNCED, UNUSABLE, open_file, replica_fault, replica_state, trunk, uacreg
+from kemi.trunks.tables import SYNCED, UNUSABLE, open_file, replica_fault, said, trunk, uacreg
 
 
 class StoredTrunk(NamedTuple):
@@ -51,7 +51,6 @@ _LEFT_OUT = (
     .where(replica_fault.c.outcome == UNUSABLE)
     .group_by(replica_fault.c.table_name)
 )
-_SYNCED = select(replica_state.c.value).where(replica_state.c.name == SYNCED)
 _TABLES = (uacreg.name, trunk.name, "address")
 
 
@@ -60,7 +59,7 @@ def stored(file: Path) -> Stored:
     engine = open_file(file)
     try:
         with engine.connect() as connection:
-            is_complete = connection.execute(_SYNCED).first() is not None
+            is_complete = bool(said(connection, SYNCED))
             left_out = {str(table): int(number) for table, number in connection.execute(_LEFT_OUT)}
             trunks = [_trunk(row) for row in connection.execute(_ROWS)]
     finally:

@@ -25,7 +25,7 @@ from kemi.trunks.tables import (
     data_version,
     open_file,
     replica_fault,
-    replica_state,
+    said,
     trunk,
     uacreg,
 )
@@ -65,7 +65,6 @@ _SECURED = (
     )
     .group_by(uacreg.c.auth_proxy, uacreg.c.r_domain, uacreg.c.socket, "tls_verify")
 )
-_SYNCED = select(replica_state.c.value).where(replica_state.c.name == SYNCED)
 _COLUMNS = list(copied_uacreg.columns.keys())
 _UUID, _PROXY, _PASSWORD, _HA1 = map(_COLUMNS.index, ("l_uuid", "auth_proxy", "auth_password", "auth_ha1"))
 _SOCKET = _COLUMNS.index("socket")
@@ -148,7 +147,7 @@ class Rows:
             {str(row[_UUID]): row for row in registering if row},
             {row.uuid: row for row in probed if row.target.host},
             tuple(row for row in map(_secured, execute(_SECURED)) if row.may_lead_to_tls) if self._has_tls else (),
-            execute(_SYNCED).first() is not None,
+            bool(said(self._connection, SYNCED)),
         )
         self._version = version
 

@@ -34,6 +34,7 @@ from kemi.trunks.tables import (
     open_file,
     replica_fault,
     replica_state,
+    said,
     uacreg,
 )  # fmt: skip
 
@@ -103,7 +104,7 @@ def _judge(path: Path, rules: Rules) -> None:
     copy = Copy(path, rules)
     with contextlib.closing(copy):
         with local_errors(), copy.connected() as connection:
-            is_judged = _state(connection, RULES) == rules.name
+            is_judged = said(connection, RULES) == rules.name
             if not is_judged:
                 schema.make(connection)
                 _lay_out(connection)
@@ -129,17 +130,11 @@ def _unusable(path: Path, wanted: str) -> str:
         with engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
                 return "damaged"
-            return "" if _state(connection, SOURCE) == wanted else "of another database"
+            return "" if said(connection, SOURCE) == wanted else "of another database"
     except DatabaseError:
         return "damaged"
     finally:
         engine.dispose()
-
-
-def _state(connection: Connection, name: str) -> str:
-    """Return what the copy says of itself; empty if it says nothing."""
-    value = connection.execute(select(replica_state.c.value).where(replica_state.c.name == name)).scalar()
-    return str(value or "")
 
 
 def _inode(path: Path) -> int:
@@ -177,7 +172,7 @@ class Copy:
     def synced_at(self) -> float | None:
         """Return when the copy was last known to equal the database, in seconds since the epoch; None for never."""
         with local_errors(), self.connected() as connection:
-            value = _state(connection, SYNCED)
+            value = said(connection, SYNCED)
         return float(value) if value else None
 
     def sums(self, table: Table) -> dict[int, str]:
@@ -205,7 +200,7 @@ class Copy:
     def known_secrets(self) -> str:
         """Return the same as it was noted last."""
         with local_errors(), self.connected() as connection:
-            return _state(connection, SECRETS)
+            return said(connection, SECRETS)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Writer]:

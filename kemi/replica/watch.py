@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from kemi.line import Line, warning
 from kemi.replica.writer import CopyError, Faults
-from kemi.trunks.tables import SYNCED, address, cause, data_version, open_file, replica_state, uacreg
+from kemi.trunks.tables import SYNCED, address, cause, data_version, open_file, said, uacreg
 
 
 @dataclass
@@ -83,10 +83,5 @@ class Watch:
 
     def _default_is_there(self, connection: Connection) -> bool:
         """Return True if there is a row for the default trunk, or if there need be none, or not yet."""
-        synced = select(replica_state.c.name).where(replica_state.c.name == SYNCED)
         row = select(uacreg.c.id).where(uacreg.c.l_uuid == self._default_trunk)
-        return (
-            not self._default_trunk
-            or connection.execute(synced).first() is None
-            or connection.execute(row).first() is not None
-        )
+        return not self._default_trunk or not said(connection, SYNCED) or connection.execute(row).first() is not None

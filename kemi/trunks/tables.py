@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    select,
 )
 from sqlalchemy.exc import DBAPIError
 
@@ -159,6 +160,12 @@ def add_contact_user(connection: Connection, table: str) -> None:
     present = {str(row[1]) for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")}
     if present and CONTACT_USER not in present:
         connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {CONTACT_USER} VARCHAR(255) DEFAULT '' NOT NULL")
+
+
+def said(connection: Connection, name: str) -> str:
+    """Return what the copy says of itself: a value of replica_state, empty without one."""
+    value = connection.execute(select(replica_state.c.value).where(replica_state.c.name == name)).scalar()
+    return str(value or "")
 
 
 def version_of(driver: sqlite3.Connection) -> int:
