@@ -21,6 +21,7 @@ import contextlib
 import random
 import re
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,17 @@ from kemi.trunks.rows import Rules
 from kemi.trunks.tables import SECRETS, cause
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import Table
+
     from kemi.settings import Settings
 
 HEARTBEAT = 5.0  # seconds between two checks that a server which gives notices is alive
 WHOLE_INTERVAL = 300.0
 SECRETS_EVERY = 1.0  # seconds between two looks at the secrets that rows only name
 FIRST_PAUSE = 0.5
-MOST_BY_NOTICE = 200  # rows fetched one by one; for more, a comparison is cheaper
+MOST_BY_NOTICE = 200  # rows; for more, a comparison is cheaper
 
 _TABLE_OF = {table.name: table for table in TABLES}
 _NOTICE = re.compile(rf"(?P<table>{'|'.join(_TABLE_OF)}):(?P<id>[0-9]{{1,18}})")
@@ -200,21 +205,25 @@ class Keeper:
         report.lines.append(notice(outcome="database-copied", rows=fetched, seconds=seconds))
 
     def _apply_notices(self, source: Source, notices: list[str], report: Report) -> None:
-        """Fetch the rows that notices name."""
-        named = [_NOTICE.fullmatch(notice) for notice in notices]
-        rows = [(_TABLE_OF[match["table"]], int(match["id"])) for match in named if match]
-        if len(rows) < len(notices) or len(rows) > MOST_BY_NOTICE:
-            self._compare(source, report)
-            return
-        with source.snapshot():  # one transaction may have changed several rows
-            found = [(table, number, source.row(table, number)) for table, number in rows]
+        """Fetch the rows that notices name. One that a later transaction has changed comes as that one left it, so its
+        others are fetched too, all as of one moment.
+        """
+        named: set[str] = set()
+        while not named.issuperset(notices):
+            named.update(notices)
+            numbers = _numbers(named)
+            if not numbers:
+                self._compare(source, report)
+                return
+            with source.snapshot():
+                rows = {table: source.named(table, numbers[table]) for table in numbers}
+            notices = source.notices_by_now()
         with self._copy.transaction() as writer:
-            for table, number, _ in found:
-                writer.delete(table, number, number + 1)
-                writer.note_changed(table, number)
-            for table, _, row in found:
-                if row is not None:
-                    writer.insert(table, [row])
+            for table in numbers:
+                for number in numbers[table]:
+                    writer.delete(table, number, number + 1)
+                    writer.note_changed(table, number)
+                writer.insert(table, rows[table])
             writer.note_synced()
         report.name(writer.faults)
 
@@ -251,6 +260,17 @@ class Keeper:
         if self._synced_at is None:
             return "nothing: there is no copy yet"
         return f"the copy of {time.time() - self._synced_at:.0f} s ago"
+
+
+def _numbers(notices: Collection[str]) -> dict[Table, list[int]]:
+    """Return the ids that notices name, by table; none if one of them names no row, or a comparison is cheaper."""
+    named = [_NOTICE.fullmatch(notice) for notice in notices]
+    if len(named) > MOST_BY_NOTICE or None in named:
+        return {}
+    numbers: dict[Table, list[int]] = defaultdict(list)
+    for each in filter(None, named):
+        numbers[_TABLE_OF[each["table"]]].append(int(each["id"]))
+    return numbers
 
 
 def _ranges(theirs: dict[int, str], mine: dict[int, str]) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """The DBA's database, read through one connection: PostgreSQL or MariaDB/MySQL here, an SQLite file in file.py.
 
 Every query has a time limit, because a frozen server neither answers nor closes the connection. Only SELECT and, on
-PostgreSQL, LISTEN. Never used by SIP workers.
+PostgreSQL, LISTEN and a NOTIFY of our own. Never used by SIP workers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -42,6 +42,7 @@ BATCH = 5000  # rows fetched and written at once
 TABLES: tuple[Table, ...] = (copied_uacreg, address, trunk)
 OPTIONAL = trunk  # a database that Kamailio's own scripts made has none
 NOTICE_CHANNEL = "kemi_trunkauth"
+OWN_CHANNEL = "kemi_trunkauth_keepers"
 
 # A row's sum: the first 60 bits of the MD5 of its columns' text; every kind of server has MD5.
 _ROW_SUM = {
@@ -132,14 +133,22 @@ class Source:
         """Return the changes since the last call, as the trigger names them: `table:id`, or `table:*` for all rows."""
         driver: Any = self._open.connection.driver_connection
         try:
-            return sorted({notice.payload for notice in driver.notifies(timeout=0)})
+            return sorted({each.payload for each in driver.notifies(timeout=0) if each.channel == NOTICE_CHANNEL})
         except self._engine.dialect.loaded_dbapi.Error as error:  # raised past SQLAlchemy, which wraps it otherwise
             raise OSError(str(error)) from None
 
-    def row(self, table: Table, number: int) -> Sequence[Any] | None:
+    def notices_by_now(self) -> list[str]:
+        """Return the same, with those of all transactions that a snapshot has shown: in the server's queue they are
+        before a notice of our own, and come before its answer (PostgreSQL's async.c).
+        """
         with self._limited():
-            found = self._open.execute(self._select(table).where(table.c.id == number)).first()
-        return self._decoded([found])[0] if found else None
+            self._open.execute(text(f"NOTIFY {OWN_CHANNEL}"))
+        return self.notices()
+
+    def named(self, table: Table, numbers: Collection[int]) -> Sequence[Sequence[Any]]:
+        """Return the rows with these ids that there are."""
+        with self._limited():
+            return self._decoded(self._open.execute(self._select(table).where(table.c.id.in_(numbers))).all())
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -212,7 +221,8 @@ class Source:
         try:
             if connection.execute(_TRIGGERS).scalar_one() < len(self.tables()):
                 return False
-            connection.execute(text(f"LISTEN {NOTICE_CHANNEL}"))
+            for channel in (NOTICE_CHANNEL, OWN_CHANNEL):
+                connection.execute(text(f"LISTEN {channel}"))
         except DBAPIError:
             if connection.invalidated:
                 raise
@@ -244,12 +254,7 @@ class Source:
 def engine_with(url: URL, arguments: dict[str, object]) -> Engine:
     """Return an engine with one connection, whose errors carry no values."""
     return create_engine(
-        url,
-        hide_parameters=True,
-        isolation_level="AUTOCOMMIT",
-        pool_size=1,
-        max_overflow=0,
-        connect_args=arguments,
+        url, hide_parameters=True, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args=arguments
     )
 
 
@@ -283,13 +288,8 @@ def _connect_arguments(url: URL) -> dict[str, object]:
             "application_name": "kemi-trunkauth",
             "client_encoding": "utf8",  # psycopg returns bytes, not text, if the database's own is SQL_ASCII
         }
-    limit = int(OPERATION_LIMIT)
-    return {
-        "connect_timeout": CONNECT_LIMIT,
-        "read_timeout": limit,
-        "write_timeout": limit,
-        "program_name": "kemi-trunkauth",
-    }
+    limits_of_queries = dict.fromkeys(("read_timeout", "write_timeout"), int(OPERATION_LIMIT))
+    return {"connect_timeout": CONNECT_LIMIT, "program_name": "kemi-trunkauth", **limits_of_queries}
 
 
 def _shut_down(descriptor: int) -> None:

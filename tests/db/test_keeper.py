@@ -138,6 +138,30 @@ def test_many_changes_in_one_commit(noticing: Site) -> None:
     assert len(noticing.said("database-copied")) == 2
 
 
+def test_a_row_never_comes_without_the_others_of_its_transaction(
+    noticing: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = ["UPDATE uacreg SET realm = 'later'"]
+    snapshot = noticing.keeper._source.snapshot
+
+    def late_snapshot() -> contextlib.AbstractContextManager[None]:
+        noticing.execute(*later)
+        later.clear()
+        return snapshot()
+
+    monkeypatch.setattr(noticing.keeper._source, "snapshot", late_snapshot)
+    noticing.execute("UPDATE uacreg SET realm = 'sooner' WHERE id = 1")
+    before = noticing.copied()
+    noticing.tick_until("the copy is another", lambda: noticing.copied() != before)
+    assert noticing.is_equal()
+
+
+def test_notices_by_now_are_of_all_that_was_committed(noticing: Site) -> None:
+    for number in range(100):
+        noticing.execute(f"UPDATE uacreg SET expires = {number + 1} WHERE id = 1000")
+        assert noticing.keeper._source.notices_by_now() == ["uacreg:1000"]
+
+
 def test_what_is_affected_is_told(noticing: Site) -> None:
     def told_after(statement: str) -> bool:
         noticing.reports.clear()
