@@ -19,7 +19,7 @@ from kemi.address import is_address, normalised
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _EXTENSIONS = 0xA3  # [3] of TBSCertificate (RFC 5280 4.1)
-_DNS, _URI, _IP = 0x82, 0x86, 0x87  # of GeneralName (RFC 5280 4.2.1.6)
+_DNS, _URI, _IP = 0x82, 0x86, 0x87  # of GeneralName (RFC 5280 4.2.1.6); the other kinds need not be text
 _ALTERNATIVE_NAMES = bytes.fromhex("551d11")  # 2.5.29.17
 
 
@@ -44,11 +44,13 @@ def covers(names: frozenset[str], wanted: str) -> bool:
 def _name(tag: int, value: bytes) -> str:
     if tag == _IP:
         return str(ip_address(value))
+    if tag not in (_DNS, _URI):
+        return ""
     text = value.decode("ascii")
     if tag == _DNS:
         return normalised(text.rstrip("."))
     scheme, user, host, _ = uri.split(text)
-    return normalised(host) if tag == _URI and scheme.lower() == "sip" and not user else ""
+    return normalised(host) if scheme.lower() == "sip" and not user else ""
 
 
 def _alternative_names(certificate: bytes) -> Iterator[tuple[int, bytes]]:

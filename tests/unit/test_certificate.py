@@ -37,6 +37,22 @@ MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAIZPG4Ob0Q4uaVUM
 MHAacWodqQ==
 -----END CERTIFICATE-----
 """
+# subjectAltName = otherName:msUPN;UTF8:sbc@carrier.test, dirName:O=Bücher, DNS:sip.carrier.test,
+# RID:1.3.6.1.4.1.311, email:mail@mail.test
+OF_OTHER_KINDS = """-----BEGIN CERTIFICATE-----
+MIIB9TCCAZugAwIBAgIUencXyQzSXk8M9+zeICZPwUeTxlowCgYIKoZIzj0EAwIw
+FjEUMBIGA1UEAwwLY29tbW9uLnRlc3QwIBcNMjYxMTI3MDgwMjE3WhgPMjEyNjEx
+MDMwODAyMTdaMBYxFDASBgNVBAMMC2NvbW1vbi50ZXN0MFkwEwYHKoZIzj0CAQYI
+KoZIzj0DAQcDQgAEc1ciAQ1Fx2I6sPpCbXQfSxjNiGceM9Jt9Sg8a1iWM1gRtTPD
+WHoCqCjvAS270a8GgfzzvSejVtfKidhdPmJp3KOBxDCBwTAdBgNVHQ4EFgQUlt8f
+Gu9FLDwvSWJ34+iReLcb2M0wHwYDVR0jBBgwFoAUlt8fGu9FLDwvSWJ34+iReLcb
+2M0wDwYDVR0TAQH/BAUwAwEB/zBuBgNVHREEZzBloCAGCisGAQQBgjcUAgOgEgwQ
+c2JjQGNhcnJpZXIudGVzdKQWMBQxEjAQBgNVBAoMCULDg8K8Y2hlcoIQc2lwLmNh
+cnJpZXIudGVzdIgHKwYBBAGCN4EObWFpbEBtYWlsLnRlc3QwCgYIKoZIzj0EAwID
+SAAwRQIgYdeODdb6f1wc+MpyDi9YvlLk7blQJxdEJqbxPkg0NroCIQC0gebGx9fF
+0zW8Rr2oh7PNcG/9OiBmUVlNr1r+oxYC/w==
+-----END CERTIFICATE-----
+"""
 NAMES = frozenset({"sip.carrier.test", "*.pool.carrier.test", "192.0.2.7", "2001:db8::7", "uri.test"})
 
 
@@ -50,6 +66,10 @@ def der_of(pem: str) -> bytes:
 
 def test_the_names_of_a_certificate() -> None:
     assert names(PEM) == NAMES
+
+
+def test_names_of_other_kinds_hide_none() -> None:
+    assert names(OF_OTHER_KINDS) == {"sip.carrier.test"}
 
 
 @pytest.mark.parametrize("text", ["", "no PEM", COMMON_NAME_ALONE, as_pem(b""), as_pem(b"\x30\x80"), as_pem(b"\x30")])
