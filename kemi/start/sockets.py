@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kemi.address import literal
+from kemi.address import literal, normalised
 
 _SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
 _RTM_NEWROUTE, _RTM_GETROUTE, _RTA_DST, _RTN_LOCAL = 24, 26, 1, 2  # <linux/rtnetlink.h>
@@ -21,7 +21,7 @@ _SOCKET = re.compile(
     rf"(?P<proto>udp|tcp|tls):(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})"
     rf"(?:/(?P<public_host>{_HOST})(?::(?P<public_port>[0-9]{{1,5}}))?)?"
 )
-_WILDCARDS = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 (they are what is refused)
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 (they are what is refused)
 _FORM = "such as udp:127.0.0.1:5060 tcp:127.0.0.1:5060, or udp:10.0.0.5:5060/203.0.113.5:5060 behind a NAT"
 
 
@@ -47,7 +47,7 @@ class Socket:
                 f"{text!r} is not a socket; it takes proto:address:port with proto udp, tcp or tls, {_FORM}"
             )
         host, public_host = match["host"], match["public_host"] or ""
-        if _WILDCARDS & {host, public_host}:
+        if _WILDCARDS & {normalised(host), normalised(public_host)}:
             raise ValueError(
                 f"{text!r} is no address that others can reach, as Via and Record-Route would say, nor one that "
                 "Kamailio knows as its own; name an address or an interface, one socket for each"
@@ -79,7 +79,7 @@ class Socket:
 
     @property
     def local_address(self) -> str:
-        """The host on this machine: an interface's IPv4 address; a wildcard stays one."""
+        """The host on this machine: an interface's IPv4 address."""
         return _address_of_interface(self.host) if self.is_interface else self.host
 
     @property

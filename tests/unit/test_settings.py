@@ -188,8 +188,12 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "listen", ["udp:0.0.0.0:5060", "udp:0.0.0.0:5060/192.0.2.1", "tcp:[::]:5060", "udp:10.0.0.5:5060/0.0.0.0"]
-)
+    "listen",
+    [
+        "udp:0.0.0.0:5060", "udp:0.0.0.0:5060/192.0.2.1", "tcp:[::]:5060", "udp:10.0.0.5:5060/0.0.0.0",
+        "udp:[::0]:5060", "udp:[0:0:0:0:0:0:0:0]:5060", "udp:[fd00::5]:5060/[0::]",
+    ],
+)  # fmt: skip
 def test_a_wildcard_is_no_address(listen: str) -> None:
     with pytest.raises(SettingError, match=r"^TRUNKAUTH_LISTEN: '.*' is no address that others can reach"):
         Settings.from_environment(STATE | {"TRUNKAUTH_LISTEN": listen})
