@@ -156,7 +156,7 @@ def _addressed(known: Plan, call: Call, settings: Settings) -> Plan:
 
 def _is_ours(dialled: str, settings: Settings) -> bool:
     """Return True if the R-URI leads to a socket of ours."""
-    hosts = {host for each in settings.listen for host in (each.public_host, each.local_address, each.host)}
+    hosts = {host for each in settings.listen for host in (each.public_host, *each.addresses, each.host)}
     return normalised(uri.split(dialled).host) in map(normalised, filter(None, hosts))
 
 

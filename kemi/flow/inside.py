@@ -57,7 +57,7 @@ class Inside(GoingOn):
     @cached_property
     def _sockets(self) -> frozenset[tuple[str, int]]:
         """Address and port of our own sockets."""
-        return frozenset((normalised(each.local_address), each.port) for each in self._settings.listen)
+        return frozenset((normalised(one), each.port) for each in self._settings.listen for one in each.addresses)
 
     def _comes_from_us(self, incoming: Incoming) -> bool:
         """Return True if the request comes from an address of ours. Over TCP its port is any."""

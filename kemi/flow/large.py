@@ -62,7 +62,7 @@ def _own_socket(settings: Settings, address: str) -> str:
     are several hosts to choose from: Kamailio knows by which of them UDP leaves (mhomed), and not TCP.
     """
     alike = [one for one in settings.listen if one.proto != "tls" and one.host.startswith("[") is (":" in address)]
-    if len({one.host for one in alike}) > 1:
+    if len({address for one in alike for address in one.addresses}) > 1:
         return ""
     return next((f"tcp:{one.local_address}:{one.port}" for one in alike if one.proto == "tcp"), "")
 

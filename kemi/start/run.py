@@ -96,7 +96,7 @@ def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> 
         "TRUNKAUTH_STATE_DIR": str(settings.state_dir),
         "TRUNKAUTH_LISTEN": " ".join(map(str, settings.listen)),
         "TRUNKAUTH_SOCKETS": " listen=".join(each.statement for each in settings.listen),
-        "TRUNKAUTH_MHOMED": str(int(len({each.host for each in settings.listen}) > 1)),
+        "TRUNKAUTH_MHOMED": str(int(len({one for each in settings.listen for one in each.addresses}) > 1)),
         "TRUNKAUTH_DEFAULT_TRUNK": settings.default_trunk,
         "TRUNKAUTH_REG_CONTACT": settings.reg_contact,
         "TRUNKAUTH_WORKERS": str(settings.workers),

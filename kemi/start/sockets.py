@@ -8,12 +8,14 @@ import fcntl
 import re
 import socket
 import struct
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kemi.address import literal, normalised
 
-_SIOCGIFADDR = 0x8915  # <linux/sockios.h>; ifreq: 16 bytes of name, then a sockaddr_in with its address at 20
+_SIOCGIFCONF = 0x8912  # <linux/sockios.h>; of 40 bytes each: 16 of a name, then a sockaddr_in with its address at 20
+_MOST_ADDRESSES = 1024  # of all interfaces
 _RTM_NEWROUTE, _RTM_GETROUTE, _RTA_DST, _RTN_LOCAL = 24, 26, 1, 2  # <linux/rtnetlink.h>
 _NLM_F_REQUEST = 1  # <linux/netlink.h>
 _HOST = r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+"
@@ -78,9 +80,14 @@ class Socket:
         return self.public_host or self.local_address
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """The hosts on this machine: an interface's IPv4 addresses, on each of which Kamailio listens."""
+        return _addresses_of_interface(self.host) if self.is_interface else (self.host,)
+
+    @property
     def local_address(self) -> str:
-        """The host on this machine: an interface's IPv4 address."""
-        return _address_of_interface(self.host) if self.is_interface else self.host
+        """The first of them; empty if there is none."""
+        return next(iter(self.addresses), "")
 
     @property
     def reached_at(self) -> str:
@@ -135,12 +142,11 @@ def _is_local(address: str) -> bool:
     return answer[4] == _RTM_NEWROUTE and answer[16 + 7] == _RTN_LOCAL  # rtm_type
 
 
-def _address_of_interface(name: str) -> str:
-    """Return the IPv4 address of a network interface; empty if it has none."""
-    request = struct.pack("16s16x8x", name.encode()[:15])
+def _addresses_of_interface(name: str) -> tuple[str, ...]:
+    """Return the IPv4 addresses of a network interface, in the kernel's order (netdevice(7))."""
+    found = array("B", bytes(40 * _MOST_ADDRESSES))
+    request = struct.pack("iP", len(found), found.buffer_info()[0])  # struct ifconf
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
-        except OSError:
-            return ""
-    return socket.inet_ntoa(answer[20:24])
+        size, _ = struct.unpack("iP", fcntl.ioctl(probe, _SIOCGIFCONF, request))
+    each = struct.iter_unpack("16s4x4s16x", found[:size])
+    return tuple(socket.inet_ntoa(address) for label, address in each if label.rstrip(b"\0") == name.encode())

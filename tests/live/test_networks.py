@@ -6,7 +6,8 @@ import pytest
 
 from lab.programs import free_port
 from tests.harness.agent import SDP
-from tests.harness.node import Installation, Options, own_address
+from tests.harness.network import Network, is_missing
+from tests.harness.node import Installation, Native, Options, own_address
 from tests.harness.scene import Scene
 from tests.harness.steps import policy, wait_until_next_hop
 
@@ -45,6 +46,22 @@ def test_a_trunk_leaves_from_the_socket_of_the_route_to_its_carrier(installation
             call.inside("BYE").expect(200)
             for method in ("INVITE", "BYE"):
                 assert trunk.carrier.expect(method).vias[0].startswith(f"SIP/2.0/UDP {address}:{sip[1]}")
+
+
+def test_a_trunk_leaves_from_the_address_of_the_route_of_an_interface_that_has_several(native: Native) -> None:
+    if missing := is_missing():
+        pytest.skip(missing)
+    sip, outside = ("127.0.0.1", 5060), TEST_NETWORK[0]
+    with Network() as own, own.entered():
+        own.run("ip", "address", "add", f"{outside}/32", "dev", "lo")
+        listen = {"TRUNKAUTH_LISTEN": "udp:lo:5060"}
+        with native.running(Options(sip=sip, network=own, also=listen)) as node, Scene(node) as scene:
+            trunk = scene.trunk(host=outside)
+            call = scene.call(trunk)
+            call.expect(200)
+            call.inside("BYE").expect(200)
+            for method in ("INVITE", "BYE"):
+                assert trunk.carrier.expect(method).vias[0].startswith(f"SIP/2.0/UDP {outside};")
 
 
 SOCKETS = {"IPv6 alone": ("[::1]",), "IPv4 and IPv6": ("127.0.0.1", "[::1]")}

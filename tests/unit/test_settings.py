@@ -215,7 +215,7 @@ def test_an_advertised_address_is_called_back(listen: str, contact: str, stateme
 
 
 def test_an_interface_without_an_address_asks_for_a_contact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "_address_of_interface", lambda _: "")
+    monkeypatch.setattr(sockets, "_addresses_of_interface", lambda _: ())
     environment = STATE | {"TRUNKAUTH_LISTEN": "udp:lo:5060"}
     with pytest.raises(SettingError, match=r"^TRUNKAUTH_REG_CONTACT: not set"):
         Settings.from_environment(environment)
