@@ -14,6 +14,7 @@ import stat
 import sys
 import sysconfig
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def run(settings: Settings, extra: list[str]) -> None:
     if not kamailio:
         raise StartError("kamailio is not installed; on Debian: apt-get install kamailio kamailio-python3-modules")
     check_interpreter()
+    named, settings = settings.listen, replace(settings, listen=tuple(map(looked_up, settings.listen)))
     prepare_database(settings)
     try:
         memory.check(settings.memory)
@@ -67,7 +69,7 @@ def run(settings: Settings, extra: list[str]) -> None:
     environment = kamailio_environment(settings, os.environ)
     if arguments.count("-f") > 1:
         try:
-            level = config.check(arguments, settings.listen, environment)
+            level = config.check(arguments, named, environment)
         except config.ConfigError as error:
             raise StartError(str(error)) from None
         check_level(settings, "-f", level)
@@ -267,6 +269,17 @@ def check_private(settings: Settings) -> None:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             mode = "700" if path.is_dir() else "600"
             raise StartError(f"TRUNKAUTH_STATE_DIR: others can read {path}, which holds passwords: chmod {mode} {path}")
+
+
+def looked_up(sip_socket: Socket) -> Socket:
+    """Return a socket with an address in place of a name. Kamailio asks no name server for it; and for a name that it
+    is to advertise and cannot look up, it drops the socket, and listens everywhere instead. Raises StartError.
+    """
+    try:
+        return sip_socket.looked_up()
+    except (OSError, UnicodeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise StartError(f"TRUNKAUTH_LISTEN: {sip_socket}: {reason}; write an address") from None
 
 
 def check_free(sip_socket: Socket) -> None:

@@ -10,7 +10,7 @@ import socket
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kemi.address import literal, normalised
 
@@ -105,6 +105,17 @@ class Socket:
         name are always here.
         """
         return not self.literal_address or _is_local(self.host.strip("[]"))
+
+    def looked_up(self) -> Socket:
+        """Return the socket with an address in place of a name, IPv4 before IPv6. Raises OSError or UnicodeError if
+        there is none, or none for the name that it advertises.
+        """
+        if self.public_host:
+            socket.getaddrinfo(self.public_host.strip("[]"), None)
+        if self.literal_address or self.is_interface:
+            return self
+        *_, (address, *_) = min(socket.getaddrinfo(self.host, None, type=socket.SOCK_DGRAM))
+        return replace(self, host=literal(str(address)))
 
     def bind_briefly(self) -> None:
         """Bind the socket and let it go. Raises OSError if it cannot be bound."""

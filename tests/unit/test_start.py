@@ -22,6 +22,7 @@ from kemi import cli
 from kemi.settings import PROJECT
 from kemi.start import memory
 from kemi.start import run as start
+from kemi.start.sockets import Socket
 
 Exec = tuple[str, list[str], dict[str, str]]
 Refusal = Callable[..., str]
@@ -228,6 +229,28 @@ def test_a_port_that_is_taken(refusal: Refusal, proto: str, kind: socket.SocketK
 def test_an_address_of_another_machine(refusal: Refusal) -> None:
     line = refusal("run", TRUNKAUTH_LISTEN="udp:192.0.2.123:5060")
     assert line.endswith("; choose an address of this machine")
+
+
+@pytest.mark.parametrize("listen", [
+    "udp:no.name.invalid:5060", "udp:127.0.0.1:5060/no.name.invalid:5060", "udp:no..name:5060",
+])  # fmt: skip
+def test_a_name_that_cannot_be_resolved(refusal: Refusal, listen: str) -> None:
+    line = refusal("run", TRUNKAUTH_LISTEN=listen)
+    assert line.startswith(f"TRUNKAUTH_LISTEN: {listen}: ")
+    assert line.endswith("; write an address")
+
+
+@pytest.mark.parametrize(("addresses", "socket_"), [
+    (("2001:db8::7", "192.0.2.7"), "udp:192.0.2.7:5060"), (("2001:db8::7",), "udp:[2001:db8::7]:5060"),
+])  # fmt: skip
+def test_kamailio_gets_an_address_for_a_name(
+    monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...], socket_: str
+) -> None:
+    found = [
+        (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_DGRAM, 17, "", (one, 0)) for one in addresses
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert str(Socket.parse("udp:sip.example:5060").looked_up()) == socket_
 
 
 @pytest.mark.parametrize("command", ["run", "db"])
