@@ -22,7 +22,7 @@ _PRIVATE = tuple(map(ip_network, (  # RFC 1918, 6598, 3927, 4193, 4291
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10",
 )))  # fmt: skip
 
-_FOLD = re.compile(r"\r?\n[ \t]+")
+_SPACE = re.compile(r"\r?\n[ \t]+|\t")  # but for a plain space (LWS, RFC 3261 25.1)
 _IN_BRACKETS = re.compile(r'(?P<name>(?:"(?:\\.|[^"\\])*"|[^"<,])*)<(?P<uri>[^<>]*)>(?P<rest>.*)')
 _PLAIN = re.compile(r"(?P<name>)(?P<uri>[^\s;,<>?]+)(?P<rest>(?:;.*)?)")
 _HOST = r"\[[0-9A-Fa-f:.]+\]|[0-9.]+"
@@ -51,7 +51,7 @@ def _is_behind(named: str, source: str) -> bool:
 
 def mended(contact: str, source: Place) -> str:
     """Return a Contact that says where its sender is seen, empty if it is right as it is."""
-    contact = _FOLD.sub(" ", contact)
+    contact = _SPACE.sub(" ", contact)
     found = contact.isprintable() and (_IN_BRACKETS.fullmatch(contact) or _PLAIN.fullmatch(contact))
     uri = _URI.fullmatch(found["uri"]) if found else None
     if not (found and uri and is_behind(target_of(found["uri"], "").host, source.address)):
