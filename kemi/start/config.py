@@ -42,6 +42,10 @@ _SETTING = re.compile(r"""(?m)^[ \t]*([a-z][a-z0-9_.]*)[ \t]*=[ \t]*([^\n;]*?)[ 
 _ENGINE = re.compile(r"""(?m)^[ \t]*(cfgengine)[ \t]*=?[ \t]*(["'][^"'\n]*["'])""")
 _ROUTE = re.compile(r"""(?m)^[ \t]*((?:onsend_route|route)\b[ \t]*(?:\[[^\]\n]*\])?)[ \t]*\{""")
 _SOCKET = re.compile(r"""(?m)^[ \t]*listen[ \t]*=[ \t]*["']?([^\s"';]+)""")
+_UNREAD = re.compile(
+    r"(?:cannot open|env variable not defined|cannot load|too many includes|No such file|Permission denied"
+    r"|input in flex scanner failed).*"
+)
 _ADDRESS = re.compile(r"[a-z]+:.*:[0-9]+")
 
 
@@ -142,8 +146,6 @@ def _printed(kamailio: str, file: Path, defined: list[str], environment: Mapping
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{file} cannot be read by {kamailio}: {error}") from None
     said = done.stderr.decode(errors="replace")
-    if fault := re.search(
-        r"(?:cannot open|env variable not defined|cannot load|too many includes|No such file).*", said
-    ):
+    if fault := _UNREAD.search(said):
         raise ConfigError(f"{file}: {fault[0]}")
     return Config.of(done.stdout.decode(errors="replace"))

@@ -37,6 +37,8 @@ ALLOCATOR = "tlsf"
 # 20,000 addresses ended all of Kamailio with its default of 8.
 PRIVATE_MEMORY = 64
 
+_FILE = re.compile(r"-([cDdEeKrRSTv]*)f(.*)")  # behind flags that share its dash, and with its value in one word
+
 DEBIANS_PREFIX = Path("/usr")  # of its Kamailio, and of its libpython and standard library
 
 
@@ -59,13 +61,14 @@ def run(settings: Settings, extra: list[str]) -> None:
         raise StartError(str(error)) from None
     if settings.has_tls:
         prepare_tls(settings)
+    extra = with_files(extra)
     check_log_level(settings, extra)
     arguments = [kamailio, "-DD", "-E", "-f", str(FILES / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
     arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-M", str(PRIVATE_MEMORY), "-w", str(settings.state_dir)]
     arguments += ["-A", "HTTP=1"] if settings.http else []
     arguments += ["-A", "TLS=1"] if settings.has_tls else []
     arguments += ["-A", "RTPENGINE=1"] if settings.rtpengine else []
-    arguments += [str(Path(word).absolute()) if before == "-f" else word for before, word in pairwise(["", *extra])]
+    arguments += extra
     environment = kamailio_environment(settings, os.environ)
     if arguments.count("-f") > 1:
         try:
@@ -81,6 +84,17 @@ def run(settings: Settings, extra: list[str]) -> None:
     # Kamailio looks for a file to include in its working directory first, and only then beside the one that says so.
     os.chdir(settings.state_dir)
     os.execve(kamailio, arguments, environment)  # noqa: S606
+
+
+def with_files(extra: list[str]) -> list[str]:
+    """Return Kamailio's arguments with each configuration as a word of its own behind `-f`, and absolute, because
+    Kamailio runs in another directory.
+    """
+    words = [""]
+    for word in extra:
+        found = _FILE.fullmatch(word)
+        words += filter(None, (f"-{found[1]}" if found[1] else "", "-f", found[2])) if found else [word]
+    return [str(Path(word).absolute()) if before == "-f" else word for before, word in pairwise(words)]
 
 
 def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

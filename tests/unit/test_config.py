@@ -122,8 +122,10 @@ def test_a_kamailio_that_prints_nothing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "reason"), [
     ("loading config file: cannot open included file: x.cfg", "cannot open included file: x.cfg"),
     ("ERROR: loading config file(/own.cfg): No such file or directory, check", "No such file or directory, check"),
+    ("ERROR: loading config file(/own.cfg): Permission denied, check", "Permission denied, check"),
+    ("input in flex scanner failed", "input in flex scanner failed"),  # a directory
 ])  # fmt: skip
-def test_a_file_that_is_missing_is_named(tmp_path: Path, said: str, reason: str) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, said: str, reason: str) -> None:
     kamailio = tmp_path / "kamailio"
     kamailio.write_text(f'#!/bin/sh\nprintf "{said}" >&2\n')
     kamailio.chmod(0o755)
@@ -194,3 +196,14 @@ def test_a_file_that_is_named_is_found_and_none_that_lies_around(
     Path("own.cfg").write_text(LISTEN + INCLUDED)
     assert start("-f", "own.cfg", "-m", "64")[-4:] == ["-f", str(tmp_path / "own.cfg"), "-m", "64"]
     assert Path.cwd() == tmp_path / "state"  # what Kamailio includes is looked for here first
+
+
+@pytest.mark.parametrize("arguments", [("-fown.cfg",), ("-Ef", "own.cfg"), ("-eEfown.cfg",)])
+def test_it_is_checked_however_it_is_named(
+    start: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    Path("own.cfg").write_text(f"{LISTEN}{INCLUDED}\ndebug=3\n")
+    assert cli.main(["run", *arguments]) == 1
+    assert "-f: level 3 makes Kamailio print passwords" in capsys.readouterr().err
+    Path("own.cfg").write_text(LISTEN + INCLUDED)
+    assert start(*arguments)[-2:] == ["-f", str(tmp_path / "own.cfg")]
