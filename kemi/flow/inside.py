@@ -48,6 +48,8 @@ class Inside(GoingOn):
             else:
                 self._send_inside(incoming, opened, there)
         else:
+            if opened and incoming.method == "INVITE":
+                relay.make_transaction()  # which takes the ACK: by its Route it would go to the trunk
             self._answer_unless_ack(incoming, 481, "Call/Transaction Does Not Exist")
 
     def _answer_unless_ack(self, incoming: Incoming, code: int, reason: str) -> None:

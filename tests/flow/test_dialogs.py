@@ -372,6 +372,17 @@ def test_a_caller_who_is_not_listed_any_more_can_end_his_call(
     assert pbx.replies == ([] if passes else [NO_DIALOG])
 
 
+@pytest.mark.parametrize(("call_id", "made"), [("", 1), ("call-2", 0)])
+def test_the_ack_of_a_re_invite_that_may_not_pass_stays_here(
+    pbx: MockKSR, send: Send, marks: Marks, call_id: str, made: int
+) -> None:
+    """tm takes it. A mark that opens nothing makes no transaction: anybody can write one."""
+    in_dialog(pbx)
+    send(marks.request("INVITE", marks.sealed(call_id=call_id) if call_id else marks.sealed()), source=STRANGER)
+    assert (pbx.relayed, pbx.replies) == ([], [NO_DIALOG])
+    assert len(pbx.called("tm.t_newtran")) == made
+
+
 def test_a_carrier_within_a_callers_network_does_not_speak_for_the_pbx(pbx: MockKSR, send: Send, marks: Marks) -> None:
     """It knows the mark of each call that it has, and the caller's tag."""
     carrier = "192.0.2.99"

@@ -282,6 +282,9 @@ class Own(Handlers):
             KSR.tm.t_reply(480, "Said Here")
         return 1
 
+    def may_call(self, message):
+        return KSR.pv.gete("$fU") == "known"
+
 def mod_init():
     return Own.from_environment(os.environ)
 """
@@ -335,6 +338,26 @@ def test_what_follows_a_refused_challenge_is_the_scripts(sending: Kamailio) -> N
 def test_a_trunk_that_is_not_there_is_answered(sending: Kamailio) -> None:
     with Scene(sending) as scene:
         assert scene.pbx.invite("sip:nobody@pbx.test").expect(404).reason == "No Trunk"
+
+
+@pytest.mark.parametrize(("user", "status"), [("known", 200), ("stranger", 481)])
+def test_what_the_sender_of_a_call_sends_later_is_for_may_call(sending: Kamailio, user: str, status: int) -> None:
+    """But for its end; and no ACK of a failure that we have answered reaches the carrier."""
+    with Scene(sending) as scene:
+        trunk, ringing = scene.trunk(), scene.trunk(Script(final=None))
+        up, other = (
+            scene.pbx.invite(f"sip:{each.uuid}@pbx.test", sender=f"sip:{user}@pbx.test") for each in (trunk, ringing)
+        )
+        up.expect(200)
+        trunk.carrier.expect_acks()
+        for method in ("INFO", "INVITE"):
+            up.inside(method, body=SDP if method == "INVITE" else b"").expect(status)
+        up.inside("BYE").expect(200)
+        other.expect(180)
+        other.cancel().expect(status)
+        if status == 481:
+            ringing.carrier.pick_up()
+        assert other.expect(200 if status == 481 else 480)  # the script's own last word
 
 
 # --- what is missing
