@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kemi import cli
+from kemi.settings import PROJECT
 from kemi.start import config, run, user
 from kemi.start.config import NEEDED, Config, ConfigError
 from kemi.start.sockets import Socket
@@ -207,3 +209,12 @@ def test_it_is_checked_however_it_is_named(
     assert "-f: level 3 makes Kamailio print passwords" in capsys.readouterr().err
     Path("own.cfg").write_text(LISTEN + INCLUDED)
     assert start(*arguments)[-2:] == ["-f", str(tmp_path / "own.cfg")]
+
+
+def test_the_names_that_are_taken_are_those_of_its_files() -> None:
+    taken = (PROJECT / "docs/embedding.md").read_text().partition("names are taken:")[2].partition("## ")[0]
+    text = INCLUDED + (NEEDED.parent / "tls.cfg").read_text()
+    tables = re.findall(r'"htable", "htable", "(\w+)=>', text)
+    variables = re.findall(r"\$x?(?:var|avp)\(\w+\)", text.replace("$(", "$"))
+    routes = [name for name in re.findall(r"(?m)^route\[(\w+)\]", text) if not name.startswith("TLS_")]
+    assert [name for name in {*tables, *variables, *routes} if f"`{name}`" not in taken] == []
