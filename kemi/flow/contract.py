@@ -45,8 +45,9 @@ class Contract(TrunkAuth):
 
     def challenge(self, _message: object) -> bool:
         """Answer the carrier's challenge that this failure route is about, or go on by UDP if a place does not take
-        a large call by TCP. Return True if the request is under way again. If not, the script says what comes next,
-        or `TRUNKAUTH` does, which keeps challenges from callers.
+        a large call by TCP. Return True if nothing is left to do: the request is under way again, or could not be
+        sent, and has gone on to the next trunk or been answered. If not, the script says what comes next, or
+        `TRUNKAUTH` does, which keeps challenges from callers.
         """
         try:
             status, attempt = failure.status_and_attempt()

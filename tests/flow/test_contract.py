@@ -157,6 +157,13 @@ def test_it_has_a_challenge_answered(pbx: MockKSR, routes: Own, send: Send) -> N
     assert pbx.replies == []
 
 
+def test_what_cannot_be_sent_again_has_its_last_word(pbx: MockKSR, routes: Own, send: Send) -> None:
+    send(request(), source=PHONE)
+    pbx.answer("tm.t_relay", -1)
+    assert failed(pbx, routes, 407, f"Proxy-Authenticate: {CHALLENGE}")
+    assert pbx.replies == [Reply(503, "Trunk Authentication Failed")]
+
+
 @pytest.mark.parametrize("status", [486, 503, 407])
 def test_what_is_no_challenge_to_answer_is_left_to_it(pbx: MockKSR, routes: Own, send: Send, status: int) -> None:
     send(request(), source=PHONE)
