@@ -48,7 +48,7 @@ class Inside(GoingOn):
             else:
                 self._send_inside(incoming, opened, there)
         else:
-            if opened and incoming.method == "INVITE":
+            if opened and incoming.method == "INVITE" and passage.may_end(opened, incoming, self._dialogs.key):
                 relay.make_transaction()  # which takes the ACK: by its Route it would go to the trunk
             self._answer_unless_ack(incoming, 481, "Call/Transaction Does Not Exist")
 

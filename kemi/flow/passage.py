@@ -42,13 +42,17 @@ def is_open(
         is_caller = may_call() if may_call else incoming.group == CALLERS
         if is_caller and incoming.group != CARRIERS:
             return True
-        is_from_pbx = _is_pbxs(opened, place.of_source(incoming.source), key)
-        return is_from_pbx and (is_caller or opened.mark.is_inbound or incoming.method in ENDS_CALLS)
+        return may_end(opened, incoming, key) and (is_caller or opened.mark.is_inbound or incoming.method in ENDS_CALLS)
     there = place.next_hop()
     if _is_pbxs(opened, there, key):
         return True
     places = nexthop.known(trunks, there)
     return bool(places) and all(_is_pbxs(opened, one, key) or place.is_callers(one) for one in places)
+
+
+def may_end(opened: Opened, incoming: Incoming, key: bytes) -> bool:
+    """Return True if the request at hand comes from the PBX of its dialog: ENDS_CALLS pass from there."""
+    return opened.direction is Direction.TO_TRUNK and _is_pbxs(opened, place.of_source(incoming.source), key)
 
 
 def is_of_listed_pbx() -> bool:
