@@ -110,7 +110,7 @@ class GoingOn(Receiving):
     def _send_next(self, attempt: Attempt, plan: Plan) -> None:
         """Send the request to the next place of its plan, or have the last word."""
         dialled = moving.dialled()
-        admitted = self.trunk_now(attempt)
+        admitted, hop = self.trunk_now(attempt), None
         trunk, plan = self.next_place(plan, admitted, dialled)
         while trunk:
             moving.forget_address(dialled)
@@ -119,7 +119,7 @@ class GoingOn(Receiving):
             elif trunk is not admitted and not limits.admits(trunk, admitted, attempt.method, dialled):
                 plan, admitted = plan._replace(hops=()).heard(FULL), None
             else:
-                admitted = trunk
+                admitted, hop = trunk, plan.hop
                 attempt = self._dialogs.over(attempt, trunk, dialled)._replace(is_moved=True)
                 if not trunk.destination:
                     attempt = self.bound(attempt, trunk)
@@ -133,7 +133,7 @@ class GoingOn(Receiving):
             trunk, plan = self.next_place(plan, trunk, dialled)
         word = UNUSABLE if plan.word == NOTHING else plan.word
         failure.say_instead(word)
-        calls.ended(attempt, word, plan.hop if attempt.is_moved else None)
+        calls.ended(attempt, word, hop)
 
     def _go_on_inbound(self, attempt: Attempt, plan: Plan) -> None:
         """Send a carrier's request to the next PBX."""

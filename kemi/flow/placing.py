@@ -136,7 +136,7 @@ class Placing:
         trunk, plan = self._first_place(trunks, incoming)
         is_moved = False  # failure routes start with where the first attempt was to go, sent or not
         is_tracked, admitted = False, None
-        attempt, tries = None, 0
+        attempt, hop, tries = None, "", 0
         while trunk:
             if fault := self.address(trunk, incoming.dialled, plan.hop):
                 api.tell(Unusable(trunk.uuid, fault))
@@ -149,7 +149,7 @@ class Placing:
                 is_tracked = True
                 is_free = trunk is admitted or not (admitted or trunk.has_limits)
                 if is_free or limits.admits(trunk, admitted, incoming.method, incoming.dialled):
-                    admitted, tries = trunk, tries + 1
+                    admitted, hop, tries = trunk, plan.hop, tries + 1
                     attempt = self._attempt(incoming, trunk)
                     if is_moved:
                         attempt = attempt._replace(is_moved=True, tries=tries)
@@ -169,7 +169,7 @@ class Placing:
             word = UNREACHABLE
         if word != NOTHING:
             relay.say(word)
-            calls.ended(attempt or Attempt(trunks[-1].uuid, method=incoming.method), word, plan.hop)
+            calls.ended(attempt or Attempt(trunks[-1].uuid, method=incoming.method), word, hop)
 
     def _attempt(self, incoming: Incoming, trunk: Trunk) -> Attempt:
         """Return the first attempt of a new request over a trunk, with what its carrier sees of the caller."""

@@ -261,6 +261,23 @@ def test_a_call_that_goes_on_has_one_line_with_its_attempts(watched: Watched, sc
     assert found["calls_total", taken.uuid, "answered"] == 1
 
 
+def test_the_place_in_the_line_is_the_last_one_that_the_call_was_sent_to(watched: Watched, scene: Scene) -> None:
+    one, other = (scene.trunk(Script(ring=False, final=503)) for _ in range(2))
+    full, closed = scene.trunk(), scene.trunk(auth_proxy="sip:127.0.0.1:9;transport=tcp")
+    watched.kamailio.database.execute("INSERT INTO trunk (l_uuid, max_calls) VALUES (?, 1)", (full.uuid,))
+    watched.kamailio.wait_until_looked_at()
+    busy = scene.call(full)
+    busy.expect(200)
+    for trunks, last, attempts in (((full,), None, 0), ((one, other, full), other, 2), ((closed, full), closed, 1)):
+        call = scene.pbx.invite("sip:1@pbx.test", headers=[("X-Trunk", ", ".join(each.uuid for each in trunks))])
+        call.expect(503)
+        line = watched.line(call)
+        place = "" if last is None else "127.0.0.1:9" if last is closed else "{}:{}".format(*last.carrier.address)
+        told = (line["trunk"], line["carrier"], str(line["attempts"]))
+        assert told == ((last or full).uuid, place, str(attempts))
+    busy.inside("BYE").expect(200)
+
+
 def test_calls_that_find_no_trunk_have_their_line_and_strangers_no_more_than_a_few(
     watched: Watched, scene: Scene
 ) -> None:
