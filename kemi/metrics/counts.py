@@ -128,7 +128,7 @@ def totals(first: int = 0, count: int = NUMBERS) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for entry in _entries():
         numbers = entry[_NAME_WORDS + first : _NAME_WORDS + first + count].tolist()
-        trunk = bytes(entry.cast("B")[_WORD : _WORD + entry[0] - 1]).decode()
+        trunk = bytes(entry.cast("B")[_WORD : _WORD + entry[0] - 1]).decode(errors="ignore")  # it may be cut
         before = found.get(trunk)
         found[trunk] = numbers if before is None else [a + b for a, b in zip(before, numbers, strict=True)]
     return found

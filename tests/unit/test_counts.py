@@ -57,6 +57,13 @@ assert found["1f" + "\\u00fc" * 60][2] == 1
 assert os.fstat(counts._FILE).st_size < 1024 * (counts.MOST + 64)
 """
 
+LONG = """
+from kemi.metrics import counts
+
+counts.count_call("\\u6f22" * 100, "rejected")  # 300 octets, of a row that cannot be used
+assert list(counts.totals()) == ["\\u6f22" * 85]
+"""
+
 WAITS = """
 import fcntl, os, time
 from pathlib import Path
@@ -94,3 +101,7 @@ def test_a_process_takes_memory_when_no_other_does() -> None:
 
 def test_ten_thousand_trunks_have_numbers_of_their_own_and_more_share_one() -> None:
     run(MANY)
+
+
+def test_a_name_that_is_cut_within_a_character_can_be_read() -> None:
+    run(LONG)
