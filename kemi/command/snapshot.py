@@ -19,6 +19,7 @@ from kemi.command.database import open_tables
 from kemi.replica.copy import Copy, prepare
 from kemi.replica.keeper import Keeper
 from kemi.replica.source import TABLES
+from kemi.replica.writer import CopyError
 from kemi.settings import Settings
 from kemi.trunks.store import TrunkStore
 from kemi.trunks.tables import cause, open_file
@@ -91,5 +92,8 @@ def _carry_out(file: Path, settings: Settings, changes: Sequence[str]) -> None:
                     connection.exec_driver_sql(statement)
         except SQLAlchemyError as error:
             raise Failure(f"--with: {cause(error)}") from None
-        with copy.transaction() as writer:
-            writer.judge_again(TABLES)
+        try:
+            with copy.transaction() as writer:
+                writer.judge_again(TABLES)
+        except CopyError as error:
+            raise Failure(f"--with leaves no database that can be used: {error}") from None

@@ -213,6 +213,7 @@ WRONG = {
     "half a call": (["100"], 2, "explain takes FROM and TO, or --calls"),
     "a source that is none": (["1", "2", "--source", "pbx"], 1, "--source: 'pbx' is neither an address"),
     "a change that is none": (["1", "2", "--with", "UPDATE nothing"], 1, "--with: "),
+    "a change that leaves no table": (["1", "2", "--with", "DROP TABLE uacreg"], 1, "--with leaves no database that"),
     "no file": (["--calls", "/nowhere.csv"], 1, "--calls: [Errno 2]"),
     "a file of something else": (["--calls", "/etc/passwd"], 1, "--calls: /etc/passwd: its first line is not from,to"),
 }
