@@ -72,8 +72,8 @@ def add(asked: argparse.Namespace, settings: Settings) -> int:
     row |= _secrets(asked.ha1, row, given)
     _judge(settings.rules.trunk(row), asked.trunk)
     with open_tables(settings) as engine, writing(engine) as connection:
-        if _row(connection, uacreg, asked.trunk):
-            raise Failure(f"there is a trunk {asked.trunk} already; `set` changes it")
+        if found := _row(connection, uacreg, asked.trunk):
+            raise Failure(f"there is a trunk {found['l_uuid']} already; `set` changes it")
         connection.execute(uacreg.insert().values({name: row[name] for name in row if name != "id"}))
         if policy:
             _write_policy(connection, settings, asked.trunk, policy)
@@ -134,12 +134,12 @@ def _write_policy(connection: Connection, settings: Settings, uuid: str, changes
     """Change the trunk's row of the table trunk, which is made if there is none. Raises Failure."""
     if not inspect(connection).has_table(trunk.name):
         raise Failure("table trunk is missing; `kemi-trunkauth db` creates it")
-    row = _row(connection, trunk, uuid)
-    _judge(settings.rules.policy({**(row or {**_empty(trunk), **DEFAULT._asdict(), "l_uuid": uuid}), **changes}), uuid)
+    row, changes = _row(connection, trunk, uuid), {"l_uuid": uuid, **changes}
+    _judge(settings.rules.policy({**(row or {**_empty(trunk), **DEFAULT._asdict()}), **changes}), uuid)
     if row:
         connection.execute(trunk.update().where(trunk.c.l_uuid == uuid).values(changes))
     else:
-        connection.execute(trunk.insert().values({**DEFAULT._asdict(), "l_uuid": uuid, **changes}))
+        connection.execute(trunk.insert().values({**DEFAULT._asdict(), **changes}))
 
 
 def _of(table: Table, values: Sequence[tuple[str, str | int]]) -> dict[str, str | int]:
@@ -210,11 +210,12 @@ def _judge(verdict: Verdict, uuid: str) -> None:
 def _known(connection: Connection, uuid: str) -> dict[str, object]:
     """Return the row of this l_uuid. Raises Failure if there is none."""
     row = _row(connection, uacreg, uuid)
-    if row is None:
+    if row is None or row["l_uuid"] != uuid:
         raise Failure(f"there is no trunk {uuid}")
     return row
 
 
 def _row(connection: Connection, table: Table, uuid: str) -> dict[str, object] | None:
+    """Return the row of this l_uuid. To MariaDB, one in other letters is the same; to calls it is not."""
     found = connection.execute(select(table).where(table.c.l_uuid == uuid)).mappings().first()
     return dict(found) if found else None

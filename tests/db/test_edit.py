@@ -144,6 +144,17 @@ def test_a_server_that_refuses_the_row_quotes_no_secret_of_it(operator: Shell) -
     assert PASSWORD not in done.errors
 
 
+def test_a_name_in_other_letters_is_no_trunks(operator: Shell) -> None:
+    """MariaDB finds it, and calls do not."""
+    added(operator)
+    for command in (("set", "BERLIN", "weight=3"), ("disable", "BERLIN"), ("remove", "Berlin")):
+        assert operator.run(*command) == (1, "", f"there is no trunk {command[1]}\n")
+    assert (len(operator.rows(EVERYTHING)), operator.rows(POLICY)) == (1, [])
+    operator.execute("INSERT INTO trunk (l_uuid) VALUES ('BERLIN')")
+    assert operator.run("disable", "berlin").status == 0
+    assert ("berlin", 0, 0, 1) in operator.rows(POLICY)
+
+
 REFUSED = {
     "a row that cannot be used": (["add", "b", "r_domain=[x"], "nothing is written: r_domain is not a host"),
     "one that cannot be registered": (
