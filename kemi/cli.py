@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked, extra = parser.parse_known_args(arguments)
     if extra and asked.command != "run":
         parser.error(f"{asked.command} does not take {extra[0]} there: options go last")
+    if asked.command != "run" and not _is_text("".join(sys.argv[1:] if arguments is None else arguments)):
+        parser.error("an argument is not UTF-8")
     os.umask(0o077)
     try:
         settings = Settings.from_environment(os.environ)
@@ -48,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"TRUNKAUTH_STATE_DIR: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _is_text(given: str) -> bool:
+    """Return False if octets that are no text came with it, as surrogates (PEP 383)."""
+    return not any("\ud800" <= character <= "\udfff" for character in given)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -184,7 +184,7 @@ def _secrets(ha1: str | None, row: Mapping[str, object], given: Values) -> dict[
         if ha1:
             raise Failure("--ha1 is of a password, and the row is to name its secret")
         return {**dict.fromkeys(SECRETS, ""), **named}
-    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    password = _password()
     if not password:
         raise Failure("no password was given")
     if ha1 is None:
@@ -198,6 +198,16 @@ def _secrets(ha1: str | None, row: Mapping[str, object], given: Values) -> dict[
     except SecretError as error:
         raise Failure(f"the password {error}") from None
     return {"auth_password": "", "auth_ha1": hashed}
+
+
+def _password() -> str:
+    """Return what is typed, or the first line of stdin. Raises Failure."""
+    try:
+        password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        password.encode()
+    except UnicodeError:
+        raise Failure("the password is not UTF-8") from None
+    return password
 
 
 def _judge(verdict: Verdict, uuid: str) -> None:

@@ -187,7 +187,14 @@ def test_a_password_that_cannot_be_stored_is_refused(operator: Shell, stdin: str
     assert (done, operator.rows(EVERYTHING)) == ((1, "", f"{reason}\n"), [])
 
 
+@pytest.mark.parametrize("option", [[], ["--ha1"]])
+def test_a_password_that_is_no_text_is_refused(operator: Shell, option: list[str]) -> None:
+    done = operator.run("add", "berlin", *ROW, *option, stdin="p\udce4ss\n")  # as Python reads what is not UTF-8
+    assert (done, operator.rows(EVERYTHING)) == ((1, "", "the password is not UTF-8\n"), [])
+
+
 WRONG = {
+    "realm=\udcff": "an argument is not UTF-8",
     "auth_password=secret": "auth_password is never an argument: it is asked for, or read from stdin",
     "auth_ha1=0": "auth_ha1 is never an argument: it is asked for, or read from stdin",
     "id=7": "'id' is none of l_username, ",
