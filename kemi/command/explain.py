@@ -13,6 +13,7 @@ from kemi.command.base import Failure
 from kemi.command.lookup import look_up
 from kemi.command.plan import Call, Plan, plan
 from kemi.command.snapshot import snapshot
+from kemi.dialog import identity, sender
 from kemi.line import quoted
 from kemi.settings import Settings
 from kemi.trunks.hops import target_of
@@ -109,12 +110,22 @@ def _explained(call: Call, found: Plan, settings: Settings) -> Iterator[str]:
         yield _line("reply", found.reply)
         return
     yield _line("R-URI", found.request_uri)
-    yield _line("From", found.trunks[0].sender(call.sender) or "as the caller wrote it")
+    yield from _shown(found.trunks[0], call.sender)
     target = target_of(found.next_hop, "")
     hops, fault = look_up([target], settings.listen)[target]
     addresses = ", ".join(hop.uri.removeprefix("sip:") for hop in hops) or f"503 while it is unresolved: {fault}"
     yield _line("next hop", f"{found.next_hop}: {addresses}")
     yield _line("answers", _answered(found.trunks[0]))
+
+
+def _shown(trunk: Trunk, caller: str) -> Iterator[str]:
+    """Say what the carrier sees of a caller who has written nothing but From."""
+    is_shown = not sender.is_anonymous(caller)
+    yield _line("From", (is_shown and trunk.sender(caller)) or "as the caller wrote it")
+    if kind := trunk.policy.identity:
+        claims = identity.Claims((), "", caller)
+        fields = identity.fields(kind, claims, trunk.asserted(claims.known))
+        yield _line("identity", ", ".join(fields) or "none")
 
 
 def _answered(trunk: Trunk) -> str:

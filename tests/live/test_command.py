@@ -194,3 +194,17 @@ def test_what_is_explained_is_what_the_carrier_gets(operator: Shell, scene: Scen
     scene.pbx.invite(request_uri, sender="sip:100@pbx.test").expect(200)
     assert f"R-URI      {trunk.carrier.received('INVITE')[-1].uri}\n" in done.output
     assert f"next hop   {trunk.carrier.proxy_uri}: {host}:{trunk.carrier.address[1]};transport=udp\n" in done.output
+
+
+@pytest.mark.parametrize("caller", ["sip:100@pbx.test", "sip:anonymous@anonymous.invalid"])
+def test_what_is_explained_of_the_caller_is_what_the_carrier_sees(operator: Shell, scene: Scene, caller: str) -> None:
+    trunk = scene.trunk(CHALLENGING)
+    assert operator.run("set", trunk.uuid, "identity=pai", "from_user=4711").status == 0
+    scene.kamailio.wait_until_looked_at()
+    done = operator.run("explain", caller, "1", "--trunk", trunk.uuid)
+    scene.pbx.invite("sip:1@pbx.test", sender=caller, headers=[("X-Trunk", trunk.uuid)]).expect(200)
+    seen = trunk.carrier.received("INVITE")[-1]
+    asserted = [f"P-Asserted-Identity: {value}" for value in seen.all("P-Asserted-Identity")]
+    assert f"identity   {', '.join(asserted) or 'none'}\n" in done.output
+    is_shaped = "From       as the caller wrote it" not in done.output
+    assert is_shaped == ("4711" in seen.first("From"))
