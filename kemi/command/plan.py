@@ -123,6 +123,8 @@ def plan(copy: Snapshot, call: Call, settings: Settings) -> Plan:
     known = Plan(source and source.row, watched.rule, trunks, out)
     if call.source and (row := _source_row(copy, call.source, CARRIERS)):
         return known._replace(source=None, reply=f"it comes in: the source is a carrier, address {row.row}")
+    if call.source and _is_next_hop(copy, call.source, is_listed=source is not None):
+        return known._replace(source=None, reply="it comes in: the source is a trunk's next hop")
     if call.source and source is None:
         return known._replace(reply="403 Forbidden: the source is not in address, group 1")
     if not found:
@@ -168,6 +170,15 @@ def _source_row(copy: Snapshot, source: str, group: int = CALLERS) -> Source | N
         if host in network and (not port or row["port"] in (0, port)):
             return Source(int(str(row["id"])), str(row["tag"] or ""))
     return None
+
+
+def _is_next_hop(copy: Snapshot, source: str, *, is_listed: bool) -> bool:
+    """Return True if a call from there is a carrier's, as the running node goes by the next hops that it knows: by
+    address and port, or of a source that may not call by the address that a connection comes from.
+    """
+    host, port = _host_port(source)
+    by_port = bool(port) and copy.store.is_next_hop(f"{host} {port} udp")
+    return by_port or (not is_listed and copy.store.is_next_hop_host(f"{host} {port} tcp"))
 
 
 def _host_port(source: str) -> tuple[IPv4Address | IPv6Address, int]:

@@ -26,7 +26,7 @@ from kemi.trunks.tables import cause, open_file
 
 
 class Snapshot(NamedTuple):
-    """file: the copy. store: finds trunks in it, as SIP workers do."""
+    """file: the copy. store: finds trunks in it, as SIP workers do, and next hops in the node's file of names."""
 
     file: Path
     store: TrunkStore
@@ -59,7 +59,7 @@ def snapshot(settings: Settings, changes: Sequence[str] = ()) -> Iterator[Snapsh
                 raise Failure(str(lines[0].fields["reason"]) if lines else "the database cannot be copied")
         if changes:
             _carry_out(file, settings, changes)
-        store = TrunkStore(file, settings.db_url)
+        store = TrunkStore(file, settings.db_url, settings.names_file)
         try:
             yield Snapshot(file, store)
         finally:

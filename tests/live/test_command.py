@@ -208,3 +208,15 @@ def test_what_is_explained_of_the_caller_is_what_the_carrier_sees(operator: Shel
     assert f"identity   {', '.join(asserted) or 'none'}\n" in done.output
     is_shaped = "From       as the caller wrote it" not in done.output
     assert is_shaped == ("4711" in seen.first("From"))
+
+
+def test_a_call_from_a_next_hop_comes_in(operator: Shell, scene: Scene) -> None:
+    trunk = scene.trunk(CHALLENGING)
+
+    def replies() -> list[str]:
+        sources = ("{}:{}".format(*trunk.carrier.address), trunk.carrier.address[0])
+        explained = [operator.run("explain", "100", "1", "--trunk", trunk.uuid, "--source", each) for each in sources]
+        return [line for done in explained for line in done.output.splitlines() if line.startswith("reply")]
+
+    expected = ["reply      it comes in: the source is a trunk's next hop"]  # and from no other port, by UDP
+    scene.kamailio.wait_for("the next hop", lambda: replies() == expected, within=5)
