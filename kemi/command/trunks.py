@@ -31,8 +31,8 @@ class LastFailure(NamedTuple):
 
 class Line(NamedTuple):
     """One trunk. enabled: False if no new call may use it. fault: why it cannot be used, empty if it can. calls: those
-    up, of a trunk with max_calls. state: up, down or left out. registered: empty if it is not to be. nonce: True if the
-    nonce cache has one of its carrier's. lately: its calls of the last five minutes, and how many of them failed.
+    up, of a trunk with max_calls. state: up, full, down or left out. registered: empty if it is not to be. nonce: True
+    if the nonce cache has one of its carrier's. lately: its calls of the last five minutes, and how many failed.
     last_failure: of the last day. Without a running Kamailio, what it knows is None or empty.
     """
 
@@ -100,11 +100,13 @@ def _of_database(settings: Settings) -> list[Line]:
 
 def _with_state(line: Line, rpc: Rpc, nonces: frozenset[str], known: Mapping[str, Mapping[str, str]]) -> Line:
     tracked = int(rpc.ask("dlg.profile_get_size", "trunk", line.trunk)[0]) if line.max_calls else 0
+    calls = tracked + int(known["inherited"].get(line.trunk, 0)) if line.max_calls else None
+    standing = codec.standing(known["standings"].get(line.trunk, ""))
     return line._replace(
         registered=_registered(rpc, line.trunk, known["registers"]) if line.registers else "",
         nonce=line.trunk in nonces,
-        calls=tracked + int(known["inherited"].get(line.trunk, 0)) if line.max_calls else None,
-        state=_state(codec.standing(known["standings"].get(line.trunk, "")), int(time.time())),
+        calls=calls,
+        state=_state(standing, int(time.time()), is_full=calls is not None and calls >= line.max_calls),
     )
 
 
@@ -120,11 +122,13 @@ def _for_programs(line: Line) -> dict[str, Any]:
     return {**line._asdict(), "last_failure": line.last_failure and line.last_failure._asdict()}
 
 
-def _state(found: Standing, now: int) -> str:
+def _state(found: Standing, now: int, *, is_full: bool) -> str:
     """Say whether calls are sent over a trunk."""
     if found.since:
         return f"down for {now - found.since} s"
-    return f"left out for {found.out_until - now} s" if is_out(found, now) else "up"
+    if is_out(found, now):
+        return f"left out for {found.out_until - now} s"
+    return "full" if is_full else "up"
 
 
 def _registered(rpc: Rpc, trunk: str, registers: Mapping[str, str]) -> str:

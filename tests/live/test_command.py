@@ -108,6 +108,14 @@ def test_limits_and_standings_are_shown(operator: Shell, scene: Scene) -> None:
         return trunks(operator)[full.uuid]["calls"]
 
     assert states() == ["up", "down for", "left out for"]
+    assert operator.run("set", full.uuid, "max_calls=1").status == 0
+    scene.kamailio.wait_until_looked_at()
+    call = scene.call(full)
+    call.expect(200)
+    scene.kamailio.wait_for("the call", lambda: states()[0] == "full", within=5)
+    call.inside("BYE").expect(200)
+    scene.kamailio.wait_for("its end", lambda: states()[0] == "up", within=5)
+    assert operator.run("set", full.uuid, "max_calls=7").status == 0
     scene.kamailio.wait_for("the limit in the copy", lambda: trunks(operator)[full.uuid]["max_calls"] == 7, within=5)
     assert calls() == 0
     call = scene.call(full)
