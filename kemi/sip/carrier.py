@@ -34,4 +34,4 @@ def called_party() -> str:
         receiver, _, party = str(KSR.pv.gete("$_s($tu\n$hdr(P-Called-Party-ID))")).partition("\n")
     except UnicodeDecodeError:
         return ""
-    return place.uri_of(party) if party != _NULL else receiver
+    return place.uri_of(party) if party.strip() not in ("", _NULL) else receiver

@@ -17,7 +17,7 @@ LONGEST_KEPT = 255  # characters of a text whose place is kept: carriers and PBX
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _HOP = re.compile(r"(?!<null>)([!-~]+) ([a-zA-Z]+) (?:sip|(sips)) ([0-9]{0,5})", re.IGNORECASE)
 _URIS = "$_s($dd $dP $(du{uri.scheme}) $(du{uri.port})\n$rd $rP $(ru{uri.scheme}) $(ru{uri.port}))"
-_IN_BRACKETS = re.compile(r"<([^<>]*)>")
+_IN_BRACKETS = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^"<])*<([^<>]*)>')  # a name in quotes may have brackets
 
 
 def next_hop() -> Place:
@@ -66,7 +66,7 @@ _kept_field = lru_cache(maxsize=1024)(_leads_to)
 
 def uri_of(field: str) -> str:
     """Return the URI of the first address in a header field (RFC 3261 20.10)."""
-    found = _IN_BRACKETS.search(field)
+    found = _IN_BRACKETS.match(field)
     return found[1] if found else field.partition(";")[0].strip()
 
 

@@ -183,9 +183,19 @@ def test_a_stranger_who_knows_the_l_uuid_gets_nowhere(pbx: MockKSR, come: Come) 
     assert (went(pbx), pbx.replies) == ([], [Reply(403, "Forbidden")])
 
 
-def test_the_called_number_is_that_of_p_called_party_id_before_to(pbx: MockKSR, come: Come) -> None:
-    come(headers='P-Called-Party-ID: "B" <sip:+4930555@carrier.test;user=phone>\r\n')
+@pytest.mark.parametrize("party", [
+    '"B" <sip:+4930555@carrier.test;user=phone>', '"Desk \\"<7>" <sip:+4930555@carrier.test>', "tel:+4930555",
+])  # fmt: skip
+def test_the_called_number_is_that_of_p_called_party_id_before_to(pbx: MockKSR, come: Come, party: str) -> None:
+    come(headers=f"P-Called-Party-ID: {party}\r\n")
     assert pbx.relayed[0].ruri == "sip:+4930555@192.0.2.20"
+
+
+def test_an_empty_p_called_party_id_says_nothing(pbx: MockKSR, come: Come) -> None:
+    come()
+    (without,) = pbx.relayed
+    come(headers="P-Called-Party-ID: \r\n")
+    assert pbx.relayed[0].ruri == without.ruri
 
 
 # --- what the PBX gets
