@@ -25,6 +25,16 @@ class Uri(NamedTuple):
         return self.userinfo.partition(":")[0]
 
     @property
+    def number(self) -> str:
+        """The user without parameters, which a number may have: `;npdi` (RFC 4694)."""
+        return self.user.partition(";")[0]
+
+    @property
+    def telephone(self) -> str:
+        """The user; of a tel URI the number with its parameters, as a SIP URI's user has them (RFC 3261 19.1.6)."""
+        return f"{self.userinfo}{self.parameters}" if self.scheme.lower() == "tel" else self.user
+
+    @property
     def line(self) -> str:
         """The parameter `line`, the l_uuid in a Contact that Kamailio 6.2 registers; empty if there is none."""
         found = _LINE.search(self.parameters)

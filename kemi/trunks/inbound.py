@@ -7,7 +7,7 @@ The rules, of which the first that finds a row decides:
    of a row of this carrier (Kamailio's uac module registers the l_uuid as the Contact's user, and from 6.2 on as
    `line` beside contact_user).
 2. The tag of the source's row of `address`, group 2, is the l_uuid.
-3. The R-URI's user is l_username; of several trunks the first of this carrier's.
+3. The R-URI's number is l_username; of several trunks the first of this carrier's.
 
 A trunk has to be of the carrier that the request comes from: whoever else knows an l_uuid, or a number, gets nowhere.
 """
@@ -70,7 +70,7 @@ def find(trunks: Trunks, called: Called, is_carriers: Callable[[Trunk], bool]) -
         return _first(found, is_carriers, number(called.party))
     if called.tag and (found := trunks.by_name(called.tag)):
         return _first(found, is_carriers, number(called.dialled))
-    if dialled.user and (found := trunks.by_number(dialled.user)):
+    if dialled.number and (found := trunks.by_number(dialled.number)):
         return _first(found, is_carriers, number(called.dialled))
     return Found(None, fault=NO_TRUNK)
 

@@ -146,9 +146,9 @@ class Trunk:
         if not (self.policy.from_user or self.policy.from_domain):
             return ""
         known = uri.split(caller)
-        user = self.policy.from_user or known.user
+        user = self.policy.from_user or known.telephone
         if user == "$":
-            user = self.numbers.shaped(known.user)
+            user = self.numbers.shaped(known.telephone)
         host = self.policy.from_domain or known.host
         return f"sip:{user}{'@' if user else ''}{host}" if host else ""
 
@@ -158,7 +158,7 @@ class Trunk:
         host = self.policy.from_domain or parts.host
         if not (parts.user and known):
             return ""
-        user = self.numbers.shaped(parts.user)
+        user = self.numbers.shaped(parts.telephone)
         return f"sip:{user}@{host}" if host else f"tel:{user}"
 
     @cached_property

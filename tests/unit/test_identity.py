@@ -65,7 +65,9 @@ def test_nobody_is_asserted_who_is_not_known(kind: str) -> None:
 
 @pytest.mark.parametrize(("domain", "known", "expected"), [
     ("", CALLER, CALLER), ("c.test", CALLER, "sip:100@c.test"), ("c.test", "tel:+4930", "sip:+4930@c.test"),
-    ("", "tel:+4930", "tel:+4930"), ("c.test", "sip:pbx.test", ""), ("c.test", "", ""),
+    ("", "tel:+4930", "tel:+4930"), ("", "tel:123;phone-context=+49", "tel:123;phone-context=+49"),
+    ("c.test", "tel:123;phone-context=+49", "sip:123;phone-context=+49@c.test"),
+    ("c.test", "sip:pbx.test", ""), ("c.test", "", ""),
 ])  # fmt: skip
 def test_the_uri_that_is_asserted(domain: str, known: str, expected: str) -> None:
     assert Trunk("t", policy=Policy(from_user="account", from_domain=domain)).asserted(known) == expected

@@ -61,6 +61,7 @@ FOUND = {  # R-URI, tag, carrier -> trunk, number
     "the tag before the number": ("sip:49421@192.0.2.1", "berlin", "a", "berlin", "49421"),
     "a tag of nobody's, and the number": ("sip:4930123@192.0.2.1", "x", "a", "berlin", "4930123"),
     "the number": ("sip:4930123@192.0.2.1", "", "a", "berlin", "4930123"),
+    "the number, with parameters": ("sip:4930123;npdi;rn=+4930@192.0.2.1", "", "a", "berlin", "4930123;npdi;rn=+4930"),
     "of two with that number this carrier's": ("sip:49421@192.0.2.1", "", "b", "bremen-b", "49421"),
     "a tel URI": ("tel:4930123", "", "a", "berlin", "4930123"),
 }

@@ -84,6 +84,7 @@ def test_who_does_not_want_to_be_known(caller: str, expected: bool) -> None:
     ("", "carrier.test:5070", "sip:100:secret@pbx.test:5062;user=phone", "sip:100@carrier.test:5070"),
     ("u4711", "", ALICE, "sip:u4711@pbx.test"),
     ("$", "carrier.test", "tel:+4930123", "sip:+4930123@carrier.test"),
+    ("$", "carrier.test", "tel:123;phone-context=+49", "sip:123;phone-context=+49@carrier.test"),
     ("u4711", "", "tel:+4930123", ""),
     ("$", "carrier.test", "sip:pbx.test", "sip:carrier.test"),
 ])  # fmt: skip
