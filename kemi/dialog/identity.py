@@ -21,6 +21,7 @@ NOBODY = '"Anonymous" <sip:anonymous@anonymous.invalid>'  # RFC 3323 4.1.1.3
 
 _URI = re.compile(r"(?:\"(?:\\.|[^\"\\])*\"|[^\"<,])*<((?:sips?|tel):[^<>\s,\"]{1,192})>", re.IGNORECASE)
 _BARE = re.compile(r"\s*((?:sips?|tel):[^<>\s,;\"]{1,192})", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")  # a token of RFC 3261 25.1
 _HIDING = frozenset({"id", "user"})
 
 
@@ -37,8 +38,12 @@ class Claims(NamedTuple):
     @property
     def is_private(self) -> bool:
         """True if the caller does not want to be known to the called party."""
-        words = {word.strip().lower() for word in re.split("[;,]", self.privacy)}
-        return self.was_private or bool(words & _HIDING) or is_anonymous(self.caller)
+        return self.was_private or not _HIDING.isdisjoint(self.wishes) or is_anonymous(self.caller)
+
+    @property
+    def wishes(self) -> list[str]:
+        """The words of Privacy, in lower case."""
+        return _WORD.findall(self.privacy.lower())
 
     @property
     def known(self) -> str:
@@ -58,7 +63,10 @@ def fields(kind: str, claims: Claims, asserted: str) -> tuple[str, ...]:
     if kind == PPI:
         return (f"P-Preferred-Identity: <{asserted}>",)
     named = f"P-Asserted-Identity: <{asserted}>"
-    return (named, "Privacy: id") if claims.is_private and not claims.privacy else (named,)
+    wishes = claims.wishes
+    if not claims.is_private or "id" in wishes:
+        return (named,)
+    return named, f"Privacy: {';'.join([*(word for word in wishes if word != 'none'), 'id'])}"
 
 
 def told(kept: str, uri: str) -> str:

@@ -78,9 +78,10 @@ def set_party(name: str, value: str) -> None:
 
 
 def set_identity(fields: str) -> None:
-    """Give the request these fields, each with a line end, in place of those that say who calls."""
-    remove_headers(FIELDS)
-    for field in filter(None, fields.split("\n")):
+    """Give the request these fields, each with a line end, in place of their like and of all that say who calls."""
+    given = [field for field in fields.split("\n") if field]
+    remove_headers(tuple(dict.fromkeys((*FIELDS, *(field.partition(":")[0] for field in given)))))
+    for field in given:
         KSR.hdr.append(f"{field}\r\n")
 
 

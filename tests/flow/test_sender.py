@@ -196,6 +196,14 @@ def test_an_anonymous_caller_is_asserted_with_privacy(pbx: MockKSR, routes: Hand
     assert identities(pbx) == [{"P-Asserted-Identity": "<sip:+4930@one.test>", "Privacy": "id"}]
 
 
+@pytest.mark.usefixtures("asserting")
+def test_a_caller_who_wants_privacy_by_user_is_asserted_with_id(pbx: MockKSR, routes: Handlers) -> None:
+    """Privacy has one field (RFC 3323 4.2), and P-Asserted-Identity is kept back for `id` alone (RFC 3325 9.3)."""
+    send(pbx, routes, request(caller=NAMED, headers=f"X-Trunk: one\r\n{SAYS}Privacy: user;critical\r\n"))
+    (sent,) = pbx.relayed
+    assert sent.message.values("Privacy") == [b"user;critical;id"]
+
+
 NOBODY = '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=a'
 
 

@@ -48,6 +48,19 @@ GIVEN = {  # kind, Privacy, From -> the fields
     "rpid": (RPID, "", CALLER, (f"Remote-Party-ID: <{ASSERTED}>;party=calling;screen=yes;privacy=off",)),
     "private: in pai, with the Privacy that is there": (PAI, "id", CALLER, (f"P-Asserted-Identity: <{ASSERTED}>",)),
     "anonymous: in pai": (PAI, "", ANONYMOUS, (f"P-Asserted-Identity: <{ASSERTED}>", "Privacy: id")),
+    "private by user: with id": (
+        PAI,
+        "header;User",
+        CALLER,
+        (f"P-Asserted-Identity: <{ASSERTED}>", "Privacy: header;user;id"),
+    ),
+    "anonymous, and Privacy says nothing of it": (
+        PAI,
+        "session",
+        ANONYMOUS,
+        (f"P-Asserted-Identity: <{ASSERTED}>", "Privacy: session;id"),
+    ),
+    "anonymous, and Privacy says none": (PAI, "none", ANONYMOUS, (f"P-Asserted-Identity: <{ASSERTED}>", "Privacy: id")),
     "private: not in ppi": (PPI, "id", CALLER, ()),
     "private: not in rpid": (RPID, "id", CALLER, ()),
 }
