@@ -36,7 +36,8 @@ def asked_for(pbx: MockKSR) -> list[object]:
 
 @pytest.mark.parametrize(("value", "names"), [
     ("<sip:1@PBX.test:5070>", ["pbx.test:5070;"]), ("<sip:1@192.0.2.7>", []), ("<sip:1@7f3a.invalid>", []),
-    ("<sip:1@pbx.test;transport=ws>", []), ("<sip:1@p\0bx.test>", []), ("<tel:1>", []),
+    ('"A <B>" <sip:1@pbx.test>', ["pbx.test:0;"]), ("<sip:1@pbx.test;transport=ws>", []),
+    ("<sip:1@p\0bx.test>", []), ("<tel:1>", []),
     (f"<sip:1@pbx.test;x={'y' * 300}>", []),
 ])  # fmt: skip
 def test_a_name_in_a_contact_is_asked_for_once(pbx: MockKSR, send: Send, value: str, names: list[str]) -> None:
