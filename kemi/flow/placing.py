@@ -25,6 +25,7 @@ from kemi.sip import api, dialog, edit, moving, nat, place, relay, request, room
 from kemi.sip.request import Incoming
 from kemi.start import key
 from kemi.trunks import numbers, selection
+from kemi.trunks.groups import CALLERS
 from kemi.trunks.large import OR_UDP
 from kemi.trunks.plan import FULL, NOTHING, UNREACHABLE, UNUSABLE, Plan, Word
 from kemi.trunks.secure import TLS
@@ -101,6 +102,8 @@ class Placing:
         elif not incoming.dialled:
             relay.reply(400, "Not UTF-8")
         else:
+            if incoming.group != CALLERS:
+                request.disbelieve_identity()
             if incoming.is_behind_nat:
                 nat.mend_request()
             asked = Asked(order, incoming.caller, incoming.dialled)

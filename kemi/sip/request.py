@@ -9,6 +9,7 @@ import KSR
 
 from kemi.dialog import nat
 from kemi.dialog.cseq import BEYOND
+from kemi.dialog.identity import FIELDS
 from kemi.dialog.mark import PARAMETER
 from kemi.dialog.sender import PARAMETER as SENDER
 from kemi.sip import edit
@@ -90,6 +91,13 @@ def leads_to_us() -> bool:
 def source_may_call() -> bool:
     """Return True if the source is in the address table, group 1."""
     return KSR.permissions.allow_source_address(CALLERS) > 0
+
+
+def disbelieve_identity() -> None:
+    """Take off what the sender of a new request says of his identity, before anything else is changed."""
+    if any(map(header, FIELDS)):
+        edit.remove_headers(FIELDS)
+        KSR.textopsx.msg_apply_changes()
 
 
 def incoming() -> Incoming | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from kemi.dialog.identity import FIELDS
 from kemi.flow import warming
 from kemi.flow.routes import TrunkAuth
 from kemi.handlers import Handlers
@@ -97,6 +98,34 @@ def test_a_phone_does_not_choose_its_trunk(pbx: MockKSR, send: Send) -> None:
         send(request(headers="X-Trunk: any-domain\r\n"), source=source)
         went += [(sent.next_hop, sent.message.get("X-Trunk")) for sent in pbx.relayed]
     assert went == [(SBC, None), ("sip:192.0.2.52:5060;transport=udp", None)]
+
+
+SAYS = "P-Asserted-Identity: <sip:boss@pbx.test>\r\nP-Preferred-Identity: <sip:boss@pbx.test>\r\n"
+
+
+@pytest.fixture
+def asserting(database: Settings, routes: Own) -> Iterator[None]:
+    copied(database, "INSERT INTO trunk (l_uuid, identity) VALUES ('berlin', 'pai')")
+    routes.trunks.look_again()
+    yield
+    copied(database, "DELETE FROM trunk")
+
+
+def identities(pbx: MockKSR) -> dict[str, str | None]:
+    (sent,) = pbx.relayed
+    return {name: sent.message.get(name) for name in FIELDS if name in sent.message.names}
+
+
+def test_who_a_phone_says_that_it_is_goes_nowhere(pbx: MockKSR, send: Send) -> None:
+    send(request(headers=SAYS), source=PHONE)
+    assert identities(pbx) == {}
+
+
+@pytest.mark.usefixtures("asserting")
+@pytest.mark.parametrize(("source", "who"), [(PHONE, "alice"), (PBX, "boss")])
+def test_a_phone_is_asserted_by_its_from(pbx: MockKSR, send: Send, source: str, who: str) -> None:
+    send(request(headers=SAYS), source=source)
+    assert identities(pbx) == {"P-Asserted-Identity": f"<sip:{who}@pbx.test>"}
 
 
 def test_one_that_it_does_not_know_is_refused(pbx: MockKSR, routes: Own, send: Send) -> None:

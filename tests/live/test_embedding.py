@@ -107,7 +107,8 @@ class Phone:
     def _send(self, method: str, uri: str, body: bytes, *headers: tuple[str, str]) -> Exchange:
         own = f"sip:{self.user}@{REALM}"
         to = own if method == "REGISTER" else ""
-        return self.end.outside(self.scene.kamailio.sip, method, uri, sender=own, to=to, headers=headers, body=body)
+        given = (*headers, ("P-Asserted-Identity", f"<sip:boss@{REALM}>"))
+        return self.end.outside(self.scene.kamailio.sip, method, uri, sender=own, to=to, headers=given, body=body)
 
     def _answer(self, method: str, uri: str, nonce: str) -> str:
         def digest(*parts: str) -> str:
@@ -166,7 +167,7 @@ def test_a_phone_calls_a_phone(scene: Scene, alice: Phone, bob: Phone) -> None:
 
 @pytest.mark.parametrize("offer", OFFERS)
 def test_a_phone_calls_a_trunk(scene: Scene, alice: Phone, offer: str) -> None:
-    """The phone never sees the carrier's challenge, of a re-INVITE and a BYE either."""
+    """It sees no challenge of the carrier's, of a re-INVITE or BYE either; the carrier not who it says that it is."""
     trunk = trunk_asking(scene, offer)
     call = alice.call("5551234")
     call.expect(200)
@@ -181,6 +182,7 @@ def test_a_phone_calls_a_trunk(scene: Scene, alice: Phone, offer: str) -> None:
     assert [(kind, verdict) for kind, _, verdict in trunk.carrier.verdicts] == [
         (kind, verdict) for kind in kinds for verdict in (MISSING, ACCEPTED)
     ]
+    assert not trunk.carrier.received("INVITE")[0].has("P-Asserted-Identity")
     assert not any("phones.example" in value for each in trunk.carrier.received("INVITE")
                    for value in each.all("Proxy-Authorization"))  # fmt: skip
 
