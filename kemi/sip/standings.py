@@ -1,6 +1,6 @@
 """The standings of trunks that could not serve lately, for all processes: a table of the htable module (kamailio.cfg).
 
-While none could not, this costs no call into Kamailio: a number that all processes share since the fork says so.
+While there is none, this costs no call into Kamailio: a number that all processes share since the fork says so.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import KSR
 from kemi.auth import codec
 from kemi.trunks.standing import UP, Standing
 
-KEPT = 3600  # seconds since the last change, as in kamailio.cfg
+KEPT = 3600  # seconds since the last change, and since its trunk was left out
 _TABLE = "standings"
 _CLOCK = struct.Struct("d")
-_CHANGED = mmap.mmap(-1, _CLOCK.size)  # when a standing was last kept; monotonic
+_KEPT_UNTIL = mmap.mmap(-1, _CLOCK.size)  # when the last standing is forgotten; monotonic
 
 
 def are_kept() -> bool:
     """Return True if there may be a standing."""
-    changed: float = _CLOCK.unpack_from(_CHANGED)[0]
-    return bool(changed) and time.monotonic() - changed < KEPT
+    until: float = _CLOCK.unpack_from(_KEPT_UNTIL)[0]
+    return time.monotonic() < until
 
 
 def standing(trunk: str) -> Standing:
@@ -44,8 +44,11 @@ def change(trunk: str, rule: Callable[[Standing], Standing]) -> tuple[Standing, 
         if after == UP:
             KSR.htable.sht_rm(_TABLE, trunk)
         elif after != before:
+            seconds = KEPT + max(after.out_until - int(time.time()), 0)
             KSR.htable.sht_sets(_TABLE, trunk, codec.standing_text(after))
-            _CLOCK.pack_into(_CHANGED, 0, time.monotonic())
+            KSR.htable.sht_setex(_TABLE, trunk, seconds)
+            until: float = _CLOCK.unpack_from(_KEPT_UNTIL)[0]
+            _CLOCK.pack_into(_KEPT_UNTIL, 0, max(until, time.monotonic() + seconds))
     finally:
         KSR.htable.sht_unlock(_TABLE, trunk)
     return before, after

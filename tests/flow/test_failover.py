@@ -83,6 +83,19 @@ def test_of_several_calls_one_tries_a_trunk_that_was_down(pbx: MockKSR, routes: 
     assert is_out(standings.standing("three"), int(time.time()))
 
 
+def test_a_trunk_is_left_out_for_all_of_a_long_retry_after(
+    pbx: MockKSR, routes: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(pbx, routes)
+    fail(pbx, routes, 503, "Retry-After: 86400")
+    now, monotonic, passed = time.time(), time.monotonic(), 86000
+    monkeypatch.setattr(time, "time", lambda: now + passed)
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic + passed)
+    pbx.tables.pass_time(passed)
+    send(pbx, routes)
+    assert [hop for hop, *_ in went(pbx)] == [TWO]
+
+
 def test_a_message_is_not_sent_twice_because_nothing_came(pbx: MockKSR, routes: Handlers) -> None:
     send(pbx, routes, method="MESSAGE")
     assert pbx.called("tm.t_set_fr") == []
