@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, TO_PBX, Attempt
+from kemi.auth.challenge import Challenge
 from kemi.auth.credentials import Credentials
 from kemi.auth.session import Cancelled, Decision, Failure, NextTrunk, PassOn, Refuse, Resend
 from kemi.flow import calls, large, limits, nexthop, responses, standings
@@ -71,8 +72,7 @@ class GoingOn(Receiving):
             case PassOn():
                 self._end(status, attempt, SILENT if facts.is_silent else failure.said(status))
             case Cancelled():
-                failure.reply_instead(487, "Request Terminated")
-                calls.ended(attempt, calls.CANCELLED)
+                self._end_cancelled(attempt)
             case Refuse() as refusal:
                 self._refuse(attempt, refusal)
             case NextTrunk(None):
@@ -128,6 +128,9 @@ class GoingOn(Receiving):
                 if self.send_attempt(attempt, plan, trunk.credentials if self._settings.preemptive else None):
                     moving.forget_replies()
                     return
+                if failure.is_cancelled():
+                    self._end_cancelled(attempt)
+                    return
                 attempt = attempt._replace(tries=attempt.tries - (OR_UDP in plan.hop))
                 plan = large.unsent(attempt, plan)
             trunk, plan = self.next_place(plan, trunk, dialled)
@@ -138,11 +141,17 @@ class GoingOn(Receiving):
     def _go_on_inbound(self, attempt: Attempt, plan: Plan) -> None:
         """Send a carrier's request to the next PBX."""
         attempt = attempt._replace(is_moved=True)
-        if left := self.to_next_pbx(attempt, plan):
+        if not (left := self.to_next_pbx(attempt, plan)):
+            moving.forget_replies()
+        elif failure.is_cancelled():
+            self._end_cancelled(attempt)
+        else:
             failure.say_instead(left.word)
             calls.ended(attempt._replace(tries=attempt.tries + len(plan.hops)), left.word, left.hop)
-        else:
-            moving.forget_replies()
+
+    def _end_cancelled(self, attempt: Attempt) -> None:
+        failure.say_instead(calls.CANCELLED)
+        calls.ended(attempt, calls.CANCELLED)
 
     def _end(self, status: int, attempt: Attempt, said: Word) -> None:
         """Pass the failure on, or the better word of a place before. Kamailio would make a 500 of a 503."""
@@ -189,7 +198,14 @@ class GoingOn(Receiving):
                 large.wait(large.heard_by_tcp(plan), self._settings)
             for challenge in resend.challenges:
                 api.tell(Answered(attempt.trunk, challenge))
-        elif is_by_size:
+        else:
+            self._not_sent(attempt, plan, resend.challenge)
+
+    def _not_sent(self, attempt: Attempt, plan: Plan, challenge: Challenge | None) -> None:
+        """Go on after the answer to a challenge could not be sent."""
+        if failure.is_cancelled():
+            self._end_cancelled(attempt)
+        elif OR_UDP in plan.hop:
             self._go_on_by_udp(attempt, plan, "refused")
         elif attempt.goes_on:
             api.tell(Unreachable(attempt.trunk))
@@ -197,7 +213,7 @@ class GoingOn(Receiving):
             self._go_on(attempt, UNREACHABLE, plan)
         else:
             calls.attempted(attempt, calls.NOTHING)
-            self._refuse(attempt, Refuse("next hop unreachable", resend.challenge))
+            self._refuse(attempt, Refuse("next hop unreachable", challenge))
 
 
 def _reason(word: Word) -> str:

@@ -13,6 +13,7 @@ from kemi.dialog.mark import Direction
 from kemi.flow import nexthop, passage
 from kemi.flow.dialogs import Opened, call_of
 from kemi.flow.going_on import GoingOn
+from kemi.outcome import Unreachable
 from kemi.sip import api, edit, nat, place, relay, request, room, shared
 from kemi.sip.request import Incoming
 from kemi.trunks.groups import CARRIERS
@@ -98,6 +99,7 @@ class Inside(GoingOn):
         is_known = trunk and trunk.destination == attempt.destination and there in places.exact
         can_be_preemptive = is_known and self._settings.preemptive
         if not self.send_attempt(attempt, Plan(), trunk.credentials if trunk and can_be_preemptive else None):
+            api.tell(Unreachable(attempt.trunk))
             relay.reply(503, "Next Hop Unreachable")
 
     def _shown_inside(self, attempt: Attempt, trunk: Trunk | None, incoming: Incoming, opened: Opened) -> Attempt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kemi.auth.attempt import ELSEWHERE, Attempt
 from kemi.flow import calls, standings
-from kemi.outcome import ByUdp
+from kemi.outcome import ByUdp, Unreachable
 from kemi.sip import api, call, large, relay, wanted
 from kemi.trunks.hops import Hop, Hops, Target, target_of
 from kemi.trunks.large import LONGEST_BY_UDP, OR_UDP, by_tcp, is_service
@@ -92,6 +92,7 @@ def unsent(attempt: Attempt, plan: Plan) -> Plan:
     """Return the plan after an attempt could not be sent to its hop."""
     if OR_UDP in plan.hop:
         return without_tcp(attempt, plan, "refused")
+    api.tell(Unreachable(attempt.trunk))
     calls.attempted(attempt, calls.NOTHING)
     return standings.unreachable(attempt.trunk, plan)
 

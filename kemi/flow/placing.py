@@ -258,7 +258,6 @@ class Placing:
         """
         is_by_tls = plan.hop.endswith(TLS) and attempt.destination != TO_PBX
         if is_by_tls and not self.is_secured(attempt, plan.hop):
-            api.tell(Unreachable(attempt.trunk))
             return False
         record = nonces.UNKNOWN
         if credentials:
@@ -276,9 +275,7 @@ class Placing:
             relay.leave_the_last_word()
         if is_by_size or (plan.is_large and attempt.is_moved):
             large.wait(plan, self._settings)
-        if not (is_sent := relay.send(attempt, "REPLY" if hears else "")) and not is_by_size:
-            api.tell(Unreachable(attempt.trunk))
-        return is_sent
+        return relay.send(attempt, "REPLY" if hears else "")
 
     def is_secured(self, attempt: Attempt, hop: str) -> bool:
         """Have the attempt leave by the judged connection to this hop by TLS. Return False if there is none."""

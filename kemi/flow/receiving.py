@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from kemi.auth.attempt import TO_PBX, Attempt
 from kemi.flow import calls, limits, nexthop
 from kemi.flow.placing import Placing
-from kemi.outcome import NoRoute
+from kemi.outcome import NoRoute, Unreachable
 from kemi.sip import api, carrier, dialog, edit, place, relay, request
 from kemi.sip.request import Incoming
 from kemi.trunks import inbound
@@ -116,6 +116,7 @@ class Receiving(Placing):
             attempt = attempt._replace(tries=attempt.tries + 1)
             if self.send_attempt(self._dialogs.to_pbx_at(attempt, Place.of_uri(hop)), plan, None):
                 return None
+            api.tell(Unreachable(attempt.trunk))
             attempt = attempt._replace(is_moved=True)
             plan = plan.heard(UNREACHABLE)
         return plan

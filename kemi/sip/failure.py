@@ -39,7 +39,7 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
         status,
         fields,
         others,
-        is_cancelled=KSR.tm.t_is_canceled() > 0,
+        is_cancelled=is_cancelled(),
         is_carriers=not attempt.in_dialog or places.can_be_source(place.of_failure()),
         can_read_body=body.can_read_body() if asks_for_body else True,
         is_silent=status == TIMEOUT and attempt.method == "INVITE" and KSR.tm.t_branch_timeout() > 0,
@@ -47,6 +47,13 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
         asked=shared.asked(attempt.trunk, attempt.destination) if fields or others else frozenset(),
         over=over.lower(),
     )
+
+
+def is_cancelled() -> bool:
+    """Return True if the caller has cancelled by now: a CANCEL may come while another process handles a failure, and
+    then Kamailio sends the request nowhere.
+    """
+    return KSR.tm.t_is_canceled() > 0
 
 
 def said(status: int) -> Word:

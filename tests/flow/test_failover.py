@@ -9,7 +9,7 @@ import pytest
 from kemi.handlers import Handlers
 from kemi.settings import Settings
 from kemi.sip import standings
-from kemi.trunks.standing import MOST_FAILURES, Standing, is_out
+from kemi.trunks.standing import MOST_FAILURES, UP, Standing, is_out
 from tests.flow.scene import CHALLENGE, FAILED, PBX, STALE, challenge, copied, cseqs, fail, reply, request
 from tests.ksr.mock import MockKSR
 from tests.ksr.state import Reply
@@ -146,6 +146,23 @@ def test_a_next_hop_that_goes_away_meanwhile_moves_the_call_on(pbx: MockKSR, rou
     pbx.world.unreachable.add(ONE)
     challenge(pbx, routes)
     assert [hop for hop, *_ in went(pbx)] == [ONE, TWO]
+
+
+@pytest.mark.parametrize("reply", [503, 407], ids=["to the next trunk", "with an answer"])
+def test_a_cancel_that_comes_while_a_failure_is_handled_is_nobodys_fault(
+    pbx: MockKSR, routes: Handlers, monkeypatch: pytest.MonkeyPatch, reply: int
+) -> None:
+    def branch(_message: object) -> int:
+        pbx.world.cancelled = True  # by another process; t_relay then answers as if it could not send
+        pbx.world.unreachable |= {ONE, TWO}
+        return 1
+
+    send(pbx, routes)
+    monkeypatch.setattr(routes, "BRANCH", branch)
+    fail(pbx, routes, reply, f"Proxy-Authenticate: {CHALLENGE}")
+    assert pbx.replies == [Reply(487, "Request Terminated")]
+    assert not any("outcome=unreachable" in line for _, line in pbx.log)
+    assert standings.standing("two") == UP
 
 
 def test_x_trunk_is_the_order(pbx: MockKSR, routes: Handlers) -> None:
