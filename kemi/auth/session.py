@@ -43,8 +43,8 @@ The rules:
    or by the other kind in the same reply. A row that has a realm may answer far ends too (`answers_far_end`): some
    carriers pass on what machines of theirs ask.
 9. A request outside a dialog goes on to the next hop of its trunk, or to the next trunk, if there is one: when nothing
-   came in time, on the statuses of TRUNKAUTH_NEXT_ON, on a 403 that speaks of a limit, and in place of a refusal by the
-   table. Not once its caller was told that it rings.
+   came in time (an INVITE alone: another request would come twice), on the statuses of TRUNKAUTH_NEXT_ON, on a 403 that
+   speaks of a limit, and in place of a refusal by the table. Not once its caller was told that it rings.
 
 A new nonce without `stale` does not earn a retry, although some clients retry once: nearly every server sends a new
 nonce with each challenge, so it tells a wrong password from an expired nonce no better than the old nonce would, and
@@ -199,7 +199,7 @@ def after_failure(
         return PassOn()
     if failure.is_cancelled:
         return Cancelled()
-    may_go_on = attempt.goes_on and not attempt.is_accepted
+    may_go_on = attempt.goes_on and not attempt.is_accepted and (attempt.method == "INVITE" or not failure.is_silent)
     if failure.status in CHALLENGES:
         decision = _about_challenge(failure, attempt, credentials, rejected)
         return NextTrunk(decision) if may_go_on and isinstance(decision, Refuse) else decision

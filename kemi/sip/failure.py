@@ -42,7 +42,7 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
         is_cancelled=is_cancelled(),
         is_carriers=not attempt.in_dialog or places.can_be_source(place.of_failure()),
         can_read_body=body.can_read_body() if asks_for_body else True,
-        is_silent=status == TIMEOUT and attempt.method == "INVITE" and KSR.tm.t_branch_timeout() > 0,
+        is_silent=status == TIMEOUT and KSR.tm.t_branch_timeout() > 0,
         says_limit=status == FORBIDDEN and _says_limit(),
         asked=shared.asked(attempt.trunk, attempt.destination) if fields or others else frozenset(),
         over=over.lower(),

@@ -98,6 +98,14 @@ def test_a_trunk_is_left_out_for_all_of_a_long_retry_after(
 
 def test_a_message_is_not_sent_twice_because_nothing_came(pbx: MockKSR, routes: Handlers) -> None:
     send(pbx, routes, method="MESSAGE")
+    with pbx.timeout() as route:
+        getattr(routes, route)(None)
+    assert [hop for hop, *_ in went(pbx)] == [ONE]
+    assert pbx.replies[-1] == Reply(408, "Request Timeout", passed_on=True)
+
+
+def test_a_message_is_waited_for_as_before(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, method="MESSAGE")
     assert pbx.called("tm.t_set_fr") == []
     fail(pbx, routes, 503)
     assert [hop for hop, *_ in went(pbx)] == [ONE, TWO]

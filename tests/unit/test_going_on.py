@@ -19,6 +19,7 @@ FAILURES = {
     "a status of TRUNKAUTH_NEXT_ON": (Failure(503), GOING_ON, NextTrunk()),
     "another status": (Failure(404), GOING_ON, PassOn()),
     "silence": (Failure(408, is_silent=True), GOING_ON, NextTrunk()),
+    "silence to a MESSAGE": (Failure(408, is_silent=True), GOING_ON._replace(method="MESSAGE"), PassOn()),
     "a 408 of the carrier's own": (Failure(408), GOING_ON, PassOn()),
     "a 403 that speaks of a limit": (Failure(403, says_limit=True), GOING_ON, NextTrunk()),
     "any other 403": (Failure(403), GOING_ON, PassOn()),
