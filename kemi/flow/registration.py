@@ -22,9 +22,10 @@ from kemi.auth.attempt import CHALLENGES, Attempt, Sent
 from kemi.auth.credentials import Credentials
 from kemi.auth.plain import first_plain, is_plain
 from kemi.auth.session import Failure, Refuse, Resend
+from kemi.dialog import late
 from kemi.flow import responses
-from kemi.outcome import Unregistered
-from kemi.sip import api, dialog, edit, nat, own, place, registrar, registration, relay, secure
+from kemi.outcome import Answered, Refused, Unregistered
+from kemi.sip import api, dialog, edit, nat, own, place, registrar, registration, relay, secure, shared
 from kemi.sip.api import guarded
 from kemi.trunks.hops import Hop
 from kemi.trunks.places import Place
@@ -52,6 +53,8 @@ class Registration:
                 own.write_sender(request)
                 if request.method == "OPTIONS":
                     own.hear("PROBE_REPLY", self._settings.try_seconds)
+                elif request.trunk:
+                    own.answer_for(request, "FAREWELL_REPLY")
             elif registration.is_register():
                 self._register(registrar.sender())
             elif dialog.is_keepalive():
@@ -82,6 +85,27 @@ class Registration:
         """A reply to an OPTIONS that we made, whatever it says."""
         if (status := registration.reply_status()) >= 200:
             own.note_reply(status)
+        return 1
+
+    @guarded(relay.reply_nothing)
+    def FAREWELL_REPLY(self, _message: object) -> int:
+        """A reply to the BYE of a call that was answered late: a challenge of its carrier is answered."""
+        status = registration.reply_status()
+        if status not in CHALLENGES:
+            return 1
+        bye = own.kept()
+        trunk = self.trunks.by_uuid(bye.trunk)
+        if trunk is None or not self.trunks.places(trunk).include(Place.of_uri(bye.next_hop)):
+            return 1
+        attempt = Attempt(trunk.uuid, trunk.destination, bye.method, in_dialog=True)
+        failed = Failure(status, *registration.challenge(status), asked=shared.asked(trunk.uuid, trunk.destination))
+        decision = session.after_failure(failed, attempt, trunk.credentials)
+        if isinstance(decision, Resend):
+            own.send(late.answered(bye, responses.own_fields(decision.attempt, trunk.credentials, bye.uri)))
+            for challenge in decision.challenges:
+                api.tell(Answered(trunk.uuid, challenge))
+        elif isinstance(decision, Refuse):
+            api.tell(Refused(trunk.uuid, decision.challenge, decision.reason))
         return 1
 
     @guarded(registration.refuse)

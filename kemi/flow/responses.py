@@ -12,6 +12,7 @@ from kemi.auth import nonces, session
 from kemi.auth.attempt import CHALLENGES, ELSEWHERE, Attempt, Sent
 from kemi.auth.challenge import next_nonce
 from kemi.auth.credentials import Credentials
+from kemi.auth.digest import Request
 from kemi.auth.nonces import Record
 from kemi.auth.resend import learned
 from kemi.metrics import counts
@@ -60,6 +61,13 @@ def add_to_branch(attempt: Attempt, credentials: Credentials) -> None:
         relay.keep(attempt._replace(sent=()))
     else:
         relay.add_to_branch(responses.headers(attempt.sent, covered, os.urandom(CNONCE_BYTES).hex()))
+
+
+def own_fields(attempt: Attempt, credentials: Credentials, uri: str) -> list[str]:
+    """Return the header fields that carry the attempt's responses, in a request of ours, which has no body."""
+    sent = counted(attempt).sent
+    made = session.responses(sent, credentials)
+    return made.headers(sent, Request(attempt.method, uri), os.urandom(CNONCE_BYTES).hex())
 
 
 def forget(attempt: Attempt, rejected: tuple[Sent, ...]) -> None:

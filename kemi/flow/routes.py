@@ -190,8 +190,22 @@ class TrunkAuth(Inside):
             reply.restore_party("From")
             return
         api.tell(AnsweredLate(attempt.trunk))
-        for one in farewell(late.answer()):
+        for one in farewell(late.answer(), self._answering()):
             own.send(one)
+
+    def _answering(self) -> str:
+        """Return the l_uuid of the trunk whose carrier has sent the 200 at hand, as its Record-Route says; empty if it
+        is a PBX's, or the row is gone.
+        """
+        try:
+            stray = strays.stray()
+        except UnicodeDecodeError:
+            return ""
+        opened = stray and self._dialogs.opened_by(stray)
+        if not opened or opened.mark.is_inbound:
+            return ""
+        trunk = self._trunk_of(opened)
+        return trunk.uuid if trunk and self._dialogs.is_of(opened, trunk) else ""
 
     def STRAY(self, _message: object, _event: object) -> int:
         """A reply that matches no transaction: only the 200 of an INVITE goes on, to or from who may call."""

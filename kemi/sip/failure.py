@@ -50,9 +50,7 @@ def facts(status: int, attempt: Attempt, places: Places) -> Failure:
 
 
 def is_cancelled() -> bool:
-    """Return True if the caller has cancelled by now: a CANCEL may come while another process handles a failure, and
-    then Kamailio sends the request nowhere.
-    """
+    """Return True if the caller has cancelled by now, maybe in another process. Kamailio sends nothing more then."""
     return KSR.tm.t_is_canceled() > 0
 
 

@@ -60,6 +60,17 @@ def hear(handler: str, seconds: int) -> None:
     KSR.tm.t_set_fr(0, 1000 * seconds)
 
 
+def answer_for(request: Request, handler: str) -> None:
+    """Have this handler see the reply to the request at hand, which is kept for it."""
+    KSR.pv.sets("$avp(own)", json.dumps(request))
+    KSR.tm.t_on_reply(handler)
+
+
+def kept() -> Request:
+    """Return the request of ours that the reply at hand is to."""
+    return Request(*json.loads(str(KSR.pv.gete("$avp(own)"))))
+
+
 def note_reply(status: int) -> None:
     """Keep the final reply at hand for take_reply()."""
     after = _LEADING_NUMBER.match(api.line("hdr(Retry-After)"))

@@ -196,6 +196,21 @@ def test_a_place_that_answers_late_is_left_without_a_call(scene: Scene, name: st
     assert cseqs(second, "BYE") == [4]
 
 
+def test_a_place_that_answers_late_may_ask_who_ends_its_call(scene: Scene) -> None:
+    asking = Challenge(realm="first", requests=frozenset({"INVITE", "BYE"}))
+    first, second = scene.trunk(Script(asking, ring=False, final=None)), scene.trunk(Script(final=None))
+    made = call(scene, first, second)
+    made.expect(180)
+    served = list(first.carrier.served.values())[-1]
+    scene.agents.remove(first.carrier)
+    first.carrier.respond(served, 200, body=SDP)
+    first.carrier.expect("BYE", count=2)
+    assert first.carrier.verdicts[-2:] == [("BYE", 3, MISSING), ("BYE", 4, ACCEPTED)]
+    second.carrier.pick_up()
+    made.expect(200)
+    made.inside("BYE").expect(200)
+
+
 def test_a_place_that_answers_after_the_caller_gave_up_is_left_without_a_call(scene: Scene) -> None:
     first, second = scene.trunk(Script(silent=True)), scene.trunk(Script(ring=False, final=503))
     call(scene, first, second).expect(408)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kemi.dialog.late import Answer, farewell
+from kemi.dialog.late import Answer, answered, farewell
 
 ANSWER = Answer(
     sender="<sip:100@pbx.test>;tag=a",
@@ -33,3 +33,11 @@ def test_the_proxies_behind_us_come_in_reverse() -> None:
 def test_a_contact_without_brackets_and_none() -> None:
     assert [one.uri for one in farewell(ANSWER._replace(contact="sip:gw@192.0.2.9;q=1"))] == ["sip:gw@192.0.2.9"] * 2
     assert farewell(ANSWER._replace(contact="")) == ()
+
+
+def test_a_challenge_of_the_trunks_carrier_is_answered_once() -> None:
+    ack, bye = farewell(ANSWER, "one")
+    assert (ack.trunk, bye.trunk) == ("", "one")
+    again = answered(bye, ["Authorization: Digest a\r\n"])
+    assert again.fields == f"{bye.fields.replace('CSeq: 8 BYE', 'CSeq: 9 BYE')}Authorization: Digest a\r\n"
+    assert again == bye._replace(fields=again.fields, trunk="")
