@@ -20,7 +20,7 @@ _MALFORMED, _TOO_MANY_HOPS = 0, -1
 
 # Read at once, because each crossing into Kamailio costs every request; one a line.
 _FACTS = "$rm\n$ci\n$ft\n$tt\n$cs\n$ml\n$route_uri\n$si $sp $proto\n$sel(via.host)"
-_URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])\n$hdr(X-Trunk)"
+_URIS = "\n$fu\n$ru\n$(hdr(Proxy-Require)[*])\n$(hdr(X-Trunk)[*])"
 _LINES = 13
 _NULL = "<null>"  # in what $_s() gives (pv_printf in src/core/pvapi.c)
 _MARK = re.compile(rf";{PARAMETER}=([A-Za-z0-9_-]{{1,100}})(?:;{SENDER}=([A-Za-z0-9_-]{{1,300}}))?(?:;|$)")

@@ -180,6 +180,12 @@ def test_x_trunk_is_the_order(pbx: MockKSR, routes: Handlers) -> None:
     assert [hop for hop, *_ in went(pbx)] == [TWO, "sip:203.0.113.3"]
 
 
+def test_x_trunk_may_have_several_lines(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes, "X-Trunk: two\r\nX-Trunk: nobody, three\r\n")
+    fail(pbx, routes, 503)
+    assert [hop for hop, *_ in went(pbx)] == [TWO, "sip:203.0.113.3"]
+
+
 def test_a_trunk_that_the_dba_disables_takes_no_new_call(pbx: MockKSR, routes: Handlers, changing: Settings) -> None:
     send(pbx, routes)
     copied(changing, "UPDATE trunk SET enabled = 0")
