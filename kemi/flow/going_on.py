@@ -156,7 +156,8 @@ class GoingOn(Receiving):
     def _end(self, status: int, attempt: Attempt, said: Word) -> None:
         """Pass the failure on, or the better word of a place before. Kamailio would make a 500 of a 503."""
         is_placed = not attempt.in_dialog and attempt.destination != TO_PBX
-        if is_placed and not attempt.is_accepted and (said == SILENT or status in self._settings.next_on):
+        is_fault = not attempt.is_accepted or said.retry_after
+        if is_placed and is_fault and (said == SILENT or status in self._settings.next_on):
             standings.note_failed(attempt.trunk, _reason(said), said.retry_after)
         word = best(relay.plan().word, said) if attempt.is_moved else said
         if word != said or status == SERVICE_UNAVAILABLE:

@@ -132,6 +132,15 @@ def test_answers_are_counted_over_all_places(pbx: MockKSR, routes: Handlers) -> 
     assert any("trunk=two" in line and "too many challenges" in line for _, line in pbx.log)
 
 
+def test_a_retry_after_counts_after_it_rang_as_well(pbx: MockKSR, routes: Handlers) -> None:
+    send(pbx, routes)
+    reply(pbx, routes, 183)
+    fail(pbx, routes, 503, "Retry-After: 30")
+    assert pbx.replies[-1] == CARRIERS_503
+    send(pbx, routes)
+    assert [hop for hop, *_ in went(pbx)] == [TWO]
+
+
 def test_a_refused_challenge_moves_on_and_is_the_last_word_over_503(pbx: MockKSR, routes: Handlers) -> None:
     send(pbx, routes)
     challenge(pbx, routes, CHALLENGE.replace("carrier", "elsewhere"))
