@@ -16,7 +16,7 @@ from kemi.dialog.own import Request
 
 _ROUTE = re.compile(r"<[^<>]*>[^,]*")
 _OURS = re.compile(rf";{PARAMETER}=")
-_CSEQ = re.compile(r"CSeq: ([0-9]+)")
+_CSEQ = re.compile(r"(?m)^CSeq: ([0-9]+)")
 _IN_BRACKETS = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^"<])*<([^>]*)>')
 
 

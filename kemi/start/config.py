@@ -12,6 +12,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from kemi.settings import FILES
@@ -47,6 +48,7 @@ _UNREAD = re.compile(
     r"|input in flex scanner failed).*"
 )
 _ADDRESS = re.compile(r"[a-z]+:.*:[0-9]+")
+_FILE = re.compile(r"-([cDdEeKrRSTv]*)f(.*)")  # behind flags that share its dash, and with its value in one word
 
 
 class ConfigError(RuntimeError):
@@ -111,6 +113,17 @@ def _holds(name: tuple[str, str], given: list[str], value: str) -> bool:
 
 def _instead(given: list[str]) -> str:
     return f" in place of {given[-1]}" if given else ""
+
+
+def with_files(extra: list[str]) -> list[str]:
+    """Return Kamailio's arguments with each configuration as a word of its own behind `-f`, and absolute, because
+    Kamailio runs in another directory.
+    """
+    words = [""]
+    for word in extra:
+        found = _FILE.fullmatch(word)
+        words += filter(None, (f"-{found[1]}" if found[1] else "", "-f", found[2])) if found else [word]
+    return [str(Path(word).absolute()) if before == "-f" else word for before, word in pairwise(words)]
 
 
 def check(command: Sequence[str], sockets: Iterable[Socket], environment: Mapping[str, str]) -> int:

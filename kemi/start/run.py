@@ -15,7 +15,6 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,8 +35,6 @@ ALLOCATOR = "tlsf"
 # MiB of memory of each process's own, taken as it is used: a module reads a whole table into it (trunks/groups.py).
 # 20,000 addresses ended all of Kamailio with its default of 8.
 PRIVATE_MEMORY = 64
-
-_FILE = re.compile(r"-([cDdEeKrRSTv]*)f(.*)")  # behind flags that share its dash, and with its value in one word
 
 DEBIANS_PREFIX = Path("/usr")  # of its Kamailio, and of its libpython and standard library
 
@@ -61,7 +58,7 @@ def run(settings: Settings, extra: list[str]) -> None:
         raise StartError(str(error)) from None
     if settings.has_tls:
         prepare_tls(settings)
-    extra = with_files(extra)
+    extra = config.with_files(extra)
     check_log_level(settings, extra)
     arguments = [kamailio, "-DD", "-E", "-f", str(FILES / "kamailio/kamailio.cfg"), "-Y", str(settings.state_dir)]
     arguments += ["-x", ALLOCATOR, "-m", str(settings.memory), "-M", str(PRIVATE_MEMORY), "-w", str(settings.state_dir)]
@@ -84,17 +81,6 @@ def run(settings: Settings, extra: list[str]) -> None:
     # Kamailio looks for a file to include in its working directory first, and only then beside the one that says so.
     os.chdir(settings.state_dir)
     os.execve(kamailio, arguments, environment)  # noqa: S606
-
-
-def with_files(extra: list[str]) -> list[str]:
-    """Return Kamailio's arguments with each configuration as a word of its own behind `-f`, and absolute, because
-    Kamailio runs in another directory.
-    """
-    words = [""]
-    for word in extra:
-        found = _FILE.fullmatch(word)
-        words += filter(None, (f"-{found[1]}" if found[1] else "", "-f", found[2])) if found else [word]
-    return [str(Path(word).absolute()) if before == "-f" else word for before, word in pairwise(words)]
 
 
 def kamailio_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,15 +1,20 @@
-"""The ACK of a 2xx has the credentials of its INVITE (RFC 3261 22.1), over the mocked KSR."""
+"""The ACK of a 2xx has the credentials of its INVITE (RFC 3261 22.1), and that of our own 481 goes nowhere, over the
+mocked KSR.
+"""
 
 from __future__ import annotations
 
 import pytest
 
+from kemi.dialog import mark
 from kemi.handlers import Handlers
 from tests.flow.scene import CHALLENGE, PBX, Marks, Send, another_worker, challenge, in_dialog, reply, request
 from tests.ksr.fixtures import installed
 from tests.ksr.mock import MockKSR
+from tests.ksr.state import Reply
 
 CARRIER = "203.0.113.5"
+STRANGER = "203.0.113.9"
 ANSWERED = 32  # seconds for which a 2xx may come again
 
 
@@ -71,3 +76,18 @@ def test_each_of_two_invites_with_one_cseq_has_its_own(
     for raised, given in ((2, first), (3, second)):
         send(marks.request("ACK", marks.sealed(raised=raised), uri=f"sip:callee@{CARRIER}"))
         assert pbx.relayed[-1].message.values("Proxy-Authorization") == given != []
+
+
+@pytest.mark.parametrize(("port", "made"), [(5060, 1), (5061, 0)])
+def test_the_ack_of_a_re_invite_that_may_not_pass_stays_here(
+    pbx: MockKSR, routes: Handlers, marks: Marks, port: int, made: int
+) -> None:
+    """tm takes it, if it would pass; whoever else knows a call makes no transaction."""
+    in_dialog(pbx)
+    pbx.answer("tm.t_newtran", 1)
+    pbx.handlers = routes
+    back = mark.fingerprint(marks.key, f"{STRANGER} 5060 udp")
+    pbx.receive(marks.request("INVITE", marks.sealed(pbx=back)), source=(STRANGER, port))
+    routes.ksr_request_route(None)
+    assert (pbx.relayed, pbx.replies) == ([], [Reply(481, "Call/Transaction Does Not Exist")])
+    assert len(pbx.called("tm.t_newtran")) == made

@@ -372,21 +372,6 @@ def test_a_caller_who_is_not_listed_any_more_can_end_his_call(
     assert pbx.replies == ([] if passes else [NO_DIALOG])
 
 
-@pytest.mark.parametrize(("port", "made"), [(5060, 1), (5061, 0)])
-def test_the_ack_of_a_re_invite_that_may_not_pass_stays_here(
-    pbx: MockKSR, routes: Handlers, marks: Marks, port: int, made: int
-) -> None:
-    """tm takes it, if it would pass; whoever else knows a call makes no transaction."""
-    in_dialog(pbx)
-    pbx.answer("tm.t_newtran", 1)
-    pbx.handlers = routes
-    back = mark.fingerprint(marks.key, f"{STRANGER} 5060 udp")
-    pbx.receive(marks.request("INVITE", marks.sealed(pbx=back)), source=(STRANGER, port))
-    routes.ksr_request_route(None)
-    assert (pbx.relayed, pbx.replies) == ([], [NO_DIALOG])
-    assert len(pbx.called("tm.t_newtran")) == made
-
-
 def test_a_carrier_within_a_callers_network_does_not_speak_for_the_pbx(pbx: MockKSR, send: Send, marks: Marks) -> None:
     """It knows the mark of each call that it has, and the caller's tag."""
     carrier = "192.0.2.99"
