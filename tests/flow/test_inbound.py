@@ -331,7 +331,10 @@ def test_without_a_pbx_there_is_no_route(pbx: MockKSR, come: Come, changed: Call
 # --- limits
 
 
-def test_a_trunk_that_is_full_takes_no_call_in(pbx: MockKSR, come: Come, changed: Callable[[str], None]) -> None:
+def test_a_trunk_that_is_full_takes_no_call_in(
+    pbx: MockKSR, come: Come, changed: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1000.0)
     changed("UPDATE trunk SET max_cps = 1 WHERE l_uuid = 'berlin'")
     come()
     assert went(pbx) == TO_BERLINS_PBX

@@ -150,7 +150,10 @@ def test_an_emergency_call_that_goes_on_leaves_no_place(pbx: MockKSR, routes: Ha
         assert (ring.last("noted_calls") > 0) is bool(places)
 
 
-def test_an_emergency_call_passes_a_source_with_too_many(pbx: MockKSR, settings: Settings) -> None:
+def test_an_emergency_call_passes_a_source_with_too_many(
+    pbx: MockKSR, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1000.0)
     routes = routes_with(settings, {"TRUNKAUTH_MAX_CPS": "1"})
     pbx.handlers = routes
     for number in ("1571", "112", "112", "911", "1571"):
