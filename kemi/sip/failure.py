@@ -95,17 +95,17 @@ def _challenge(status: int) -> tuple[tuple[str, ...], tuple[str, ...], str]:
 
 def _challenge_fields(name: str) -> tuple[str, ...]:
     fields: list[str] = []
-    while len(fields) < MOST_FIELDS and (field := _challenge_field(f"T_rpl($(hdr({name})[{len(fields)}]))")):
+    while len(fields) < MOST_FIELDS and (field := _challenge_field(name, len(fields))) is not None:
         fields.append(field)
-    return tuple(fields)
+    return tuple(fields) if any(fields) else ()
 
 
-def _challenge_field(variable: str) -> str:
+def _challenge_field(name: str, index: int) -> str | None:
+    variable = f"T_rpl($(hdr({name})[{index}]))"
     try:
-        return str(KSR.pv.gete(f"${variable}"))
+        return None if (field := KSR.pv.get(f"${variable}")) is None else str(field)
     except UnicodeDecodeError:
-        octets = bytes.fromhex(str(KSR.pv.gete(f"$({variable}{{s.encode.hexa}})")))
-        return octets.decode(errors="surrogateescape")
+        return bytes.fromhex(str(KSR.pv.gete(f"$({variable}{{s.encode.hexa}})"))).decode(errors="surrogateescape")
 
 
 def add_branch() -> None:

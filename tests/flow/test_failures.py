@@ -82,6 +82,19 @@ def test_an_empty_field_asks_for_nothing(pbx: MockKSR, routes: Handlers, send: S
     assert [relayed.message.get("Authorization") is None for relayed in pbx.relayed] == [True, False]
 
 
+@pytest.mark.parametrize(("asks", "answers"), [
+    ("Proxy-Authenticate", "Proxy-Authorization"), ("WWW-Authenticate", "Authorization"),
+])  # fmt: skip
+def test_an_empty_field_hides_no_challenge_behind_it(
+    pbx: MockKSR, routes: Handlers, send: Send, asks: str, answers: str
+) -> None:
+    """Nor does uac_auth() see it, which would read the empty one."""
+    send(request())
+    fail(pbx, routes, 407, f"{asks}: ", f"{asks}: {CHALLENGE}")
+    assert [relayed.message.get(answers) is None for relayed in pbx.relayed] == [True, False]
+    assert pbx.called("uac.uac_auth") == []
+
+
 def test_every_realm_that_is_answered_has_its_line(pbx: MockKSR, routes: Handlers, send: Send) -> None:
     send(request(caller="<sip:bob@x.test>"))
     challenge(pbx, routes, f"{CHALLENGE}, {CHALLENGE.replace('carrier', 'elsewhere')}")

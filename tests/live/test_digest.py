@@ -160,8 +160,9 @@ def test_whatever_the_user(scene: Scene, user: str, algorithm: str) -> None:
         ('Bearer realm="carrier.test", scope="call", error="invalid_token"',),
         ("NTLM", "Negotiate YII+/a=="),
         ('Basic realm="carrier.test"', "Bearer"),
+        ("",),
     ],
-    ids=["Bearer", "NTLM and Negotiate", "Basic and Bearer"],
+    ids=["Bearer", "NTLM and Negotiate", "Basic and Bearer", "an empty field"],
 )
 def test_other_schemes_are_stepped_over(scene: Scene, before: tuple[str, ...], offer: Offer) -> None:
     trunk = challenged(scene, offer, before=before)
