@@ -17,7 +17,7 @@ from kemi.auth.nonces import Record
 from kemi.auth.resend import learned
 from kemi.metrics import counts
 from kemi.outcome import BackedOff
-from kemi.sip import api, body, relay, request, shared
+from kemi.sip import api, body, relay, reply, shared
 
 CNONCE_BYTES = 16
 
@@ -128,7 +128,7 @@ def _next_nonces(attempt: Attempt) -> dict[int, str]:
 
     A proxy that asked alone may say Authentication-Info, as Kamailio does: nobody else has a nonce to name.
     """
-    infos = {one.status: request.header(CHALLENGES[one.status].info) for one in attempt.sent}
+    infos = {one.status: reply.header(CHALLENGES[one.status].info) for one in attempt.sent}
     if 401 not in infos and not infos[407]:
-        infos[407] = request.header(CHALLENGES[401].info)
+        infos[407] = reply.header(CHALLENGES[401].info)
     return {status: nonce for status, info in infos.items() if info and (nonce := next_nonce(info))}

@@ -18,6 +18,14 @@ def status_and_attempt() -> tuple[int, Attempt]:
     return int(status), Attempt() if status == "100" else relay.ATTEMPTS[text]
 
 
+def header(name: str) -> str:
+    """Return the values of all header fields of this name as one list, empty if there is none or it is not UTF-8."""
+    try:
+        return str(KSR.pv.gete(f"$(hdr({name})[*])"))
+    except UnicodeDecodeError:
+        return ""
+
+
 def sent_credentials() -> bytes:
     """Return the header fields with which the INVITE that this reply answers was authenticated."""
     head, _, _ = bytes.fromhex(str(KSR.pv.gete("$(avp(sent){s.encode.hexa})"))).partition(b"\r\n\r\n")

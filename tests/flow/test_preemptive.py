@@ -298,11 +298,13 @@ def test_a_cancelled_call_is_not_sent_again(pbx: MockKSR, routes: Handlers, send
     assert (len(pbx.relayed), pbx.replies) == (1, [Reply(487, "Request Terminated")])
 
 
+NAMED = 'Proxy-Authentication-Info: nextnonce="n2"'
 NEXT = {
-    "a proxy's": ('Proxy-Authentication-Info: nextnonce="n2"', 200, "n2 00000001"),
+    "a proxy's": (NAMED, 200, "n2 00000001"),
+    "a proxy's, over two fields": (f"Proxy-Authentication-Info: qop=auth\r\n{NAMED}", 200, "n2 00000001"),
     "a proxy's, by the other name": ('Authentication-Info: nextnonce="n2"', 200, "n2 00000001"),
     "none": ("Authentication-Info: qop=auth", 200, "n1 00000003"),
-    "on a ringing": ('Proxy-Authentication-Info: nextnonce="n2"', 180, "n1 00000003"),
+    "on a ringing": (NAMED, 180, "n1 00000003"),
     "not to be read": ("Proxy-Authentication-Info: nextnonce", 200, "n1 00000003"),
 }
 
