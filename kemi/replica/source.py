@@ -20,6 +20,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    TextClause,
     create_engine,
     event,
     func,
@@ -31,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from kemi.replica.wording import BEGIN, COMMIT, OVERTAKEN, ROW_SUM, TRIGGERS
 from kemi.trunks.rows import MOST_ID
 from kemi.trunks.tables import CONTACT_USER, address, copied_uacreg, trunk
 
@@ -43,15 +45,6 @@ TABLES: tuple[Table, ...] = (copied_uacreg, address, trunk)
 OPTIONAL = trunk  # a database that Kamailio's own scripts made has none
 NOTICE_CHANNEL = "kemi_trunkauth"
 OWN_CHANNEL = "kemi_trunkauth_keepers"
-
-# A row's sum: the first 60 bits of the MD5 of its columns' text; every kind of server has MD5.
-_ROW_SUM = {
-    "postgresql": "('x' || substr(md5(concat_ws(chr(31), {columns})), 1, 15))::bit(60)::bigint",
-    "mysql": "CAST(CONV(SUBSTR(MD5(CONCAT_WS(CHAR(31), {columns})), 1, 15), 16, 10) AS UNSIGNED)",
-    "mariadb": "CAST(CONV(SUBSTR(MD5(CONCAT_WS(CHAR(31), {columns})), 1, 15), 16, 10) AS UNSIGNED)",
-}
-
-_TRIGGERS = text("SELECT count(*) FROM pg_trigger WHERE tgname = 'kemi_trunkauth_notice'")
 
 
 def limits(low: int, high: int) -> tuple[int, int]:
@@ -126,8 +119,7 @@ class Source:
 
     def beat(self) -> None:
         """Check that the server is alive."""
-        with self._limited():
-            self._open.execute(text("SELECT 1"))
+        self._run(text("SELECT 1"))
 
     def notices(self) -> list[str]:
         """Return the changes since the last call, as the trigger names them: `table:id`, or `table:*` for all rows."""
@@ -141,8 +133,7 @@ class Source:
         """Return the same, with those of all transactions that a snapshot has shown: in the server's queue they are
         before a notice of our own, and come before its answer (PostgreSQL's async.c).
         """
-        with self._limited():
-            self._open.execute(text(f"NOTIFY {OWN_CHANNEL}"))
+        self._run(text(f"NOTIFY {OWN_CHANNEL}"))
         return self.notices()
 
     def named(self, table: Table, numbers: Collection[int]) -> Sequence[Sequence[Any]]:
@@ -153,14 +144,26 @@ class Source:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """Read all tables in the block as of one moment."""
-        connection = self._open
-        with self._limited():
-            connection.execute(text(_BEGIN[self._engine.dialect.name]))
+        begin = BEGIN[self._engine.dialect.name]
+        self._run(begin)
+        while self._engine.dialect.name == "postgresql" and self._is_overtaken():
+            self._run(COMMIT)
+            self._run(begin)
         try:
             yield
         finally:
-            with self._limited():
-                connection.execute(text("COMMIT"))
+            self._run(COMMIT)
+
+    def _run(self, statement: TextClause) -> None:
+        with self._limited():
+            self._open.execute(statement)
+
+    def _is_overtaken(self) -> bool:
+        """Lock the tables for reading. Return True if the snapshot, which is older, does not show the rows of one."""
+        with self._limited(MOST_LIMITS):
+            for table in self.tables():
+                self._open.execute(select(table.c.id).limit(0))
+            return bool(self._open.execute(OVERTAKEN).scalar_one())
 
     def tables(self) -> tuple[Table, ...]:
         """Return the tables that there are."""
@@ -178,7 +181,7 @@ class Source:
     def _bucket_and_sum(self, table: Table) -> tuple[ColumnElement[int], ColumnElement[int]]:
         """Return the SQL of a row's bucket and of its sum."""
         columns = ", ".join(self._columns(table))
-        row_sum: ColumnElement[int] = literal_column(_ROW_SUM[self._engine.dialect.name].format(columns=columns))
+        row_sum: ColumnElement[int] = literal_column(ROW_SUM[self._engine.dialect.name].format(columns=columns))
         return func.floor(table.c.id / BUCKET), row_sum
 
     def _columns(self, table: Table) -> list[str]:
@@ -219,7 +222,7 @@ class Source:
     def _listen(self, connection: Connection) -> bool:
         """Listen for notices. Return False if the triggers are missing or the server is a standby, which gives none."""
         try:
-            if connection.execute(_TRIGGERS).scalar_one() < len(self.tables()):
+            if not self._has_triggers():
                 return False
             for channel in (NOTICE_CHANNEL, OWN_CHANNEL):
                 connection.execute(text(f"LISTEN {channel}"))
@@ -228,6 +231,9 @@ class Source:
                 raise
             return False
         return True
+
+    def _has_triggers(self) -> bool:
+        return bool(self._open.execute(TRIGGERS).scalar_one() >= len(self.tables()))
 
     @contextlib.contextmanager
     def _limited(self, times: int = 1) -> Iterator[None]:
@@ -271,14 +277,6 @@ def _watchdog(driver: Any, times: int) -> threading.Timer:
     watchdog.daemon = True
     watchdog.start()
     return watchdog
-
-
-_BEGIN = {
-    "sqlite": "BEGIN",
-    "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    "mysql": "START TRANSACTION WITH CONSISTENT SNAPSHOT",
-    "mariadb": "START TRANSACTION WITH CONSISTENT SNAPSHOT",
-}
 
 
 def _connect_arguments(url: URL) -> dict[str, object]:

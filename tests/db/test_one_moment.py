@@ -1,0 +1,66 @@
+"""The copy never shows half of a transaction, or tables as they never were, whatever is done to them while they are
+read; and it is kept of tables that were made anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, Table, text
+
+from kemi.replica.source import Source
+from kemi.start import schema
+from tests.db.conftest import drop_tables
+from tests.db.site import Site, site
+
+INSERT = "INSERT INTO uacreg (id, l_uuid, r_domain, auth_username, auth_password)"
+ROWS = (f"{INSERT} VALUES (1, 'a', 'a.example', 'u', 'p')", "INSERT INTO address (id, ip_addr) VALUES (1, '192.0.2.1')")
+SOON = 5.0  # seconds
+
+
+@pytest.fixture
+def place(postgresql_tables: URL, tmp_path: Path) -> Iterator[Site]:
+    """PostgreSQL without triggers, and a copy; compared at every tick."""
+    with site(postgresql_tables, tmp_path) as made:
+        schema.create(made.dba)
+        made.execute(*ROWS)
+        made.tick()
+        made.tick()
+        assert made.is_equal()
+        yield made
+
+
+PUT_IN_PLACE = {
+    "emptied": ("TRUNCATE uacreg",),
+    "made anew": (
+        "CREATE TABLE next AS SELECT * FROM uacreg WITH NO DATA", "DROP TABLE uacreg",
+        "ALTER TABLE next RENAME TO uacreg",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", PUT_IN_PLACE)
+def test_rows_that_were_put_in_place_of_the_others_while_the_keeper_waited_for_their_table(
+    place: Site, what: str
+) -> None:
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kemi-trunkauth' AND wait_event = 'relation'"
+    )
+    pause = threading.Event()
+    with place.dba.connect() as dba:
+        for statement in ("BEGIN", *PUT_IN_PLACE[what]):
+            dba.execute(text(statement))
+        tick = threading.Thread(target=place.tick)
+        tick.start()
+        with place.dba.connect() as other:
+            while not other.execute(text(waits)).scalar_one():
+                assert tick.is_alive()
+                pause.wait(0.02)
+        dba.execute(text(f"{INSERT} VALUES (2, 'b', 'b.example', 'u', 'p')"))
+        dba.execute(text("COMMIT"))
+    tick.join()
+    assert [row[:2] for row in place.copied()[0]] == [(2, "b")]
+    assert not place.said("database-away")
