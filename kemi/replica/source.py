@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from kemi.replica.wording import BEGIN, COMMIT, OVERTAKEN, ROW_SUM, TRIGGERS
+from kemi.replica.wording import BEGIN, COMMIT, OVERTAKEN, REPEATABLE_READ, ROW_SUM, TRIGGERS
 from kemi.trunks.rows import MOST_ID
 from kemi.trunks.tables import CONTACT_USER, address, copied_uacreg, trunk
 
@@ -287,7 +287,8 @@ def _connect_arguments(url: URL) -> dict[str, object]:
             "client_encoding": "utf8",  # psycopg returns bytes, not text, if the database's own is SQL_ASCII
         }
     limits_of_queries = dict.fromkeys(("read_timeout", "write_timeout"), int(OPERATION_LIMIT))
-    return {"connect_timeout": CONNECT_LIMIT, "program_name": "kemi-trunkauth", **limits_of_queries}
+    named = {"program_name": "kemi-trunkauth", "init_command": REPEATABLE_READ}
+    return {"connect_timeout": CONNECT_LIMIT, **named, **limits_of_queries}
 
 
 def _shut_down(descriptor: int) -> None:

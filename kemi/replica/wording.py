@@ -20,6 +20,9 @@ BEGIN = {
 
 COMMIT = text("COMMIT")
 
+# Of MariaDB and MySQL: without it there is no snapshot, and no error, if the server's default is another level.
+REPEATABLE_READ = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+
 # The triggers that give notice.
 TRIGGERS = text("SELECT count(*) FROM pg_trigger WHERE tgname = 'kemi_trunkauth_notice'")
 

@@ -64,3 +64,32 @@ def test_rows_that_were_put_in_place_of_the_others_while_the_keeper_waited_for_t
     tick.join()
     assert [row[:2] for row in place.copied()[0]] == [(2, "b")]
     assert not place.said("database-away")
+
+
+def test_a_transaction_is_whole_whatever_isolation_the_server_has(
+    mariadb: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = ["BEGIN", "UPDATE uacreg SET realm = 'later'", "UPDATE address SET tag = 'later'", "COMMIT"]
+    sums = Source.sums
+
+    def slow_sums(source: Source, table: Table) -> dict[int, str]:
+        found = sums(source, table)
+        node.execute(*later)
+        later.clear()
+        return found
+
+    with site(mariadb, tmp_path) as node:
+        try:
+            node.execute("SET GLOBAL tx_isolation = 'READ-COMMITTED'")
+            schema.create(node.dba)
+            node.execute(*ROWS)
+            node.tick()
+            node.tick()
+            monkeypatch.setattr(Source, "sums", slow_sums)
+            node.tick()
+            assert "later" not in str(node.copied())
+            node.tick()
+            assert node.is_equal()
+        finally:
+            node.execute("SET GLOBAL tx_isolation = 'REPEATABLE-READ'")
+            drop_tables(mariadb)
