@@ -50,6 +50,9 @@ class File(Source):
         """True: every change is noticed."""
         return True
 
+    def beat(self) -> None:
+        """Nothing: a file is alive."""
+
     def notices(self) -> list[str]:
         """Return EVERYTHING if the file has changed since the last call, or since it was opened."""
         state, seen = self._state(), self._seen

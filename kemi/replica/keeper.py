@@ -167,10 +167,11 @@ class Keeper:
             self._apply_notices(source, notices, report)
         elif now < self._next_small:
             return
-        elif source.gives_notice:
-            source.beat()
         else:
-            self._compare(source, report)
+            if source.gives_notice:
+                source.beat()
+            if not source.gives_notice:
+                self._compare(source, report)
         self._synced_at = time.time()
         self._next_small = now + (HEARTBEAT if source.gives_notice else self._compare_interval)
 

@@ -118,8 +118,9 @@ class Source:
         self._engine.dispose()
 
     def beat(self) -> None:
-        """Check that the server is alive."""
-        self._run(text("SELECT 1"))
+        """Check that the server is alive, and still gives notices: a table that was made anew has no trigger."""
+        with self._limited():
+            self.gives_notice = self._has_triggers()
 
     def notices(self) -> list[str]:
         """Return the changes since the last call, as the trigger names them: `table:id`, or `table:*` for all rows."""

@@ -24,7 +24,10 @@ COMMIT = text("COMMIT")
 REPEATABLE_READ = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 # The triggers that give notice.
-TRIGGERS = text("SELECT count(*) FROM pg_trigger WHERE tgname = 'kemi_trunkauth_notice'")
+TRIGGERS = text(
+    "SELECT count(*) FROM pg_trigger WHERE tgname = 'kemi_trunkauth_notice' AND tgenabled IN ('O', 'A')"
+    " AND tgrelid IN (to_regclass('uacreg'), to_regclass('address'), to_regclass('trunk'))"
+)
 
 # How many of the tables that we have locked were made, or emptied by TRUNCATE, after the snapshot, which shows them
 # without rows (PostgreSQL's manual, "Caveats" of concurrency control). It shows pg_class as it was; the function tells

@@ -93,3 +93,27 @@ def test_a_transaction_is_whole_whatever_isolation_the_server_has(
         finally:
             node.execute("SET GLOBAL tx_isolation = 'REPEATABLE-READ'")
             drop_tables(mariadb)
+
+
+TRIGGERS_GONE = {
+    "with its table": (
+        "CREATE TABLE next AS SELECT * FROM uacreg", "DROP TABLE uacreg", "ALTER TABLE next RENAME TO uacreg",
+    ),
+    "for a while": ("ALTER TABLE uacreg DISABLE TRIGGER kemi_trunkauth_notice",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", TRIGGERS_GONE)
+def test_changes_are_found_by_comparison_once_a_trigger_is_gone(
+    postgresql_tables: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("kemi.replica.keeper.HEARTBEAT", 0.1)
+    with site(postgresql_tables, tmp_path, interval=0.1) as place:
+        schema.create(place.dba)
+        assert not schema.install_notice(place.dba)
+        place.execute(*ROWS)
+        place.tick()
+        place.execute(*TRIGGERS_GONE[how])
+        for password in ("second", "third"):
+            place.execute(f"UPDATE uacreg SET auth_password = '{password}'")
+            place.tick_until("the change is in the copy", place.is_equal, SOON)
