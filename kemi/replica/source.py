@@ -48,8 +48,8 @@ OWN_CHANNEL = "kemi_trunkauth_keepers"
 
 
 def limits(low: int, high: int) -> tuple[int, int]:
-    """Return the first and the last id of low <= id < high that 64 bits can hold."""
-    return max(low, -MOST_ID - 1), min(high - 1, MOST_ID)
+    """Return low <= id < high as the first and the last id, each one that 64 bits can hold."""
+    return max(min(low, MOST_ID), -MOST_ID - 1), min(high - 1, MOST_ID)
 
 
 class Source:

@@ -117,3 +117,20 @@ def test_changes_are_found_by_comparison_once_a_trigger_is_gone(
         for password in ("second", "third"):
             place.execute(f"UPDATE uacreg SET auth_password = '{password}'")
             place.tick_until("the change is in the copy", place.is_equal, SOON)
+
+
+def test_a_row_whose_id_no_copy_can_hold_keeps_no_other_out(mariadb: URL, tmp_path: Path) -> None:
+    with site(mariadb, tmp_path) as place:
+        try:
+            schema.create(place.dba)
+            place.execute("ALTER TABLE uacreg MODIFY id BIGINT UNSIGNED", *ROWS)
+            for number, name in ((2**63 - 1, "most"), (2**63, "one more"), (2**64 - 1, "of all")):
+                place.execute(f"{INSERT} VALUES ({number}, '{name}', 'd.example', 'u', 'p')")
+            for _ in range(2):
+                place.tick()
+                assert [row[:2] for row in place.copied()[0]] == [(1, "a"), (2**63 - 1, "most")]
+            place.execute("UPDATE uacreg SET auth_password = 'other' WHERE id = 1")
+            place.tick()
+            assert "other" in str(place.copied())
+        finally:
+            drop_tables(mariadb)
