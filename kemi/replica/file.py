@@ -70,7 +70,7 @@ class File(Source):
 
     def _bucket_and_sum(self, table: Table) -> tuple[ColumnElement[int], ColumnElement[int]]:
         """Return the SQL of a row's bucket, rounded down in integers, and of its sum."""
-        quoted = " || ".join(f"quote({name})" for name in self._columns(table))
+        quoted = " || ',' || ".join(f"quote({name})" for name in self._columns(table))
         bucket: ColumnElement[int] = literal_column(f"(id - ((id % {BUCKET}) + {BUCKET}) % {BUCKET}) / {BUCKET}")
         return bucket, literal_column(f"row_sum(CAST({quoted} AS BLOB))")
 

@@ -177,13 +177,14 @@ class Source:
         bucket, row_sum = self._bucket_and_sum(table)
         asked = select(bucket, func.count(), func.sum(row_sum)).select_from(table).group_by(bucket)
         with self._limited(MOST_LIMITS):
-            return {int(number): f"{count}:{int(total)}" for number, count, total in self._open.execute(asked)}
+            return {int(number): f"{count}:{int(total or 0)}" for number, count, total in self._open.execute(asked)}
 
     def _bucket_and_sum(self, table: Table) -> tuple[ColumnElement[int], ColumnElement[int]]:
         """Return the SQL of a row's bucket and of its sum."""
-        columns = ", ".join(self._columns(table))
-        row_sum: ColumnElement[int] = literal_column(ROW_SUM[self._engine.dialect.name].format(columns=columns))
-        return func.floor(table.c.id / BUCKET), row_sum
+        names = self._columns(table)
+        columns, nulls = ", ".join(names), ", ".join(f"ISNULL({name})" for name in names)
+        row_sum = ROW_SUM[self._engine.dialect.name].format(columns=columns, nulls=nulls)
+        return func.floor(table.c.id / BUCKET), literal_column(row_sum)
 
     def _columns(self, table: Table) -> list[str]:
         """Return the names of the table's columns that there are."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-# A row's sum: the first 60 bits of the MD5 of its columns' text; every kind of server has MD5.
+# A row's sum: the first 60 bits of the MD5 of its columns' text; every kind of server has MD5. NULL is no text: {nulls}
+# has a 1 for each.
+_MARIADB_SUM = "CAST(CONV(SUBSTR(MD5(CONCAT_WS(CHAR(31), {columns}, {nulls})), 1, 15), 16, 10) AS UNSIGNED)"
 ROW_SUM = {
-    "postgresql": "('x' || substr(md5(concat_ws(chr(31), {columns})), 1, 15))::bit(60)::bigint",
-    "mysql": "CAST(CONV(SUBSTR(MD5(CONCAT_WS(CHAR(31), {columns})), 1, 15), 16, 10) AS UNSIGNED)",
-    "mariadb": "CAST(CONV(SUBSTR(MD5(CONCAT_WS(CHAR(31), {columns})), 1, 15), 16, 10) AS UNSIGNED)",
+    "postgresql": "('x' || substr(md5(ROW({columns})::text), 1, 15))::bit(60)::bigint",
+    "mysql": _MARIADB_SUM,
+    "mariadb": _MARIADB_SUM,
 }
 
 BEGIN = {
