@@ -260,7 +260,7 @@ class Keeper:
     def _age(self) -> str:
         if self._synced_at is None:
             return "nothing: there is no copy yet"
-        return f"the copy of {time.time() - self._synced_at:.0f} s ago"
+        return f"the copy of {max(time.time() - self._synced_at, 0):.0f} s ago"  # the clock may have been set back
 
 
 def _numbers(notices: Collection[str]) -> dict[Table, list[int]]:

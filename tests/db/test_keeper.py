@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -225,6 +226,16 @@ def test_a_table_that_is_missing_for_a_while(place: Site) -> None:
     place.tick_until("the database is back", lambda: place.said("outcome=database-back"))
     assert place.is_equal()
     assert (len(place.said("away")), len(place.said("back"))) == (1, 1)
+
+
+def test_a_clock_that_was_set_back_makes_no_copy_of_the_future(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.tick()
+    hour_ago = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: hour_ago)
+    place.execute("ALTER TABLE uacreg RENAME TO elsewhere")
+    place.tick()
+    assert place.said('served-from="the copy of 0 s ago"')
+    place.execute("ALTER TABLE elsewhere RENAME TO uacreg")
 
 
 def test_a_query_that_takes_longer_than_the_limit_is_ended(
