@@ -70,9 +70,9 @@ class File(Source):
 
     def _bucket_and_sum(self, table: Table) -> tuple[ColumnElement[int], ColumnElement[int]]:
         """Return the SQL of a row's bucket, rounded down in integers, and of its sum."""
-        quoted = " || ',' || ".join(f"quote({name})" for name in self._columns(table))
+        octets = " || ".join(f"typeof({name}) || hex({name})" for name in self._columns(table))  # quote() ends at a NUL
         bucket: ColumnElement[int] = literal_column(f"(id - ((id % {BUCKET}) + {BUCKET}) % {BUCKET}) / {BUCKET}")
-        return bucket, literal_column(f"row_sum(CAST({quoted} AS BLOB))")
+        return bucket, literal_column(f"row_sum({octets})")
 
     @contextlib.contextmanager
     def _limited(self, times: int = 1) -> Iterator[None]:  # noqa: ARG002
@@ -86,5 +86,5 @@ def _set_up(driver: sqlite3.Connection, _record: object) -> None:
     driver.execute("PRAGMA query_only = ON")
 
 
-def _row_sum(row: bytes) -> int:
-    return int.from_bytes(hashlib.md5(row, usedforsecurity=False).digest()[:6])
+def _row_sum(row: str) -> int:
+    return int.from_bytes(hashlib.md5(row.encode(), usedforsecurity=False).digest()[:6])

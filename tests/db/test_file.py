@@ -84,6 +84,15 @@ def test_a_commit_is_in_the_copy_at_the_next_tick(place: Site, mode: str) -> Non
     assert [place.tick().lines for _ in range(3)] == [[]] * 3
 
 
+def test_a_change_behind_a_nul_is_found(place: Site) -> None:
+    place.execute("UPDATE uacreg SET auth_password = 'first' || char(0)")
+    place.tick()
+    assert place.said('trunk=a outcome=unusable reason="auth_password has a control character"')
+    place.execute("UPDATE uacreg SET auth_password = 'first'")
+    place.tick()
+    assert password(place) == "first"
+
+
 def test_a_lock_is_not_waited_for(place: Site) -> None:
     with locked(place) as other:
         started = time.monotonic()
