@@ -62,8 +62,8 @@ def plan(text: str) -> Plan:
     values = _values(text)
     if values is None:
         return Plan()
-    trunks, hops, hop, word, is_large = values
-    return Plan(tuple(trunks), tuple(hops), hop, Word(*word), is_large)
+    trunks, hops, hop, word, *others = values
+    return Plan(tuple(trunks), tuple(hops), hop, Word(*word), *others)
 
 
 def standing_text(standing: Standing) -> str:

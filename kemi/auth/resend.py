@@ -14,9 +14,13 @@ from kemi.auth import digest
 from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge
 from kemi.auth.credentials import Credentials
+from kemi.trunks.plan import MOST_BRANCHES
 
 MOST_ANSWERED = 4  # challenges of one request, whatever the carrier does, and over all its trunks
 
+# Reasons that no trunk is to blame for: the bound is the request's.
+SPENT = f"the {MOST_ANSWERED} answers of this request are spent"
+NO_ROOM = f"the {MOST_BRANCHES} attempts of this request are made"
 
 Posed = tuple[int, Challenge]  # a challenge and its kind
 Asked = frozenset[tuple[int, str]]  # kind and realm of the challenges whose answers a carrier has accepted
@@ -94,7 +98,8 @@ def refusal(posed: Sequence[Posed], attempt: Attempt) -> tuple[str, Challenge] |
     reason.
     """
     if attempt.answered + len(posed) > MOST_ANSWERED:
-        return "too many challenges", posed[0][1]
+        asks_again = any(one.challenged and one.is_same(*challenge) for one in attempt.sent for challenge in posed)
+        return SPENT if attempt.is_moved and not asks_again else "too many challenges", posed[0][1]
     for kind, challenge in posed if attempt.sent else ():
         before = next((one for one in attempt.sent if one.is_same(kind, challenge)), None)
         if before is None or not before.challenged:

@@ -26,7 +26,8 @@ The rules:
        none of ours is as this carrier asks                     refuse: not as the trunk's carrier asks
        none of ours is usable                                   refuse: no secret, algorithm or qop for it
        4 challenges of this request were answered, over all
-         of its trunks                                          refuse: too many challenges
+         of its trunks                                          refuse: too many challenges; no fault of a trunk's
+                                                                  that asks after others have, and not again
        the same was answered before; the new one is not stale,
          nor has another nonce after the old one was proven     refuse: credentials refused
        otherwise                                                resend, with the response to the strongest of ours of
@@ -113,6 +114,11 @@ class Refuse(NamedTuple):
     reason: str
     challenge: Challenge | None = None
     rejected: tuple[Sent, ...] = ()
+
+    @property
+    def is_nobodys(self) -> bool:
+        """True if it is no fault of the trunk's."""
+        return self.reason in (resend.SPENT, resend.NO_ROOM)
 
 
 class Resend(NamedTuple):

@@ -11,6 +11,7 @@ from kemi.auth import session
 from kemi.auth.attempt import CHALLENGES, TO_PBX, Attempt
 from kemi.auth.challenge import Challenge
 from kemi.auth.credentials import Credentials
+from kemi.auth.resend import NO_ROOM
 from kemi.auth.session import Cancelled, Decision, Failure, NextTrunk, PassOn, Refuse, Resend
 from kemi.flow import calls, large, limits, nexthop, responses, standings
 from kemi.flow.receiving import Receiving
@@ -51,6 +52,8 @@ class GoingOn(Receiving):
         places = nexthop.of_dialog(self.trunks, trunk) if trunk and attempt.in_dialog else Places()
         facts = failure.facts(status, attempt, places)
         decision = session.after_failure(facts, attempt, credentials, self._settings.next_on)
+        if isinstance(decision, Resend) and attempt.is_moved and not moving.plan().has_room:
+            decision = Refuse(NO_ROOM, decision.challenge, decision.rejected) if decision.challenges else PassOn()
         if not isinstance(decision, Resend):
             return None if self._goes_by_udp(attempt, facts, decision) else Unanswered(attempt, facts, decision)
         if decision.rejected:
@@ -64,7 +67,7 @@ class GoingOn(Receiving):
         """Refuse a challenge, go on to the next place, or have the last word."""
         attempt, facts, decision = failed
         status = facts.status
-        plan = relay.plan() if isinstance(decision, NextTrunk) else Plan()
+        plan = moving.plan() if isinstance(decision, NextTrunk) else Plan()
         if isinstance(decision, NextTrunk) and not plan.goes_on:
             decision = decision.refusal or PassOn()  # there is a place but its own by UDP
         calls.attempted(attempt, calls.NOTHING if facts.is_silent else status)
@@ -81,7 +84,7 @@ class GoingOn(Receiving):
                 if refusal.rejected:
                     responses.forget(attempt, refusal.rejected)
                 api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
-                self._go_on(attempt, REFUSED, plan)
+                self._go_on(attempt, NOTHING if refusal.is_nobodys else REFUSED, plan)
 
     def _go_on(self, attempt: Attempt, word: Word, plan: Plan) -> None:
         """Send the request to the next place of its plan, after this word of the last one."""
@@ -91,7 +94,7 @@ class GoingOn(Receiving):
         if attempt.destination == TO_PBX:
             self._go_on_inbound(attempt, plan)
             return
-        if not plan.hops:
+        if plan.leaves_trunk and word != NOTHING:
             standings.note_failed(attempt.trunk, reason, word.retry_after)
         self._send_next(attempt, plan)
 
@@ -99,7 +102,7 @@ class GoingOn(Receiving):
         """Send the request to the same place by UDP, and return True, if nothing at all came by TCP."""
         if not (facts.is_silent and isinstance(decision, NextTrunk)):
             return False
-        if is_silent := large.was_silent(plan := relay.plan()):
+        if is_silent := large.was_silent(plan := moving.plan()):
             self._go_on_by_udp(attempt, plan, "silent")
         return is_silent
 
@@ -147,7 +150,7 @@ class GoingOn(Receiving):
             self._end_cancelled(attempt)
         else:
             failure.say_instead(left.word)
-            calls.ended(attempt._replace(tries=attempt.tries + len(plan.hops)), left.word, left.hop)
+            calls.ended(attempt._replace(tries=attempt.tries + len(plan.hops) - len(left.hops)), left.word, left.hop)
 
     def _end_cancelled(self, attempt: Attempt) -> None:
         failure.say_instead(calls.CANCELLED)
@@ -168,9 +171,12 @@ class GoingOn(Receiving):
         if refusal.rejected:
             responses.forget(attempt, refusal.rejected)
         api.tell(Refused(attempt.trunk, refusal.challenge, refusal.reason))
-        if attempt.trunk and not attempt.in_dialog and attempt.destination != TO_PBX:
+        is_placed = attempt.trunk and not attempt.in_dialog and attempt.destination != TO_PBX
+        if is_placed and not refusal.is_nobodys:
             standings.note_failed(attempt.trunk, refusal.reason, 0)
-        word = best(relay.plan().word, REFUSED) if attempt.is_moved else REFUSED
+        word = relay.plan().word if attempt.is_moved else NOTHING
+        if word == NOTHING or not refusal.is_nobodys:
+            word = best(word, REFUSED)
         failure.say_instead(word)
         calls.ended(attempt, word)
 
@@ -190,7 +196,7 @@ class GoingOn(Receiving):
             attempt = attempt._replace(by_uac_auth=True)
         else:
             failure.add_branch()
-        plan = relay.plan() if attempt.goes_on or self.has_tls else Plan()
+        plan = moving.plan() if attempt.goes_on or self.has_tls else Plan()
         if is_by_size := OR_UDP in plan.hop:
             attempt = attempt._replace(goes_on=plan.goes_on)
             relay.keep_plan(large.heard_by_tcp(plan))
@@ -203,7 +209,8 @@ class GoingOn(Receiving):
             self._not_sent(attempt, plan, resend.challenge)
 
     def _not_sent(self, attempt: Attempt, plan: Plan, challenge: Challenge | None) -> None:
-        """Go on after the answer to a challenge could not be sent."""
+        """Go on after the answer to a challenge could not be sent, nor at the second try."""
+        plan = plan.unsent().unsent()
         if failure.is_cancelled():
             self._end_cancelled(attempt)
         elif OR_UDP in plan.hop:
@@ -217,5 +224,8 @@ class GoingOn(Receiving):
             self._refuse(attempt, Refuse("next hop unreachable", challenge))
 
 
+_REASONS = {SILENT: "silent", NOTHING: "not answered"}
+
+
 def _reason(word: Word) -> str:
-    return "silent" if word == SILENT else f"{word.status} {word.reason}"
+    return _REASONS.get(word) or f"{word.status} {word.reason}"

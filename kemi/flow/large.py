@@ -90,6 +90,7 @@ def heard_by_tcp(plan: Plan) -> Plan:
 
 def unsent(attempt: Attempt, plan: Plan) -> Plan:
     """Return the plan after an attempt could not be sent to its hop."""
+    plan = plan.unsent()
     if OR_UDP in plan.hop:
         return without_tcp(attempt, plan, "refused")
     api.tell(Unreachable(attempt.trunk))

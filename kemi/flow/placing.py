@@ -219,6 +219,8 @@ class Placing:
         """Return the trunk to go on with, None if there is none left, and the plan with its next hop. current: the last
         one, whose other hops come first. A name that nobody has tried to resolve yet says no word.
         """
+        if not plan.has_room:
+            return None, plan
         if plan.hops and current:
             return current, plan._replace(hop=plan.hops[0], hops=plan.hops[1:])
         while plan.trunks:

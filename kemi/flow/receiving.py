@@ -80,7 +80,7 @@ class Receiving(Placing):
         attempt = self._dialogs.to_pbx(incoming, trunk)
         if left := self.to_next_pbx(attempt, plan):
             relay.say(left.word)
-            calls.ended(attempt._replace(tries=len(hops)), left.word, left.hop)
+            calls.ended(attempt._replace(tries=len(hops) - len(left.hops)), left.word, left.hop)
 
     def _told(self, incoming: Incoming, trunk: str, word: Word) -> None:
         """Tell the end of a request that was sent to no PBX."""
@@ -109,7 +109,7 @@ class Receiving(Placing):
 
     def to_next_pbx(self, attempt: Attempt, plan: Plan) -> Plan | None:
         """Send a carrier's request to the next PBX of its plan that can be sent to; return the plan if none can."""
-        while plan.hops:
+        while plan.hops and plan.has_room:
             plan = plan._replace(hop=plan.hops[0], hops=plan.hops[1:])
             uri, _, hop = plan.hop.partition(" ")
             edit.address_to(uri, hop, "")
@@ -118,5 +118,5 @@ class Receiving(Placing):
                 return None
             api.tell(Unreachable(attempt.trunk))
             attempt = attempt._replace(is_moved=True)
-            plan = plan.heard(UNREACHABLE)
+            plan = plan.unsent().heard(UNREACHABLE)
         return plan

@@ -33,7 +33,7 @@ def note_failed(trunk: str, reason: str, retry_after: int) -> None:
 
 def unreachable(trunk: str, plan: Plan) -> Plan:
     """Return the plan after its hop could not be sent to, or had no address."""
-    if not plan.hops:
+    if plan.leaves_trunk:
         note_failed(trunk, UNREACHABLE.reason, 0)
     return plan.heard(UNREACHABLE)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import KSR
 
-from kemi.sip import secure
+from kemi.sip import relay, secure
+from kemi.trunks.plan import Plan
 
 
 def dialled() -> str:
@@ -20,6 +21,11 @@ def caller() -> str:
 def tag() -> str:
     """Return the tag of From."""
     return str(KSR.pv.gete("$ft"))
+
+
+def plan() -> Plan:
+    """Return the transaction's plan, with the branches that it has had by now."""
+    return relay.plan()._replace(branches=int(KSR.pv.get("$T_branch_idx") or 0))
 
 
 def forget_address(dialled: str) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 SERVICE_UNAVAILABLE = 503
 TIMEOUT = 408
+MOST_BRANCHES = 12  # of one request (max_branches in Kamailio): each attempt takes one, sent or not
 NOT_AUTHENTICATED = "Trunk Authentication Failed"
 
 
@@ -36,7 +37,8 @@ class Plan(NamedTuple):
     """The places that are left. hop: where the attempt at hand goes, a URI; empty: where its R-URI leads; of a
     carrier's request the R-URI for the PBX, and behind a space where it goes. hops: of the same trunk, not tried yet.
     trunks: l_uuids not tried yet. word: the best so far.
-    is_large: True if hops are tried by TCP first (large.py): a hop is one place, however it is written.
+    is_large: True if hops are tried by TCP first (large.py): a hop is one place, however it is written. branches: that
+    the request has had.
     """
 
     trunks: tuple[str, ...] = ()
@@ -44,11 +46,26 @@ class Plan(NamedTuple):
     hop: str = ""
     word: Word = NOTHING
     is_large: bool = False
+    branches: int = 0
 
     @property
     def goes_on(self) -> bool:
-        """True if there is another place."""
-        return bool(self.hops or self.trunks)
+        """True if there is another place, and room for an attempt."""
+        return bool(self.hops or self.trunks) and self.has_room
+
+    @property
+    def has_room(self) -> bool:
+        """True if Kamailio would send the request once more."""
+        return self.branches < MOST_BRANCHES
+
+    @property
+    def leaves_trunk(self) -> bool:
+        """True if no other place of the same trunk is tried."""
+        return not (self.hops and self.has_room)
+
+    def unsent(self) -> Plan:
+        """Return the plan after an attempt that could not be sent."""
+        return self._replace(branches=self.branches + 1)
 
     def heard(self, word: Word) -> Plan:
         """Return the plan after another word was said."""

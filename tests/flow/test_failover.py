@@ -6,9 +6,13 @@ import time
 
 import pytest
 
+from kemi.auth.resend import MOST_ANSWERED
 from kemi.handlers import Handlers
+from kemi.names.file import NamesFile
 from kemi.settings import Settings
 from kemi.sip import standings
+from kemi.trunks.hops import Hop, Target
+from kemi.trunks.plan import MOST_BRANCHES
 from kemi.trunks.standing import MOST_FAILURES, UP, Standing, is_out
 from tests.flow.scene import CHALLENGE, FAILED, PBX, STALE, challenge, copied, cseqs, fail, reply, request
 from tests.ksr.mock import MockKSR
@@ -130,6 +134,73 @@ def test_answers_are_counted_over_all_places(pbx: MockKSR, routes: Handlers) -> 
     assert [hop for hop, *_ in went(pbx)] == [ONE] * 4 + [TWO] * 2
     assert pbx.replies == [FAILED]
     assert any("trunk=two" in line and "too many challenges" in line for _, line in pbx.log)
+
+
+def places(changing: Settings, number: int) -> str:
+    """Have so many trunks more; return their X-Trunk."""
+    values = [(f"t{place}", f"sip:198.51.100.{place}") for place in range(number)]
+    rows = ", ".join(f"('{uuid}', '{hop}', 'carrier', 'u', 'p')" for uuid, hop in values)
+    copied(changing, f"INSERT INTO uacreg (l_uuid, auth_proxy, realm, auth_username, auth_password) VALUES {rows}")
+    return f"X-Trunk: {', '.join(uuid for uuid, _ in values)}\r\n"
+
+
+def test_a_trunk_that_asks_when_the_answers_are_spent_is_not_to_blame(
+    pbx: MockKSR, routes: Handlers, changing: Settings
+) -> None:
+    send(pbx, routes, places(changing, MOST_ANSWERED + 2))
+    for _ in range(MOST_ANSWERED):
+        challenge(pbx, routes)
+        fail(pbx, routes, 503)
+    challenge(pbx, routes)
+    challenge(pbx, routes)
+    assert pbx.replies == [CARRIERS_503]
+    assert [standings.standing(f"t{place}").failures for place in range(MOST_ANSWERED + 2)] == [1] * MOST_ANSWERED + [
+        0,
+        0,
+    ]
+
+
+def test_when_no_attempt_is_left_the_caller_gets_the_best_word_so_far_and_nobody_is_blamed(
+    pbx: MockKSR, routes: Handlers, changing: Settings
+) -> None:
+    send(pbx, routes, places(changing, MOST_BRANCHES + 1))
+    for _ in range(MOST_BRANCHES):
+        fail(pbx, routes, 503)
+    assert (len(pbx.relayed), pbx.replies) == (MOST_BRANCHES, [CARRIERS_503])
+    assert standings.standing(f"t{MOST_BRANCHES}") == UP
+
+
+def test_a_challenge_to_the_last_attempt_is_not_answered_and_nobody_is_blamed(
+    pbx: MockKSR, routes: Handlers, changing: Settings
+) -> None:
+    send(pbx, routes, places(changing, MOST_BRANCHES))
+    for _ in range(MOST_BRANCHES - 1):
+        fail(pbx, routes, 503)
+    challenge(pbx, routes)
+    assert (len(pbx.relayed), pbx.replies) == (MOST_BRANCHES, [CARRIERS_503])
+    assert standings.standing(f"t{MOST_BRANCHES - 1}") == UP
+
+
+def test_what_cannot_be_sent_takes_an_attempt_too(pbx: MockKSR, routes: Handlers, changing: Settings) -> None:
+    pbx.world.unreachable |= {f"sip:198.51.100.{place}" for place in range(MOST_BRANCHES)}
+    send(pbx, routes, places(changing, MOST_BRANCHES + 1))
+    assert (pbx.relayed, pbx.replies) == ([], [Reply(503, "Next Hop Unreachable")])
+
+
+def test_a_trunk_whose_places_take_all_attempts_in_vain_has_failed(
+    pbx: MockKSR, routes: Handlers, settings: Settings, changing: Settings
+) -> None:
+    hops = tuple([Hop(f"198.51.100.{place}", 5060, "udp", "many.test") for place in range(MOST_BRANCHES + 1)])
+    file = NamesFile(settings.names_file)
+    file.open()
+    file.keep({Target("many.test").key: hops}, {}, frozenset())
+    file.close()
+    copied(changing, "UPDATE uacreg SET auth_proxy = 'sip:many.test' WHERE l_uuid = 'one'")
+    routes.trunks.look_again()
+    pbx.world.unreachable |= {hop.uri for hop in hops}
+    send(pbx, routes)
+    assert pbx.replies == [Reply(503, "Next Hop Unreachable")]
+    assert [standings.standing(uuid).failures for uuid in ("one", "two")] == [1, 0]
 
 
 def test_a_retry_after_counts_after_it_rang_as_well(pbx: MockKSR, routes: Handlers) -> None:

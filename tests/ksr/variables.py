@@ -171,7 +171,7 @@ _PLAIN_READERS: dict[str, Callable[[State], Value]] = {
     "rs": _status,
     "rr": lambda state: state.reply_reason if state.run.route is Route.REPLY else None,
     "T_reply_code": _reply_code,
-    "T_branch_idx": lambda state: len(state.relayed) - (state.run.route is not Route.BRANCH),
+    "T_branch_idx": lambda state: len(state.relayed) - (state.run.route is Route.REPLY),
     "T_reply_reason": lambda state: state.reply_reason or None,
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kemi.trunks.standing import MOST_FAILURES
 from tests.harness.agent import SDP, Exchange
 from tests.harness.carrier import Script
 from tests.harness.node import Installation, Kamailio, Options
@@ -134,6 +135,22 @@ def test_the_best_last_word(scene: Scene, words: tuple[int | None, int | None], 
     trunks = [scene.trunk(Script(ring=False, final=word, silent=word is None)) for word in words]
     call(scene, *trunks).expect(last)
     assert [len(trunk.carrier.received("INVITE")) for trunk in trunks] == [1, 1]
+
+
+@pytest.mark.parametrize(("refusing", "attempts", "reason"), [
+    (Script(ring=False, final=503), 11, "the 12 attempts of this request are made"),
+    (Script(MD5, ring=False, final=503), 4, "the 4 answers of this request are spent"),
+])  # fmt: skip
+def test_a_trunk_that_asks_when_a_call_has_used_up_all_is_not_to_blame(
+    scene: Scene, refusing: Script, attempts: int, reason: str
+) -> None:
+    trunks = [*[scene.trunk(refusing) for _ in range(attempts)], scene.trunk(CHALLENGING)]
+    for _ in range(MOST_FAILURES):
+        assert call(scene, *trunks).expect(503).reason == "Service Unavailable"
+    log = scene.kamailio.log()
+    assert f'trunk={trunks[-1].uuid} outcome=refused realm=carrier.test algorithm=MD5 reason="{reason}"' in log
+    assert "maximum number of branches" not in log
+    call(scene, *trunks).expect(200)  # all others are down by now
 
 
 def test_once_it_rings_nothing_else_is_tried(scene: Scene) -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from kemi.auth.attempt import Sent
+from kemi.auth.attempt import Attempt, Sent
 from kemi.auth.challenge import Challenge, parse
 from kemi.auth.nonces import Record
-from kemi.auth.resend import LONGEST_REALM, MOST_ANSWERED, MOST_ASKED, learned
+from kemi.auth.resend import LONGEST_REALM, MOST_ANSWERED, MOST_ASKED, SPENT, learned
 from kemi.auth.session import Failure, Refuse, after_failure, first_request
 from kemi.trunks.trunk import Policy, Trunk
 from tests.unit.test_session import ANY_REALM, ELSEWHERE, MD5, NEW, STALE, TRUNK, after, chosen, decide, resent
@@ -108,3 +108,12 @@ def test_answers_are_counted_over_all_trunks_of_a_request() -> None:
     assert first.answered == 1
     moved = first._replace(trunk="other", sent=(), answered=MOST_ANSWERED)
     assert after_failure(Failure(407, (MD5,)), moved, TRUNK) == Refuse("too many challenges", parse(MD5)[0])
+
+
+@pytest.mark.parametrize(("challenged", "reason"), [(False, SPENT), (True, "too many challenges")])
+def test_when_others_have_spent_the_answers_only_who_asks_again_is_to_blame(challenged: bool, reason: str) -> None:
+    sent = tuple([one._replace(challenged=challenged) for one in after(407, MD5)])
+    moved = Attempt("trunk", TRUNK.destination, "INVITE", sent=sent, answered=MOST_ANSWERED, is_moved=True)
+    refused = after_failure(Failure(407, (STALE,)), moved, TRUNK)
+    assert isinstance(refused, Refuse)
+    assert (refused.reason, refused.is_nobodys) == (reason, not challenged)
