@@ -60,7 +60,7 @@ class _Work:
     def __init__(self, settings: Settings, holding: Holding) -> None:
         self._listen = settings.listen
         self._standby = Standby([each.host for each in settings.listen], lambda: secrets.randbits(32))
-        self._rows = Rows(settings.local_file, [each.proto for each in settings.listen])
+        self._rows = Rows(settings.local_file, settings.rules)
         self._file = NamesFile(settings.names_file)
         self._file_fault = ""
         try:

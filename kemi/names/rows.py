@@ -5,7 +5,7 @@ are probed.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kemi.health.probes import Probed
 from kemi.health.secured import Secured
 from kemi.trunks.hops import Hops, Target, literal, places, target_of
-from kemi.trunks.rows import SECRETS
+from kemi.trunks.rows import SECRETS, Rules
 from kemi.trunks.secret import SecretError, revealed
 from kemi.trunks.secure import Wanted
 from kemi.trunks.tables import (
@@ -32,13 +32,14 @@ from kemi.trunks.tables import (
 
 MD5_DIGITS = 32
 NO_HA1 = "0" * MD5_DIGITS  # the module ignores rows without any secret
+ANY_SOCKET = Rules()
 REST = 1  # times as long as a look took, until the next one
 
 _FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == uacreg.name)
 _UNUSABLE = _FAULTS.where(replica_fault.c.outcome == UNUSABLE)
 _POLICY_FAULTS = select(replica_fault.c.id).where(replica_fault.c.table_name == trunk.name)
 _PBXS = select(trunk.c.inbound_uri).where(trunk.c.inbound_uri != "", trunk.c.id.not_in(_POLICY_FAULTS)).distinct()
-_NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain).where(uacreg.c.id.not_in(_UNUSABLE)).distinct()
+_NEXT_HOPS = select(uacreg.c.auth_proxy, uacreg.c.r_domain, uacreg.c.id.in_(_UNUSABLE)).distinct()
 _REGISTERING = select(copied_uacreg).where(copied_uacreg.c.expires > 0, copied_uacreg.c.id.not_in(_FAULTS))
 _PROBED = (
     select(uacreg.c.l_uuid, trunk.c.probe, uacreg.c.auth_proxy, uacreg.c.r_domain, uacreg.c.socket)
@@ -77,6 +78,8 @@ class Found(NamedTuple):
     """The findings of one look: targets that are names, of next hops and of PBXs; those of next hops alone; the places
     of next hops that are addresses (hops.places); the rows that register or are probed, by l_uuid; those that TLS may
     lead to; and if the copy has been filled once.
+
+    A row that cannot be used has a next hop all the same, unless that is its fault: its carrier stays one.
     """
 
     targets: frozenset[Target]
@@ -98,10 +101,11 @@ class Rows:
     last holds.
     """
 
-    def __init__(self, path: Path, transports: Collection[str] = ()) -> None:
-        """transports: that Kamailio can send by."""
+    def __init__(self, path: Path, rules: Rules = ANY_SOCKET) -> None:
+        """rules: that rows are judged by."""
         self._path = path
-        self._has_tls = "tls" in transports
+        self._rules = rules
+        self._has_tls = any(each.transport == "tls" for each in rules.listen)
         self._engine = open_file(path)
         self._connection: Connection | None = None
         self._version: tuple[int, int] | None = None
@@ -135,8 +139,11 @@ class Rows:
         if version == self._version:
             return
         execute = self._connection.execute
-        rows = execute(_NEXT_HOPS)
-        next_hops = frozenset(target_of(str(proxy or ""), str(domain or "")) for proxy, domain in rows)
+        next_hops = frozenset(
+            target_of(str(proxy or ""), str(domain or ""))
+            for proxy, domain, is_unusable in execute(_NEXT_HOPS)
+            if not (is_unusable and self._rules.hop_fault(str(proxy or ""), str(domain or "")))
+        )
         pbxs = frozenset(target_of(uri.strip(), "") for (uris,) in execute(_PBXS) for uri in str(uris).split(","))
         registering = (_revealed(row) for row in execute(_REGISTERING))
         probed = (_probed(*row) for row in execute(_PROBED))

@@ -100,8 +100,7 @@ class Rules:
         if (
             fault := fault
             or next(faults, "")
-            or self._uri("auth_proxy", texts["auth_proxy"])
-            or (not texts["auth_proxy"] and texts["r_domain"] and self._next_hop("r_domain", "", texts["r_domain"]))
+            or self.hop_fault(texts["auth_proxy"], texts["r_domain"])
             or self._socket(texts["socket"])
         ):
             return Verdict(kept, fault)
@@ -134,6 +133,12 @@ class Rules:
             except ValueError as error:
                 return known, f"{name} {error}"
         return known, ""
+
+    def hop_fault(self, proxy: str, domain: str) -> str:
+        """Return what is wrong with the next hop of a row with these; empty for nothing, or if it has none."""
+        if proxy or not domain:
+            return self._uri("auth_proxy", proxy)
+        return self._next_hop("r_domain", "", domain) if _is_domain(domain) else NO_HOST
 
     def policy(self, row: Row) -> Verdict:
         """Judge a row of trunk; a value that is NULL is the column's default."""
@@ -203,11 +208,13 @@ def _is_long(name: str) -> Callable[[Texts], bool]:
     return lambda row: len(row[name]) > LONGEST_KEY
 
 
+NO_HOST = "r_domain is not a host"
+
 _TRUNK: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
     *((f"{name} is longer than {LONGEST_KEY} characters", _is_long(name)) for name in KEYS),
     ("l_uuid is empty", lambda row: not row["l_uuid"]),
     ("l_uuid has a control character", lambda row: not _LINE.fullmatch(row["l_uuid"])),
-    ("r_domain is not a host", lambda row: bool(row["r_domain"]) and not _is_domain(row["r_domain"])),
+    (NO_HOST, lambda row: bool(row["r_domain"]) and not _is_domain(row["r_domain"])),
     (
         "realm, auth_proxy and r_domain are empty",  # it would answer anybody, for anything
         lambda row: not (row["realm"] or row["auth_proxy"] or row["r_domain"]),

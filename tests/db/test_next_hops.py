@@ -18,6 +18,7 @@ from kemi.names.rows import Rows
 from kemi.replica import copy as replica
 from kemi.trunks import local
 from kemi.trunks.hops import Hop, Target
+from kemi.trunks.listen import Listen
 from kemi.trunks.names import ResolvedNames
 from kemi.trunks.rows import Rules
 from kemi.trunks.tables import RULES
@@ -86,7 +87,7 @@ def test_a_file_of_an_earlier_release_keeps_what_it_holds(tmp_path: Path, file: 
     assert file.places == PLACES
 
 
-def test_all_rows_that_can_be_used_say_where_their_next_hops_are(tmp_path: Path) -> None:
+def test_all_rows_whose_next_hop_can_be_one_say_where_it_is(tmp_path: Path) -> None:
     copy = tmp_path / "rows.sqlite"
     replica.prepare(copy, SOURCE, Rules())
     insert = "INSERT INTO uacreg (id, l_uuid, auth_proxy, r_domain) VALUES (?, ?, ?, ?)"
@@ -96,21 +97,29 @@ def test_all_rows_that_can_be_used_say_where_their_next_hops_are(tmp_path: Path)
         (3, "c", "", "one.test"),
         (4, "d", "sip:192.0.2.4", ""),
         (5, "e", "", ""),
+        (6, "f", "", "four.test"),
+        (11, "us", "sip:192.0.2.100", "d.test"),
+        (12, "us-by-domain", "", "192.0.2.100"),
+        (13, "no-uri", "192.0.2.13", "d.test"),
+        (14, "no-host", "", "five.test:99999"),
+        (15, "no-socket", "sip:192.0.2.15;transport=tls", ""),
     ]
     pbxs = [("a", "sip:pbx.test, sip:192.0.2.9"), ("b", "")]
     with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as connection:
         connection.executemany(insert, trunks)
-        connection.execute("INSERT INTO replica_fault VALUES ('uacreg', 4, '', 'unusable', 'a reason')")
+        connection.execute(
+            "INSERT INTO replica_fault SELECT 'uacreg', id, '', 'unusable', 'a reason' FROM uacreg WHERE id >= 4"
+        )
         connection.executemany("INSERT INTO trunk (l_uuid, inbound_uri) VALUES (?, ?)", pbxs)
         connection.execute("INSERT INTO trunk (id, l_uuid, inbound_uri) VALUES (9, 'c', 'sip:bad.test')")
         connection.execute("INSERT INTO replica_fault VALUES ('trunk', 9, '', 'unusable', 'a reason')")
-    rows = Rows(copy)
+    rows = Rows(copy, Rules((Listen("udp", "192.0.2.100", 5060), Listen("tcp", "[2001:db8::100]", 5060))))
     found = rows.found()
     rows.close()
     assert found
-    literal = {"192.0.2.1 5060", "2001:db8::1 5070", "2001:db8::1 0"}
+    literal = {"192.0.2.1 5060", "2001:db8::1 5070", "2001:db8::1 0", "192.0.2.4 5060"}
     assert found.places == literal
-    assert {target.host for target in found.targets} == {"one.test", "pbx.test"}
+    assert {target.host for target in found.targets} == {"one.test", "four.test", "pbx.test"}
     hops = {
         Target(name): (Hop(address, 5062, "udp"),) for name, address in (("one.test", "192.0.2.3"), ("pbx.test", "x"))
     }

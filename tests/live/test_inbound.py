@@ -219,6 +219,16 @@ def test_what_a_carrier_sends_never_goes_out(scene: Scene) -> None:
     assert not trunk.carrier.received("INVITE")
 
 
+def test_a_carrier_whose_row_has_a_fault_stays_one(scene: Scene) -> None:
+    """And may not call over another trunk, which its address, that of a listed PBX, would let it."""
+    other, faulty = scene.trunk(), scene.trunk()
+    scene.change_row(faulty, auth_password="")
+    usable = scene.trunk()
+    wait_until_next_hop(scene.kamailio, usable.carrier.address)
+    called(scene, faulty.carrier, f"sip:{CALLED}@{other.domain}").expect(404)
+    assert not other.carrier.received("INVITE")
+
+
 @pytest.mark.usefixtures("listed")
 def test_a_machine_of_group_2_finds_its_trunk_by_its_tag(scene: Scene) -> None:
     there = pbx(scene)
