@@ -26,11 +26,11 @@ def load(path: Path) -> bytes:
     try:
         if not path.exists():
             _make(path)
+        text = path.read_text(errors="replace")
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise KeyFileError(f"TRUNKAUTH_KEY_FILE: others can read {path}: chmod 600 {path}")
-        text = path.read_text(errors="replace")
-    except OSError as error:
-        raise KeyFileError(f"TRUNKAUTH_KEY_FILE: {error}") from None
+    except OSError as error:  # its own text names the file that was being made
+        raise KeyFileError(f"TRUNKAUTH_KEY_FILE: {path}: {error.strerror}") from None
     if not _HEX.fullmatch(text):
         raise KeyFileError(f"TRUNKAUTH_KEY_FILE: {path} does not hold {2 * KEY_BYTES} hex digits; openssl rand -hex 32")
     return bytes.fromhex(text.strip())
