@@ -20,7 +20,7 @@ from kemi.line import FORMS
 from kemi.start.rtpengine import Rtpengine
 from kemi.start.sockets import Socket
 from kemi.trunks.listen import Listen
-from kemi.trunks.rows import Rules
+from kemi.trunks.rows import Rules, is_domain
 from kemi.trunks.secret import revealed
 
 T = TypeVar("T")
@@ -250,14 +250,14 @@ def _parsed(name: str, parse: Callable[[str], T], texts: list[str]) -> tuple[T, 
 
 
 def _reg_contact(text: str, first: Socket) -> str:
-    if not text:
-        if not first.reached_at:
-            raise SettingError(
-                f"TRUNKAUTH_REG_CONTACT: not set, and the first socket, {first}, names no address to call back; "
-                "it takes a host or host:port"
-            )
-        return first.reached_at
-    return _matching("TRUNKAUTH_REG_CONTACT", text, _CONTACT, "a host or host:port that the carrier can call back")
+    if text and not (_CONTACT.fullmatch(text) and is_domain(text)):
+        raise SettingError(f"TRUNKAUTH_REG_CONTACT: {text!r} is not a host or host:port that the carrier can call back")
+    if text or first.reached_at:
+        return text or first.reached_at
+    raise SettingError(
+        f"TRUNKAUTH_REG_CONTACT: not set, and the first socket, {first}, names no address to call back; "
+        "it takes a host or host:port"
+    )
 
 
 def _db_url(text: str, password_file: str) -> URL:

@@ -138,7 +138,7 @@ class Rules:
         """Return what is wrong with the next hop of a row with these; empty for nothing, or if it has none."""
         if proxy or not domain:
             return self._uri("auth_proxy", proxy)
-        return self._next_hop("r_domain", "", domain) if _is_domain(domain) else NO_HOST
+        return self._next_hop("r_domain", "", domain) if is_domain(domain) else NO_HOST
 
     def policy(self, row: Row) -> Verdict:
         """Judge a row of trunk; a value that is NULL is the column's default."""
@@ -199,7 +199,7 @@ class Rules:
         return "socket is not one that Kamailio listens on"
 
 
-def _is_domain(text: str) -> bool:
+def is_domain(text: str) -> bool:
     named = _HOST_PORT.fullmatch(text)
     return bool(named and _is_host(named["host"]) and _is_port(named["port"]))
 
@@ -214,7 +214,7 @@ _TRUNK: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
     *((f"{name} is longer than {LONGEST_KEY} characters", _is_long(name)) for name in KEYS),
     ("l_uuid is empty", lambda row: not row["l_uuid"]),
     ("l_uuid has a control character", lambda row: not _LINE.fullmatch(row["l_uuid"])),
-    (NO_HOST, lambda row: bool(row["r_domain"]) and not _is_domain(row["r_domain"])),
+    (NO_HOST, lambda row: bool(row["r_domain"]) and not is_domain(row["r_domain"])),
     (
         "realm, auth_proxy and r_domain are empty",  # it would answer anybody, for anything
         lambda row: not (row["realm"] or row["auth_proxy"] or row["r_domain"]),
@@ -231,7 +231,7 @@ _TRUNK: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
 _POLICY: tuple[tuple[str, Callable[[Texts], bool]], ...] = (
     (f"weakest_algorithm is none of {', '.join(HASHES)}", lambda row: row["weakest_algorithm"] not in ("", *HASHES)),
     ("from_user is neither $ nor the user of a SIP URI", lambda row: not _USER.fullmatch(row["from_user"])),
-    ("from_domain is not a host", lambda row: bool(row["from_domain"]) and not _is_domain(row["from_domain"])),
+    ("from_domain is not a host", lambda row: bool(row["from_domain"]) and not is_domain(row["from_domain"])),
     (f"identity is none of {', '.join(KINDS)}", lambda row: row["identity"] not in ("", *KINDS)),
     ("prefix is not of digits and *, with a + in front at most", lambda row: not _PREFIX.fullmatch(row["prefix"])),
     (f"number_format is none of {', '.join(FORMATS)}", lambda row: row["number_format"] not in FORMATS),
@@ -257,7 +257,7 @@ def _unregistered(row: Row, texts: Texts) -> str:
             return f"expires is set and {name} is empty"
         if texts[name] and name != "auth_proxy" and not _URI_PART.fullmatch(texts[name]):
             return f"expires is set and {name} cannot stand in a SIP URI"
-    if texts["contact_addr"] and not _is_domain(texts["contact_addr"]):
+    if texts["contact_addr"] and not is_domain(texts["contact_addr"]):
         return "expires is set and contact_addr is not a host"
     return ""
 
