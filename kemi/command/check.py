@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -17,6 +15,7 @@ from kemi.line import word
 from kemi.replica.writer import fault_of
 from kemi.settings import Settings
 from kemi.start import run as start
+from kemi.start.sockets import is_running
 from kemi.trunks import groups
 from kemi.trunks.hops import Target, target_of
 from kemi.trunks.rows import Row
@@ -57,25 +56,13 @@ def _machine(settings: Settings, seen: Counter[str]) -> Iterator[str]:
     except (start.StartError, PermissionError) as error:
         yield str(error)
     seen["sockets"] = len(settings.listen)
-    if is_running(settings):  # it holds them
+    if is_running(settings.rpc_socket):  # it holds them
         return
     for each in settings.listen:
         try:
             start.check_free(each)
         except start.StartError as error:
             yield str(error)
-
-
-def is_running(settings: Settings) -> bool:
-    """Return True if a Kamailio with these settings runs."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(os.fspath(settings.rpc_socket))
-        except PermissionError:
-            return True
-        except OSError:
-            return False
-    return True
 
 
 def _rows(settings: Settings, seen: Counter[str], names: dict[Target, list[str]]) -> Iterator[str]:

@@ -26,7 +26,7 @@ from kemi.replica.keeper import Keeper
 from kemi.replica.writer import CopyError
 from kemi.settings import FILES, LOGS_SECRETS, MOST_LOGGED, PROJECT, Settings
 from kemi.start import config, key, loglevel, memory, schema, tls
-from kemi.start.sockets import Socket
+from kemi.start.sockets import Socket, is_running
 from kemi.trunks.tables import cause
 
 # Kamailio's memory manager with constant-time allocation; a call costs less CPU than with its default, qm.
@@ -77,6 +77,10 @@ def run(settings: Settings, extra: list[str]) -> None:
         check_free(sip_socket)
     if settings.http:
         check_http(*settings.http)
+    if is_running(settings.rpc_socket):
+        raise StartError(
+            f"TRUNKAUTH_STATE_DIR: a Kamailio runs over {settings.state_dir}; stop it, or choose another directory"
+        )
     settings.rpc_socket.unlink(missing_ok=True)
     # Kamailio looks for a file to include in its working directory first, and only then beside the one that says so.
     os.chdir(settings.state_dir)

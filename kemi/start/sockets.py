@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import re
 import socket
@@ -11,6 +12,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from kemi.address import literal, normalised
 
@@ -125,6 +127,12 @@ class Socket:
             if kind == socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not matter
             probe.bind(address)
+
+
+def is_running(rpc_socket: Path) -> bool:
+    """Return True if a Kamailio listens on this RPC socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(rpc_socket)) in (0, errno.EACCES)
 
 
 def reach(listen: Sequence[Socket]) -> dict[str, tuple[str, ...]]:

@@ -106,6 +106,18 @@ def test_a_user_who_cannot_read_the_project_is_named_before_kamailio_starts(
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 
+@as_root
+def test_a_second_kamailio_over_a_state_directory_leaves_the_first_one_its_commands(
+    native: Native, settings: dict[str, str]
+) -> None:
+    with native.running(Options()) as first:
+        own = {"TRUNKAUTH_STATE_DIR": str(first.state), "PYTHONPATH": str(PROJECT)}
+        done = run([sys.executable, "-m", "kemi", "run", "-u", "root"], settings | own)
+        line = f"TRUNKAUTH_STATE_DIR: a Kamailio runs over {first.state}; stop it, or choose another directory\n"
+        assert (done.returncode, done.stderr) == (1, line)
+        assert first.rpc("core.version")
+
+
 def test_settings_that_only_the_script_refuses_end_kamailio_with_one_line(settings: dict[str, str]) -> None:
     done = kamailio(settings, TRUNKAUTH_PREEMPTIVE="perhaps")
     reason = "SettingError: TRUNKAUTH_PREEMPTIVE: 'perhaps' is not auto or off"
