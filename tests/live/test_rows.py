@@ -102,8 +102,8 @@ def test_bad_addresses_stop_no_start(installation: Installation, postgresql_serv
         trunk = scene.trunk(Script())
         wait_until(scene, trunk.uuid, 200, within=10, before=(503, 404))
         revoke_and_list_again(first, scene, trunk.uuid)
-        with installation.running(replace(options, state=first.state)) as second:
-            expect_lines(second, 'address=11 outcome=unusable reason="mask is not a number from 0 to 32"')
+    with installation.running(replace(options, state=first.state)) as second:
+        expect_lines(second, 'address=11 outcome=unusable reason="mask is not a number from 0 to 32"')
 
 
 # What 0.1.0 has left: every address as it came, and nothing about faults.
